@@ -1,0 +1,329 @@
+"""Every error that versioned-io raises, branched by what the caller does next.
+
+| branch | the caller |
+|---|---|
+| `NotFoundError` | looks elsewhere |
+| `ConflictError` | re-reads and tries again |
+| `InvalidInputError` | fixes the call |
+| `StorageError` | backs off and retries |
+| `IntegrityError` | stops: stored bytes are not what was written |
+| `FormatError` | upgrades this library, or migrates the store |
+| `GateError` | fixes the data |
+
+Facts are in ``args``, words in ``str(error)``, and a stable ``code`` is there for logs and for the
+command line's exit codes. Every class pickles, since executors raise across processes.
+"""
+
+from typing import ClassVar
+
+
+class VersionedError(Exception):
+    """The root of every error of this library; catch it to catch them all."""
+
+    code: ClassVar[str] = "versioned"
+
+
+class NotFoundError(VersionedError):
+    """What was asked for does not exist: look elsewhere."""
+
+    code: ClassVar[str] = "not_found"
+
+
+class StoreNotFoundError(NotFoundError):
+    """There is no store at this location. Args: the location."""
+
+    code: ClassVar[str] = "store_not_found"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+
+    def __str__(self) -> str:
+        return f"no store at {self.args[0]!r}: make one with create_store() or `versioned init`, or check the location"
+
+
+class RepoNotFoundError(NotFoundError):
+    """The store has no repo of this name. Args: the name, the names that exist (at most a few)."""
+
+    code: ClassVar[str] = "repo_not_found"
+
+    def __init__(self, repo: str, known: tuple[str, ...] = ()) -> None:
+        super().__init__(repo, known)
+
+    def __str__(self) -> str:
+        known: tuple[str, ...] = self.args[1]
+        found = f"the store holds {', '.join(map(repr, known))}" if known else "the store holds no repo yet"
+        return f"no repo {self.args[0]!r}: {found}; make it with create_repo({self.args[0]!r})"
+
+
+class RefNotFoundError(NotFoundError):
+    """The repo has no branch, tag, commit or lineage ID of this name. Args: the repo, the ref, the branches."""
+
+    code: ClassVar[str] = "ref_not_found"
+
+    def __init__(self, repo: str, ref: str, branches: tuple[str, ...] = (), reason: str = "") -> None:
+        super().__init__(repo, ref, branches, reason)
+
+    def __str__(self) -> str:
+        repo, ref, branches, reason = self.args
+        if reason:
+            return f"no commit for {f'{repo}@{ref}'!r}: {reason}"
+        found = f"; its branches are {', '.join(map(repr, branches))}" if branches else ""
+        return f"repo {repo!r} has no branch, tag, commit or lineage ID {ref!r}{found}"
+
+
+class CommitNotFoundError(NotFoundError):
+    """The store has no commit with this ID. Args: the ID."""
+
+    code: ClassVar[str] = "commit_not_found"
+
+    def __init__(self, commit_id: str) -> None:
+        super().__init__(commit_id)
+
+    def __str__(self) -> str:
+        return f"no commit {self.args[0]!r} in this store: list the commits of a branch with log()"
+
+
+class LineageNotFoundError(NotFoundError):
+    """No commit carries this lineage ID. Args: the ID."""
+
+    code: ClassVar[str] = "lineage_not_found"
+
+    def __init__(self, lineage_id: str) -> None:
+        super().__init__(lineage_id)
+
+    def __str__(self) -> str:
+        return f"no commit carries the lineage ID {self.args[0]!r}: take one from log()"
+
+
+class PathNotFoundError(NotFoundError, FileNotFoundError):
+    """The snapshot has no such file (or directory). Args: the path, the snapshot, a hint.
+
+    It is a `FileNotFoundError` too, because that is what readers of files already catch.
+    """
+
+    code: ClassVar[str] = "path_not_found"
+
+    def __init__(self, path: str, where: str, hint: str = "") -> None:
+        super().__init__(path, where, hint)
+
+    def __str__(self) -> str:
+        path, where, hint = self.args
+        return f"no file {path!r} in {where}" + (f": {hint}" if hint else "")
+
+    def __reduce__(self) -> tuple[type["PathNotFoundError"], tuple[str, str, str]]:
+        # OSError would rebuild itself from (errno, strerror) and drop the third argument.
+        path, where, hint = self.args
+        return type(self), (path, where, hint)
+
+
+class ObjectNotFoundError(NotFoundError):
+    """The object store holds no object of this key. Args: the key, the object store's URL."""
+
+    code: ClassVar[str] = "object_not_found"
+
+    def __init__(self, key: str, url: str) -> None:
+        super().__init__(key, url)
+
+    def __str__(self) -> str:
+        return f"no object {self.args[0]!r} in {self.args[1]}"
+
+
+class ConflictError(VersionedError):
+    """Another writer changed the same thing first: read its commit, then decide and try again.
+
+    Args: the branch (``repo@branch``), the overlapping paths, the commit that won.
+    """
+
+    code: ClassVar[str] = "conflict"
+
+    def __init__(self, branch: str, paths: tuple[str, ...] = (), winner: str = "") -> None:
+        super().__init__(branch, paths, winner)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that both writers changed, sorted."""
+        paths: tuple[str, ...] = self.args[1]
+        return paths
+
+    @property
+    def winner(self) -> str:
+        """The ID of the commit that changed them first."""
+        winner: str = self.args[2]
+        return winner
+
+    def __str__(self) -> str:
+        branch, paths, winner = self.args
+        shown = ", ".join(map(repr, paths[:5])) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")  # noqa: PLR2004
+        return f"{branch} changed under this transaction: commit {winner} already changed {shown}; read it and try again"
+
+
+class HeadMovedError(ConflictError):
+    """A branch's head is no longer the commit that this transaction was built on: rebase and retry.
+
+    Args: the branch, the expected head, the head found.
+    """
+
+    code: ClassVar[str] = "head_moved"
+
+    def __init__(self, branch: str, expected: str | None, found: str | None) -> None:
+        VersionedError.__init__(self, branch, expected, found)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Always empty: the paths were not compared yet."""
+        return ()
+
+    @property
+    def winner(self) -> str:
+        """The ID of the commit that the branch points at."""
+        return str(self.args[2])
+
+    def __str__(self) -> str:
+        branch, expected, found = self.args
+        return f"the head of {branch} is {found}, not {expected}: rebase on it and try again"
+
+
+class ContentionError(ConflictError):
+    """The branch's head kept moving and no attempt got through. Args: the branch, the number of attempts."""
+
+    code: ClassVar[str] = "contention"
+
+    def __init__(self, branch: str, attempts: int) -> None:
+        VersionedError.__init__(self, branch, attempts)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Always empty: no path overlapped, the branch was only too busy."""
+        return ()
+
+    @property
+    def winner(self) -> str:
+        """Always empty: there were several."""
+        return ""
+
+    def __str__(self) -> str:
+        return f"the head of {self.args[0]} moved {self.args[1]} times while this transaction was committing: try again"
+
+
+class InvalidInputError(VersionedError, ValueError):
+    """The call cannot mean anything: fix it. Args: one sentence."""
+
+    code: ClassVar[str] = "invalid_input"
+
+
+class ExistsError(InvalidInputError):
+    """The thing to be made exists already. Args: what kind of thing, its name."""
+
+    code: ClassVar[str] = "exists"
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(kind, name)
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} {self.args[1]!r} exists already: open it, or choose another name"
+
+
+class IllegalPathError(InvalidInputError):
+    """The path breaks the path rules. Args: the path, which rule."""
+
+    code: ClassVar[str] = "illegal_path"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+
+    def __str__(self) -> str:
+        return f"illegal path {self.args[0]!r}: {self.args[1]}"
+
+
+class PathCollisionError(InvalidInputError):
+    """A path would be a file and a directory in one tree. Args: the path that is a file, the path below it."""
+
+    code: ClassVar[str] = "path_collision"
+
+    def __init__(self, file_path: str, below: str) -> None:
+        super().__init__(file_path, below)
+
+    def __str__(self) -> str:
+        file_path, below = self.args
+        return (
+            f"{file_path!r} can't be a file while {below!r} is below it: "
+            f"delete one of them in the same transaction, or choose another path"
+        )
+
+
+class NotAFileError(InvalidInputError, IsADirectoryError):
+    """A directory was given where a file is needed. Args: the path, the snapshot."""
+
+    code: ClassVar[str] = "not_a_file"
+
+    def __init__(self, path: str, where: str) -> None:
+        super().__init__(path, where)
+
+    def __str__(self) -> str:
+        return f"{self.args[0]!r} in {self.args[1]} is a directory, not a file: name a file below it, or list it"
+
+
+class RefSyntaxError(InvalidInputError):
+    """The text is no ref. Args: the text, what is wrong."""
+
+    code: ClassVar[str] = "ref_syntax"
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text, reason)
+
+    def __str__(self) -> str:
+        return f"{self.args[0]!r} is no ref: {self.args[1]}; write repo@branch, repo@tag, repo@<commit> or repo@branch~1"
+
+
+class PartitionKeyError(InvalidInputError):
+    """The partition template can't produce this key, or can't produce one from it. Args: one sentence."""
+
+    code: ClassVar[str] = "partition_key"
+
+
+class TransactionClosedError(InvalidInputError):
+    """The transaction was committed or abandoned already. Args: what was tried."""
+
+    code: ClassVar[str] = "transaction_closed"
+
+    def __init__(self, action: str) -> None:
+        super().__init__(action)
+
+    def __str__(self) -> str:
+        return f"can't {self.args[0]}: the transaction is closed; begin another with store.transaction()"
+
+
+class EmptyCommitError(InvalidInputError):
+    """Nothing changed, and the transaction was told to refuse that. Args: the branch."""
+
+    code: ClassVar[str] = "empty_commit"
+
+    def __init__(self, branch: str) -> None:
+        super().__init__(branch)
+
+    def __str__(self) -> str:
+        return f"nothing changed on {self.args[0]}: pass empty='skip' to make no commit, or empty='allow' to record one"
+
+
+class StorageError(VersionedError):
+    """The object store or the catalog failed or is out of reach: back off and retry. Args: one sentence."""
+
+    code: ClassVar[str] = "storage"
+
+
+class IntegrityError(VersionedError):
+    """Stored bytes are not what was written: stop, and run fsck. Args: one sentence that names the object."""
+
+    code: ClassVar[str] = "integrity"
+
+
+class FormatError(VersionedError):
+    """The store, or a file in it, has a format that this version can't handle: upgrade. Args: one sentence."""
+
+    code: ClassVar[str] = "format"
+
+
+class GateError(VersionedError):
+    """A check that the branch requires was not passed: fix the data. Args: one sentence."""
+
+    code: ClassVar[str] = "gate"

@@ -1,0 +1,100 @@
+"""The identifiers of commits, lineages, packs and content, and how they are made and parsed."""
+
+import re
+import secrets
+import time
+from typing import NewType
+
+from versioned_io.errors import InvalidInputError
+
+CommitId = NewType("CommitId", str)
+"""32 lower-case hex digits of a UUIDv7: unique to the writer that chose it, ordered by time of choice."""
+
+LineageId = NewType("LineageId", str)
+"""32 lower-case hex digits of a UUIDv7: the ID of one commit set."""
+
+PackName = NewType("PackName", str)
+"""32 lower-case hex digits of a UUIDv7: the name of one pack, never derived from its content."""
+
+Digest = NewType("Digest", str)
+"""64 lower-case hex digits of a BLAKE3-256: the name of one content."""
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def new_uuid7() -> str:
+    """Return a fresh UUIDv7 as 32 lower-case hex digits.
+
+    The first 48 bits are the Unix time in milliseconds, the other 74 free bits are random, so two
+    writers never choose the same one and IDs sort by time of choice to the millisecond.
+
+    Cost: one read of the clock and of the system's random source.
+
+    Source: RFC 9562, section 5.7.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    random_bits = secrets.randbits(74)
+    value = (milliseconds & (1 << 48) - 1) << 80
+    value |= 0x7 << 76
+    value |= (random_bits >> 62) << 64
+    value |= 0b10 << 62
+    value |= random_bits & ((1 << 62) - 1)
+    return f"{value:032x}"
+
+
+def new_commit_id() -> CommitId:
+    """Return a commit ID that nobody has used."""
+    return CommitId(new_uuid7())
+
+
+def new_lineage_id() -> LineageId:
+    """Return a lineage ID that nobody has used."""
+    return LineageId(new_uuid7())
+
+
+def new_pack_name() -> PackName:
+    """Return a pack name that nobody has used."""
+    return PackName(new_uuid7())
+
+
+def is_id(text: str) -> bool:
+    """Say whether *text* has the form of a commit ID, a lineage ID or a pack name."""
+    return _ID.fullmatch(text) is not None
+
+
+def parse_commit_id(text: str) -> CommitId:
+    """Return *text* as a commit ID.
+
+    Raises:
+        InvalidInputError: It is not 32 lower-case hex digits; give the whole ID.
+    """
+    return CommitId(_parse_id(text, "commit ID"))
+
+
+def parse_lineage_id(text: str) -> LineageId:
+    """Return *text* as a lineage ID.
+
+    Raises:
+        InvalidInputError: It is not 32 lower-case hex digits; give the whole ID.
+    """
+    return LineageId(_parse_id(text, "lineage ID"))
+
+
+def parse_digest(text: str) -> Digest:
+    """Return *text* as a content digest.
+
+    Raises:
+        InvalidInputError: It is not 64 lower-case hex digits; give the whole digest.
+    """
+    if _DIGEST.fullmatch(text) is None:
+        msg = f"{text!r} is no content digest: it must be 64 lower-case hex digits"
+        raise InvalidInputError(msg)
+    return Digest(text)
+
+
+def _parse_id(text: str, kind: str) -> str:
+    if not is_id(text):
+        msg = f"{text!r} is no {kind}: it must be 32 lower-case hex digits"
+        raise InvalidInputError(msg)
+    return text

@@ -1,0 +1,115 @@
+"""How a place in the history of a repo is written: ``repo@ref~n:path``."""
+
+import re
+from dataclasses import dataclass
+
+from versioned_io.errors import RefSyntaxError
+from versioned_io.identifiers import is_id
+from versioned_io.paths import parse_directory
+
+DEFAULT_BRANCH = "main"
+"""The branch that every repo is made with, and that a ref without ``@`` means."""
+
+_REPO = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]{0,127}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,127}")
+_ANCESTOR = re.compile(r"(?P<name>[^~]*)(?:~(?P<steps>[0-9]{1,9})?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A place in history: *name* is a branch, a tag, a commit ID or a lineage ID, *ancestor* commits back."""
+
+    repo: str
+    name: str
+    ancestor: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        steps = f"~{self.ancestor}" if self.ancestor else ""
+        path = f":{self.path}" if self.path else ""
+        return f"{self.repo}@{self.name}{steps}{path}"
+
+
+@dataclass(frozen=True, slots=True)
+class BranchRef:
+    """A branch of a repo, by name."""
+
+    repo: str
+    branch: str
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.branch}"
+
+
+def parse_ref(text: str) -> Ref:
+    """Return the ref that *text* writes: ``repo``, ``repo@ref``, ``repo@ref~2`` or any of them with ``:path``.
+
+    Raises:
+        RefSyntaxError: A part is missing or has a character that it can't have; the message says which.
+    """
+    head, colon, path = text.partition(":")
+    repo, at, name = head.partition("@")
+    parse_repo_name(repo, text)
+    if not at:
+        name = DEFAULT_BRANCH
+    match = _ANCESTOR.fullmatch(name)
+    if match is None:
+        raise RefSyntaxError(text, f"{name!r} has more than one '~', or no number after it")
+    steps = match["steps"]
+    ancestor = int(steps) if steps is not None else int(name.endswith("~"))
+    parse_ref_name(match["name"], text)
+    if colon and not path:
+        raise RefSyntaxError(text, "there is no path after ':'")
+    return Ref(repo, match["name"], ancestor, parse_directory(path) if path else "")
+
+
+def parse_branch_ref(text: str) -> BranchRef:
+    """Return the branch that *text* writes: ``repo`` or ``repo@branch``.
+
+    Raises:
+        RefSyntaxError: It is no ref, or it names a commit, an ancestor or a path where only a branch can be.
+    """
+    ref = parse_ref(text)
+    if ref.ancestor or ref.path or is_id(ref.name):
+        raise RefSyntaxError(text, "only a branch can be written to")
+    return BranchRef(ref.repo, ref.name)
+
+
+def parse_repo_name(name: str, text: str | None = None) -> str:
+    """Return *name* as the name of a repo: letters, digits and ``._=-``, at most 128, not starting with ``.=-``.
+
+    Raises:
+        RefSyntaxError: It is not; *text* is what the message quotes.
+    """
+    if _REPO.fullmatch(name) is None:
+        raise RefSyntaxError(
+            text if text is not None else name,
+            f"{name!r} is no repo name (1 to 128 letters, digits, '.', '_', '=' or '-', starting with a letter, digit or '_')",
+        )
+    return name
+
+
+def parse_ref_name(name: str, text: str | None = None) -> str:
+    """Return *name* as the name of a branch or tag, or as an ID.
+
+    Raises:
+        RefSyntaxError: It is empty, too long, or has a character or a ``..`` that it can't have.
+    """
+    if _NAME.fullmatch(name) is None or ".." in name or name.endswith("/") or "//" in name:
+        raise RefSyntaxError(
+            text if text is not None else name,
+            f"{name!r} is no branch or tag name (1 to 128 letters, digits, '.', '_', '/' or '-', without '..' or a '/' at the end)",
+        )
+    return name
+
+
+def parse_new_name(name: str, text: str | None = None) -> str:
+    """Return *name* as the name of a branch or tag to be made: what `parse_ref_name` takes, but no ID.
+
+    Raises:
+        RefSyntaxError: It is no name, or it looks like a commit ID and would hide one.
+    """
+    parse_ref_name(name, text)
+    if is_id(name):
+        raise RefSyntaxError(text if text is not None else name, "a branch or tag can't look like a commit ID")
+    return name
