@@ -14,6 +14,8 @@ Facts are in ``args``, words in ``str(error)``, and a stable ``code`` is there f
 command line's exit codes. Every class pickles, since executors raise across processes.
 """
 
+import errno
+import os
 from typing import ClassVar
 
 
@@ -104,14 +106,16 @@ class PathNotFoundError(NotFoundError, FileNotFoundError):
     code: ClassVar[str] = "path_not_found"
 
     def __init__(self, path: str, where: str, hint: str = "") -> None:
-        super().__init__(path, where, hint)
+        super().__init__(errno.ENOENT, os.strerror(errno.ENOENT))
+        self.args = (path, where, hint)
+        self.filename = path
 
     def __str__(self) -> str:
         path, where, hint = self.args
         return f"no file {path!r} in {where}" + (f": {hint}" if hint else "")
 
     def __reduce__(self) -> tuple[type["PathNotFoundError"], tuple[str, str, str]]:
-        # OSError would rebuild itself from (errno, strerror) and drop the third argument.
+        # OSError would rebuild itself from an errno and a text.
         path, where, hint = self.args
         return type(self), (path, where, hint)
 
@@ -205,6 +209,32 @@ class ContentionError(ConflictError):
         return f"the head of {self.args[0]} moved {self.args[1]} times while this transaction was committing: try again"
 
 
+class ClaimLostError(ConflictError):
+    """The claim on a partition key passed to somebody else: throw this work away, theirs counts.
+
+    Args: the subscription, the key, who holds or completed it.
+    """
+
+    code: ClassVar[str] = "claim_lost"
+
+    def __init__(self, subscription: str, key: str, holder: str) -> None:
+        VersionedError.__init__(self, subscription, key, holder)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Always empty: no path overlapped."""
+        return ()
+
+    @property
+    def winner(self) -> str:
+        """Who holds or completed it."""
+        return str(self.args[2])
+
+    def __str__(self) -> str:
+        subscription, key, holder = self.args
+        return f"the claim of {subscription!r} on partition key {key!r} passed to {holder!r}: throw this work away, theirs counts"
+
+
 class InvalidInputError(VersionedError, ValueError):
     """The call cannot mean anything: fix it. Args: one sentence."""
 
@@ -257,7 +287,13 @@ class NotAFileError(InvalidInputError, IsADirectoryError):
     code: ClassVar[str] = "not_a_file"
 
     def __init__(self, path: str, where: str) -> None:
-        super().__init__(path, where)
+        super().__init__(errno.EISDIR, os.strerror(errno.EISDIR))
+        self.args = (path, where)
+        self.filename = path
+
+    def __reduce__(self) -> tuple[type["NotAFileError"], tuple[str, str]]:
+        path, where = self.args
+        return type(self), (path, where)
 
     def __str__(self) -> str:
         return f"{self.args[0]!r} in {self.args[1]} is a directory, not a file: name a file below it, or list it"

@@ -1,0 +1,304 @@
+"""Commits in the catalog: found by ID, by name, by place in history; and published, which is the commit point."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
+
+from versioned_io.catalog.chunk_index import insert_chunks, insert_packs, refuse_condemned
+from versioned_io.catalog.repos import BranchRow, branch_names, find_repo_id
+from versioned_io.catalog.tables import branches, commits, input_files, provenance, repos, segments, tags
+from versioned_io.catalog.values import Commit, CommitStats, InputFile, RunInfo
+from versioned_io.chunks.values import NewChunks
+from versioned_io.errors import CommitNotFoundError, HeadMovedError, RefNotFoundError
+from versioned_io.identifiers import CommitId, LineageId, PackName, is_id
+from versioned_io.packs.writer import PackInfo
+from versioned_io.pages.refs import PageRef
+from versioned_io.refs import Ref
+
+_LOG_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One commit that is durable in its pack and waits for its branch to take it."""
+
+    branch: BranchRow
+    commit: Commit
+    pack: PackName
+    inputs: tuple[InputFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """The packs and chunks that a transaction wrote, and the older packs that it refers to."""
+
+    packs: Sequence[PackInfo] = ()
+    chunks: NewChunks | None = None
+    reused_packs: frozenset[PackName] = field(default_factory=frozenset)
+
+
+def publish(connection: Connection, publications: Sequence[Publication], content: StoredContent, now: datetime) -> None:
+    """Move every branch to its new commit, or raise and leave the catalog as it was.
+
+    This is the commit point: all that the commits refer to is already durable, and once the catalog
+    transaction around this call ends, every reader sees all of them. Of several writers that start
+    from the same head, exactly one succeeds.
+
+    Raises:
+        HeadMovedError: A branch points at another commit than `BranchRow.head`. Rebase on it and try again.
+        ConflictError: A pack that the commits refer to was condemned by the garbage collector meanwhile.
+
+    Cost: 4 SELECTs, 1 UPDATE and 1 to 4 INSERTs a commit, 1 INSERT for all packs and one for all chunks.
+
+    Source: docs/design/0002-commit-protocol.md, "The commit point".
+    """
+    # One order for all writers, so that two transactions over the same branches can't wait for each other.
+    ordered = sorted(publications, key=lambda publication: publication.branch.id)
+    for publication in ordered:
+        _lock_head(connection, publication.branch)
+    refuse_condemned(connection, content.reused_packs)
+    insert_packs(connection, content.packs, now)
+    insert_chunks(connection, content.chunks)
+    for publication in ordered:
+        _insert_commit(connection, publication)
+    for publication in ordered:
+        moved = update(branches).where(branches.c.id == publication.branch.id).values(head_id=publication.commit.id)
+        connection.execute(moved)
+
+
+def _lock_head(connection: Connection, branch: BranchRow) -> None:
+    """Hold the branch until the transaction ends (SQLite holds everything already), if its head is the expected one."""
+    found = connection.execute(select(branches.c.head_id).where(branches.c.id == branch.id).with_for_update()).scalar_one_or_none()
+    if found != branch.head:
+        raise HeadMovedError(str(branch.ref), branch.head, found)
+
+
+def _insert_commit(connection: Connection, publication: Publication) -> None:
+    commit = publication.commit
+    connection.execute(
+        insert(commits).values(
+            id=commit.id,
+            lineage_id=commit.lineage_id,
+            repo_id=publication.branch.repo_id,
+            branch=commit.branch,
+            segment_id=_continue_segment(connection, commit),
+            number=commit.number,
+            parent_id=commit.parent,
+            message=commit.message,
+            author=commit.author,
+            metadata=json.dumps(dict(commit.metadata)),
+            created_at=commit.created_at,
+            run=None if commit.run is None else json.dumps(asdict(commit.run)),
+            stats=json.dumps(asdict(commit.stats)),
+            root=None if commit.root is None else json.dumps(commit.root.to_json()),
+            pack=publication.pack,
+        )
+    )
+    if commit.provenance:
+        connection.execute(insert(provenance), [{"commit_id": commit.id, "input_id": source} for source in commit.provenance])
+    if publication.inputs:
+        connection.execute(
+            insert(input_files),
+            [
+                {
+                    "commit_id": commit.id,
+                    "input_id": source.commit,
+                    "path": source.path,
+                    "digest": bytes.fromhex(source.digest),
+                    "written_by": source.written_by,
+                }
+                for source in publication.inputs
+            ],
+        )
+
+
+def _continue_segment(connection: Connection, commit: Commit) -> int:
+    """Return the segment of *commit*: its parent's, unless another child has continued that one already."""
+    parent_segment: int | None = None
+    if commit.parent is not None:
+        parent = connection.execute(select(commits.c.segment_id, commits.c.number).where(commits.c.id == commit.parent)).one()
+        parent_segment = int(parent.segment_id)
+        connection.execute(select(segments.c.id).where(segments.c.id == parent_segment).with_for_update())
+        last = connection.execute(select(func.max(commits.c.number)).where(commits.c.segment_id == parent_segment)).scalar_one()
+        if last == parent.number:
+            return parent_segment
+    result = connection.execute(insert(segments).values(parent_id=parent_segment, first_number=commit.number))
+    return int(result.inserted_primary_key[0])
+
+
+_COMMIT = select(commits, repos.c.name.label("repo")).join(repos, repos.c.id == commits.c.repo_id)
+
+
+def get_commit(connection: Connection, commit_id: str) -> Commit:
+    """Return the commit *commit_id*.
+
+    Raises:
+        CommitNotFoundError: There is none.
+
+    Cost: 2 SELECTs.
+    """
+    found = _load(connection, _COMMIT.where(commits.c.id == commit_id))
+    if not found:
+        raise CommitNotFoundError(commit_id)
+    return found[0]
+
+
+def get_commits(connection: Connection, commit_ids: Sequence[str]) -> dict[CommitId, Commit]:
+    """Return the commits of *commit_ids* that exist, by ID.
+
+    Cost: 2 SELECTs for each 500 IDs.
+    """
+    found: dict[CommitId, Commit] = {}
+    for start in range(0, len(commit_ids), 500):
+        batch = _load(connection, _COMMIT.where(commits.c.id.in_(commit_ids[start : start + 500])))
+        found |= {commit.id: commit for commit in batch}
+    return found
+
+
+def commits_of_lineage(connection: Connection, lineage_id: str) -> list[Commit]:
+    """Return the commit set of a lineage ID, oldest first.
+
+    Cost: 2 SELECTs, in time proportional to the set.
+    """
+    return _load(connection, _COMMIT.where(commits.c.lineage_id == lineage_id).order_by(commits.c.created_at, commits.c.id))
+
+
+def resolve_ref(connection: Connection, ref: Ref) -> Commit | None:
+    """Return the commit that *ref* names, or None for a branch that has no commit yet.
+
+    A name is looked for among branches, then tags, then, if it has the form of an ID, commits and
+    lineage IDs; a lineage ID means the newest commit of the repo that carries it, or, where the repo
+    took no part in it, the newest that any commit of that lineage was made from.
+
+    Raises:
+        RepoNotFoundError, RefNotFoundError: There is no such repo or ref, or history is not that long.
+
+    Cost: 2 to 6 SELECTs, whatever the length of history; one more for each fork that ``~n`` crosses.
+    """
+    repo_id = find_repo_id(connection, ref.repo)
+    commit_id, exists = _named_commit(connection, repo_id, ref.name)
+    if commit_id is None and not exists:
+        raise RefNotFoundError(ref.repo, ref.name, branch_names(connection, repo_id))
+    if commit_id is None:
+        if ref.ancestor:
+            raise RefNotFoundError(ref.repo, f"{ref.name}~{ref.ancestor}", reason="the branch has no commit yet")
+        return None
+    commit = get_commit(connection, commit_id)
+    return _ancestor(connection, ref, commit) if ref.ancestor else commit
+
+
+def _named_commit(connection: Connection, repo_id: int, name: str) -> tuple[str | None, bool]:
+    branch = connection.execute(select(branches.c.head_id).where(branches.c.repo_id == repo_id, branches.c.name == name)).one_or_none()
+    if branch is not None:
+        return branch.head_id, True
+    tag = connection.execute(select(tags.c.commit_id).where(tags.c.repo_id == repo_id, tags.c.name == name)).scalar_one_or_none()
+    if tag is not None or not is_id(name):
+        return tag, False
+    own = select(commits.c.id).where(commits.c.repo_id == repo_id)
+    found = connection.execute(own.where(commits.c.id == name)).scalar_one_or_none()
+    if found is None:
+        newest = own.where(commits.c.lineage_id == name).order_by(commits.c.created_at.desc(), commits.c.id.desc()).limit(1)
+        found = connection.execute(newest).scalar_one_or_none()
+    if found is None:
+        found = _newest_input_of_lineage(connection, repo_id, name)
+    return found, False
+
+
+def _newest_input_of_lineage(connection: Connection, repo_id: int, lineage_id: str) -> str | None:
+    source, consumer = commits.alias("source"), commits.alias("consumer")
+    query = (
+        select(source.c.id)
+        .join(provenance, provenance.c.input_id == source.c.id)
+        .join(consumer, consumer.c.id == provenance.c.commit_id)
+        .where(source.c.repo_id == repo_id, consumer.c.lineage_id == lineage_id)
+        .order_by(source.c.created_at.desc(), source.c.id.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar_one_or_none()
+
+
+def _ancestor(connection: Connection, ref: Ref, commit: Commit) -> Commit:
+    number = commit.number - ref.ancestor
+    if number < 1:
+        raise RefNotFoundError(ref.repo, f"{ref.name}~{ref.ancestor}", reason=f"its history has only {commit.number} commits")
+    segment = _segment_of(connection, commit.id)
+    while True:
+        row = connection.execute(select(segments).where(segments.c.id == segment)).one()
+        if number >= row.first_number:
+            found = select(commits.c.id).where(commits.c.segment_id == segment, commits.c.number == number)
+            return get_commit(connection, connection.execute(found).scalar_one())
+        segment = row.parent_id
+
+
+def _segment_of(connection: Connection, commit_id: CommitId) -> int:
+    return int(connection.execute(select(commits.c.segment_id).where(commits.c.id == commit_id)).scalar_one())
+
+
+def history_batch(connection: Connection, newest: CommitId, limit: int = _LOG_BATCH) -> list[Commit]:
+    """Return *newest* and the commits before it, newest first: at most *limit*, or fewer at the end of a segment.
+
+    Cost: 3 SELECTs, whatever the length of history.
+    """
+    row = connection.execute(select(commits.c.segment_id, commits.c.number).where(commits.c.id == newest)).one_or_none()
+    if row is None:
+        raise CommitNotFoundError(newest)
+    query = _COMMIT.where(commits.c.segment_id == row.segment_id, commits.c.number <= row.number)
+    return _load(connection, query.order_by(commits.c.number.desc()).limit(limit))
+
+
+def _load(connection: Connection, query: Select[tuple[object, ...]]) -> list[Commit]:
+    rows = connection.execute(query).all()
+    if not rows:
+        return []
+    sources = _provenance_of(connection, [row.id for row in rows])
+    return [_to_commit(row, tuple(sources.get(row.id, ()))) for row in rows]
+
+
+def _provenance_of(connection: Connection, commit_ids: Sequence[str]) -> dict[str, list[CommitId]]:
+    found: dict[str, list[CommitId]] = {}
+    for start in range(0, len(commit_ids), 500):
+        batch = provenance.c.commit_id.in_(commit_ids[start : start + 500])
+        for commit_id, source in connection.execute(select(provenance).where(batch).order_by(provenance.c.input_id)):
+            found.setdefault(commit_id, []).append(CommitId(source))
+    return found
+
+
+def _to_commit(row: Row[tuple[object, ...]], sources: tuple[CommitId, ...]) -> Commit:
+    fields = row._mapping  # noqa: SLF001 (SQLAlchemy's public way to read a row by name)
+    run, root = fields["run"], fields["root"]
+    return Commit(
+        id=CommitId(fields["id"]),
+        lineage_id=LineageId(fields["lineage_id"]),
+        repo=fields["repo"],
+        branch=fields["branch"],
+        number=fields["number"],
+        parent=fields["parent_id"],
+        provenance=sources,
+        message=fields["message"],
+        author=fields["author"],
+        metadata=json.loads(fields["metadata"]),
+        created_at=fields["created_at"],
+        run=None if run is None else RunInfo(**json.loads(run)),
+        stats=CommitStats(**json.loads(fields["stats"])),
+        root=None if root is None else PageRef.from_json(json.loads(root)),
+    )
+
+
+def commit_exists(connection: Connection, commit_id: CommitId) -> bool:
+    """Say whether a commit was published: what a writer asks whose reply was lost.
+
+    Cost: 1 SELECT.
+    """
+    return connection.execute(select(commits.c.id).where(commits.c.id == commit_id)).one_or_none() is not None
+
+
+def heads(connection: Connection) -> Iterator[CommitId]:
+    """Yield every commit that a branch or a tag points at.
+
+    Cost: 2 SELECTs.
+    """
+    yield from connection.execute(select(branches.c.head_id).where(branches.c.head_id.is_not(None))).scalars()
+    yield from connection.execute(select(tags.c.commit_id)).scalars()

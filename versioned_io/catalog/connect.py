@@ -1,0 +1,171 @@
+"""A connection to the catalog: transactions, durability settings, and its errors in our words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
+from versioned_io.errors import FormatError, InvalidInputError, StorageError
+
+REVISION = "0001"
+"""The newest migration that this version knows."""
+
+BUSY_TIMEOUT_S = 60
+"""How long a SQLite writer waits for the others before it gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The catalog of one store, ready for use by several threads."""
+
+    engine: Engine
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy URL, without the password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Yield a connection that sees one state of the catalog.
+
+        Raises:
+            StorageError: The catalog is out of reach or failed; nothing was changed, so try again.
+        """
+        with _translated(self.url), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Yield a connection whose changes become durable together at the end, or not at all on an exception.
+
+        On SQLite the write lock is taken at once, so what was read in here is still true when it ends.
+
+        Raises:
+            StorageError: The catalog is out of reach or failed. Whether the changes were made may be unknown
+                when the failure came at the very end; look before trying again.
+        """
+        with _translated(self.url), self.engine.connect().execution_options(takes_write_lock=True) as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Close every idle connection; the catalog can't be used afterwards."""
+        self.engine.dispose()
+
+
+def connect_catalog(url: str) -> Catalog:
+    """Return the catalog at the SQLAlchemy URL *url*, without looking at what it holds.
+
+    SQLite runs in WAL mode with ``synchronous=FULL``: a commit that was reported survives a loss of power.
+
+    Raises:
+        InvalidInputError: *url* is no SQLAlchemy URL, or its driver is not installed (``pip install
+            'versioned-io[postgres]'`` for PostgreSQL).
+    """
+    try:
+        parsed = make_url(url)
+        engine = _create_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else create_engine(parsed, pool_pre_ping=True)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        msg = (
+            f"{_without_password(url)!r} is no catalog URL that can be used here ({error}); "
+            f"use sqlite:///path or postgresql+psycopg://user@host/database, and install versioned-io[postgres] for the latter"
+        )
+        raise InvalidInputError(msg) from error
+    return Catalog(engine)
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the SQLAlchemy URL of the SQLite file *path*."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
+def check_revision(catalog: Catalog) -> bool:
+    """Say whether the catalog has tables at all; they are then of the revision that this version needs.
+
+    Raises:
+        FormatError: It is of another revision; the message says what to run.
+        StorageError: It is out of reach.
+    """
+    with catalog.read() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return False
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    if found == REVISION:
+        return True
+    if found is not None and found > REVISION:
+        msg = f"the catalog {catalog.url} has revision {found}, this version knows {REVISION}: upgrade versioned-io"
+    else:
+        msg = f"the catalog {catalog.url} has revision {found}, this version needs {REVISION}: run `versioned upgrade`"
+    raise FormatError(msg)
+
+
+def migrate(catalog: Catalog) -> None:
+    """Bring the catalog's tables to the newest revision; one that is there already is left as it is.
+
+    Two processes may do so at once: on SQLite the second waits for the first, on PostgreSQL an advisory lock orders them.
+
+    Cost: one transaction; the import of Alembic, about 0.2 s, the first time.
+    """
+    from alembic.command import upgrade  # noqa: PLC0415 (a heavy import that only the making of a store needs)
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with catalog.write() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(7301872034)"))
+        config.attributes["connection"] = connection
+        upgrade(config, "head")
+
+
+def _create_sqlite(url: URL) -> Engine:
+    in_memory = url.database in {None, "", ":memory:"}
+    arguments: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}}
+    if in_memory:
+        arguments["poolclass"] = StaticPool
+    engine = create_engine(url, **arguments)
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:
+        # The driver must not begin transactions by itself: `begin` below does, and says which kind.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("takes_write_lock", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        # The driver's own words only: SQLAlchemy's would repeat the statement and its parameters.
+        msg = f"the catalog {url} failed: {error.orig}"
+        raise StorageError(msg) from error
+    except SQLAlchemyError as error:
+        msg = f"the catalog {url} failed: {error}"
+        raise StorageError(msg) from error
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    credentials, at, host = rest.rpartition("@")
+    if not at:
+        return url
+    user, _, _ = credentials.partition(":")
+    return f"{scheme}{separator}{user}:***@{host}"

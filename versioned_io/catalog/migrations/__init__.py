@@ -1,0 +1,1 @@
+"""The catalog's migrations, one module a revision, run by Alembic."""

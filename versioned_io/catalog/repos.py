@@ -1,0 +1,141 @@
+"""The names in a store: repos, their branches and tags."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import IntegrityError as DuplicateRowError
+
+from versioned_io.catalog.tables import branches, commits, repos, tags
+from versioned_io.catalog.values import BranchInfo, RepoInfo
+from versioned_io.errors import ExistsError, RefNotFoundError, RepoNotFoundError
+from versioned_io.identifiers import CommitId
+from versioned_io.refs import DEFAULT_BRANCH, BranchRef
+
+_SHOWN_NAMES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BranchRow:
+    """A branch as the catalog keys it, with its head at one moment."""
+
+    id: int
+    repo_id: int
+    ref: BranchRef
+    head: CommitId | None
+
+
+def find_repo_id(connection: Connection, name: str) -> int:
+    """Return the key of the repo *name*.
+
+    Raises:
+        RepoNotFoundError: There is none; the error names those that exist.
+
+    Cost: 1 SELECT.
+    """
+    found = connection.execute(select(repos.c.id).where(repos.c.name == name)).scalar_one_or_none()
+    if found is None:
+        known = connection.execute(select(repos.c.name).order_by(repos.c.name).limit(_SHOWN_NAMES)).scalars()
+        raise RepoNotFoundError(name, tuple(known))
+    return int(found)
+
+
+def insert_repo(connection: Connection, name: str, description: str, now: datetime) -> int:
+    """Make the repo *name* with an empty branch `main`, and return its key.
+
+    Raises:
+        ExistsError: There is one of this name.
+
+    Cost: 2 INSERTs.
+    """
+    try:
+        with connection.begin_nested():
+            result = connection.execute(insert(repos).values(name=name, description=description, created_at=now))
+    except DuplicateRowError:
+        raise ExistsError("repo", name) from None
+    repo_id = int(result.inserted_primary_key[0])
+    connection.execute(insert(branches).values(repo_id=repo_id, name=DEFAULT_BRANCH, head_id=None))
+    return repo_id
+
+
+def list_repos(connection: Connection, name: str | None = None) -> list[RepoInfo]:
+    """Return the repos with their branches, sorted by name; only *name* if given.
+
+    Cost: 1 SELECT.
+    """
+    query = (
+        select(repos.c.name, repos.c.description, repos.c.created_at, branches.c.name, branches.c.head_id, commits.c.number)
+        .outerjoin_from(repos, branches, branches.c.repo_id == repos.c.id)
+        .outerjoin(commits, commits.c.id == branches.c.head_id)
+        .order_by(repos.c.name, branches.c.name)
+    )
+    if name is not None:
+        query = query.where(repos.c.name == name)
+    facts: dict[str, tuple[str, datetime]] = {}
+    found: dict[str, list[BranchInfo]] = {}
+    for repo, description, created_at, branch, head, number in connection.execute(query):
+        facts[repo] = (description, created_at)
+        found.setdefault(repo, [])
+        if branch is not None:
+            found[repo].append(BranchInfo(repo, branch, head, number or 0))
+    return [RepoInfo(repo, *facts[repo], branches=tuple(found[repo])) for repo in found]
+
+
+def find_branch(connection: Connection, ref: BranchRef) -> BranchRow:
+    """Return the branch *ref* and its head now.
+
+    Raises:
+        RepoNotFoundError, RefNotFoundError: There is no such repo or branch; the error names those that exist.
+
+    Cost: 1 SELECT; two more to say what exists instead.
+    """
+    row = connection.execute(
+        select(branches.c.id, branches.c.repo_id, branches.c.head_id)
+        .join(repos, repos.c.id == branches.c.repo_id)
+        .where(repos.c.name == ref.repo, branches.c.name == ref.branch)
+    ).one_or_none()
+    if row is None:
+        repo_id = find_repo_id(connection, ref.repo)
+        raise RefNotFoundError(ref.repo, ref.branch, branch_names(connection, repo_id))
+    return BranchRow(row.id, row.repo_id, ref, row.head_id)
+
+
+def branch_names(connection: Connection, repo_id: int) -> tuple[str, ...]:
+    """Return the names of the first few branches of a repo, sorted."""
+    query = select(branches.c.name).where(branches.c.repo_id == repo_id).order_by(branches.c.name).limit(_SHOWN_NAMES)
+    return tuple(connection.execute(query).scalars())
+
+
+def insert_branch(connection: Connection, ref: BranchRef, head: CommitId | None) -> None:
+    """Make the branch *ref* point at *head*; no data is copied.
+
+    Raises:
+        ExistsError: There is a branch or a tag of this name.
+        RepoNotFoundError: There is no such repo.
+
+    Cost: 2 SELECTs, 1 INSERT.
+    """
+    repo_id = find_repo_id(connection, ref.repo)
+    _refuse_taken_name(connection, repo_id, ref)
+    connection.execute(insert(branches).values(repo_id=repo_id, name=ref.branch, head_id=head))
+
+
+def insert_tag(connection: Connection, ref: BranchRef, commit_id: CommitId, now: datetime) -> None:
+    """Make the tag *ref* for a commit, for ever.
+
+    Raises:
+        ExistsError: There is a branch or a tag of this name.
+        RepoNotFoundError: There is no such repo.
+
+    Cost: 2 SELECTs, 1 INSERT.
+    """
+    repo_id = find_repo_id(connection, ref.repo)
+    _refuse_taken_name(connection, repo_id, ref)
+    connection.execute(insert(tags).values(repo_id=repo_id, name=ref.branch, commit_id=commit_id, created_at=now))
+
+
+def _refuse_taken_name(connection: Connection, repo_id: int, ref: BranchRef) -> None:
+    for kind, table in (("branch", branches), ("tag", tags)):
+        query = select(table.c.name).where(table.c.repo_id == repo_id, table.c.name == ref.branch)
+        if connection.execute(query).one_or_none() is not None:
+            raise ExistsError(kind, str(ref))

@@ -1,0 +1,132 @@
+"""Durable cursors over branches, in the catalog: who has seen which commit of a branch."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from versioned_io.catalog.repos import find_branch
+from versioned_io.catalog.tables import branches, subscriptions
+from versioned_io.errors import InvalidInputError
+from versioned_io.identifiers import CommitId
+from versioned_io.refs import BranchRef
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionRow:
+    """A subscription as the catalog keeps it; *cursor* is the last commit whose changes were collected."""
+
+    id: int
+    name: str
+    branch: BranchRef
+    partitions: str | None
+    key_template: str | None
+    cursor: CommitId | None
+
+
+def ensure_subscription(
+    connection: Connection,
+    name: str,
+    branch: BranchRef,
+    *,
+    partitions: str | None,
+    key_template: str | None,
+    from_head: bool,
+    now: datetime,
+) -> SubscriptionRow:
+    """Return the subscription *name* of *branch*, made if it is missing.
+
+    A new one begins at the branch's head if *from_head*, or else before its first commit.
+
+    Raises:
+        InvalidInputError: It exists with other templates; choose another name, or use its own templates.
+        RepoNotFoundError, RefNotFoundError: There is no such branch.
+
+    Cost: 2 SELECTs, and 1 INSERT the first time.
+    """
+    row = find_branch(connection, branch)
+    values = {
+        "name": name,
+        "branch_id": row.id,
+        "partitions": partitions,
+        "key_template": key_template,
+        "cursor_id": row.head if from_head else None,
+        "sequence": 0,
+        "created_at": now,
+    }
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(dialect.insert(subscriptions).values(values).on_conflict_do_nothing())
+    found = _to_row(connection.execute(_of_branch(row.id).where(subscriptions.c.name == name)).one(), branch)
+    if (found.partitions, found.key_template) != (partitions, key_template):
+        msg = (
+            f"subscription {name!r} of {branch} exists with partitions={found.partitions!r} and key={found.key_template!r}, "
+            f"not {partitions!r} and {key_template!r}: use another name, or the same templates"
+        )
+        raise InvalidInputError(msg)
+    return found
+
+
+def find_subscription(connection: Connection, name: str, branch: BranchRef) -> SubscriptionRow | None:
+    """Return the subscription *name* of *branch* if there is one.
+
+    Cost: 2 SELECTs.
+    """
+    row = find_branch(connection, branch)
+    found = connection.execute(_of_branch(row.id).where(subscriptions.c.name == name)).one_or_none()
+    return None if found is None else _to_row(found, branch)
+
+
+def list_subscriptions(connection: Connection, branch: BranchRef, *, prefix: str = "") -> list[SubscriptionRow]:
+    """Return the subscriptions of *branch* whose names begin with *prefix*, sorted by name.
+
+    Cost: 2 SELECTs.
+    """
+    row = find_branch(connection, branch)
+    query = _of_branch(row.id).where(subscriptions.c.name.startswith(prefix, autoescape=True)).order_by(subscriptions.c.name)
+    return [_to_row(found, branch) for found in connection.execute(query)]
+
+
+def get_cursor(connection: Connection, subscription_id: int) -> CommitId | None:
+    """Return the last commit that the subscription has collected, or None before the first.
+
+    Cost: 1 SELECT.
+    """
+    return connection.execute(select(subscriptions.c.cursor_id).where(subscriptions.c.id == subscription_id)).scalar_one()
+
+
+def is_behind(connection: Connection, subscription_id: int) -> bool:
+    """Say whether the branch's head is another commit than the cursor.
+
+    Cost: 1 SELECT.
+    """
+    query = (
+        select(func.coalesce(branches.c.head_id, "") != func.coalesce(subscriptions.c.cursor_id, ""))
+        .join(branches, branches.c.id == subscriptions.c.branch_id)
+        .where(subscriptions.c.id == subscription_id)
+    )
+    return bool(connection.execute(query).scalar_one())
+
+
+def advance_cursor(connection: Connection, subscription_id: int, *, expected: CommitId | None, target: CommitId) -> bool:
+    """Move the cursor from *expected* to *target* and say so, or leave it because somebody else moved it.
+
+    Cost: 1 UPDATE.
+    """
+    cursor = subscriptions.c.cursor_id
+    unmoved = cursor.is_(None) if expected is None else cursor == expected
+    moved = connection.execute(
+        update(subscriptions)
+        .where(subscriptions.c.id == subscription_id, unmoved)
+        .values(cursor_id=target, sequence=subscriptions.c.sequence + 1)
+    )
+    return moved.rowcount == 1
+
+
+def _of_branch(branch_id: int) -> Select[Any]:
+    return select(subscriptions).where(subscriptions.c.branch_id == branch_id)
+
+
+def _to_row(found: Row[Any], branch: BranchRef) -> SubscriptionRow:
+    return SubscriptionRow(found.id, found.name, branch, found.partitions, found.key_template, found.cursor_id)

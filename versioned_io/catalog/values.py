@@ -1,0 +1,119 @@
+"""The values that the catalog holds: commits, where they came from, and what names them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from versioned_io.identifiers import CommitId, Digest, LineageId
+from versioned_io.pages.refs import PageRef
+
+JSONValue = str | int | float | bool | None | list["JSONValue"] | dict[str, "JSONValue"]
+"""A value that JSON can hold."""
+
+EMPTY_TREE_DIGEST = Digest("0" * 64)
+"""The tree digest of a commit that holds no file."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """The run that made a commit, as its orchestrator names it."""
+
+    orchestrator: str
+    job: str
+    run_id: str | None = None
+    partition_key: str | None = None
+    url: str | None = None
+    code_version: str | None = None
+    git_commit: str | None = None
+    params: Mapping[str, JSONValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One version of one file that a run read.
+
+    Attributes:
+        commit: The commit whose snapshot it was read from.
+        written_by: The commit that wrote this version of the file: *commit* or one before it.
+        digest: What it held.
+    """
+
+    repo: str
+    commit: CommitId
+    path: str
+    digest: Digest
+    written_by: CommitId
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStats:
+    """How much a commit changed and how much its tree holds.
+
+    Attributes:
+        added, modified, deleted: Files, against the parent.
+        files, size_bytes: The whole tree.
+        bytes_written: The logical size of the files that it added or modified.
+        bytes_stored: The size of the new objects, after deduplication and compression, pages included.
+    """
+
+    added: int = 0
+    modified: int = 0
+    deleted: int = 0
+    files: int = 0
+    size_bytes: int = 0
+    bytes_written: int = 0
+    bytes_stored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """An immutable tree, and where it came from.
+
+    Attributes:
+        number: The place in its branch's history: 1 for the first commit, one more for each after it.
+        provenance: The commits that it was made from, as they were read, oldest first.
+        tree_digest: What the whole tree holds, whatever its history: equal digests, equal files.
+    """
+
+    id: CommitId
+    lineage_id: LineageId
+    repo: str
+    branch: str
+    number: int
+    parent: CommitId | None
+    provenance: tuple[CommitId, ...]
+    message: str
+    author: str
+    metadata: Mapping[str, JSONValue]
+    created_at: datetime
+    run: RunInfo | None
+    stats: CommitStats
+    root: PageRef | None
+
+    @property
+    def tree_digest(self) -> Digest:
+        """The content identity of the whole tree, as 64 hex digits."""
+        return EMPTY_TREE_DIGEST if self.root is None else Digest(self.root.digest.hex())
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class BranchInfo:
+    """A branch and what it points at; a branch without a commit has no head and the number 0."""
+
+    repo: str
+    name: str
+    head: CommitId | None
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class RepoInfo:
+    """A repo and its branches."""
+
+    name: str
+    description: str
+    created_at: datetime
+    branches: tuple[BranchInfo, ...]
