@@ -1,0 +1,168 @@
+"""Every use of Dagster that its public API has no word for, in one place; tried with Dagster 1.13.
+
+Each function says what it needs and what happens where Dagster does not offer it. Nothing else in this
+package touches a name of Dagster's that starts with an underscore, or imports from ``dagster._core``.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.execution.context.compute import current_execution_context
+from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
+from dagster._core.execution.context.system import StepExecutionContext
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, WILL_RETRY_TAG
+
+UNFINISHED_BACKFILL_STATUSES = (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING)
+"""What a backfill is while it may still launch runs, or wait for them."""
+
+_RETRIES_LOOKED_AT = 100
+
+
+def step_of(context: dg.InputContext | dg.OutputContext) -> StepExecutionContext | None:
+    """Return the step that an IO manager is called in; ``None`` outside a run (a test's context, an asset value loader)."""
+    return context._step_context  # noqa: SLF001 (the property step_context raises where there is none)
+
+
+def step_of_compute(context: dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> StepExecutionContext:
+    """Return the step whose compute function was given *context*."""
+    op_context = context if isinstance(context, dg.OpExecutionContext) else context.op_execution_context
+    return op_context._step_execution_context  # noqa: SLF001 (get_step_execution_context() warns)
+
+
+def current_step() -> StepExecutionContext | None:
+    """Return the step whose compute function is running in this thread; ``None`` outside one."""
+    context = current_execution_context.get()
+    return None if context is None else step_of_compute(context)
+
+
+def set_data_version(step: StepExecutionContext, asset_key: dg.AssetKey, version: str) -> None:
+    """Give the materialisation of *asset_key* this data version, unless the asset's own code set one."""
+    if not step.has_data_version(asset_key):
+        step.set_data_version(asset_key, dg.DataVersion(version))
+
+
+def add_partition_metadata(
+    step: StepExecutionContext, asset_key: dg.AssetKey, metadata_of: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Add to the materialisation of each partition its own metadata.
+
+    `StepExecutionContext.add_asset_metadata` does one partition at a time, and copies everything for
+    each: with a thousand partitions that is seconds. So this writes what it writes, once.
+    """
+    merged = dict(step._metadata_accumulator.per_output_metadata)  # noqa: SLF001
+    for partition_key, metadata in metadata_of.items():
+        handle = AssetMetadataHandle(asset_key=asset_key, partition_key=partition_key)
+        merged[handle] = {**merged.get(handle, {}), **metadata}
+    step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata=merged)  # noqa: SLF001
+
+
+def runs_several_partitions_at_once(step: StepExecutionContext, asset_key: dg.AssetKey) -> bool:
+    """Say whether the asset's backfill policy puts more than one partition into a run."""
+    policy = step.job_def.asset_layer.get(asset_key).backfill_policy
+    return policy is not None and policy.max_partitions_per_run != 1
+
+
+def code_version_of(step: StepExecutionContext, asset_key: dg.AssetKey | None) -> str | None:
+    """Return the code version that the asset, or else the op, declares."""
+    if asset_key is not None:
+        return step.job_def.asset_layer.get(asset_key).code_version
+    return step.op_def.version
+
+
+def config_of_op(step: StepExecutionContext) -> object:
+    """Return the config that the run gave to the step's op; ``None`` when it has none."""
+    return step.op_config
+
+
+def executor_name_of(step: StepExecutionContext | None) -> str:
+    """Return the name of the executor that runs the step."""
+    return step.job_def.executor_def.name if step is not None else "executor"
+
+
+def attempt_of(step: StepExecutionContext) -> int:
+    """Return how often the step was tried before."""
+    return step.previous_attempt_count
+
+
+def cause_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[str, datetime]:
+    """Return what one decision started, the backfill or else the run, and when it did; the same in every process.
+
+    Cost: 1 query.
+    """
+    backfill_id = run.tags.get(BACKFILL_ID_TAG)
+    if backfill_id is not None:
+        backfill = instance.get_backfill(backfill_id)
+        if backfill is not None:
+            return backfill_id, datetime.fromtimestamp(backfill.backfill_timestamp, UTC)
+    record = instance.get_run_record_by_id(run.run_id)
+    return run.run_id, record.create_timestamp if record is not None else datetime.now(UTC)
+
+
+def describe_unfinished_work(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -> str | None:
+    """Return a phrase for the backfills and runs that carry one of the tag's *values* and are not finished; ``None`` if all are.
+
+    A failed run that will be retried, and whose retry was not launched yet, is not finished.
+
+    Args:
+        values: At least one.
+
+    Cost: at most 3 queries.
+    """
+    by_tag = {tag: list(values)}
+    backfills = instance.get_backfills(
+        filters=BulkActionsFilter(statuses=list(UNFINISHED_BACKFILL_STATUSES), tags=by_tag), limit=1
+    )
+    if backfills:
+        return f"backfill {backfills[0].backfill_id}"
+    runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES, tags=by_tag), limit=1)
+    if runs:
+        return f"run {runs[0].run_id} of {runs[0].job_name}"
+    failed = instance.get_runs(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={**by_tag, WILL_RETRY_TAG: "true"}), limit=_RETRIES_LOOKED_AT
+    )
+    waiting = next((run for run in failed if AUTO_RETRY_RUN_ID_TAG not in run.tags), None)
+    return None if waiting is None else f"the retry of run {waiting.run_id}"
+
+
+def backfill_request(
+    partitions_defs: Mapping[dg.AssetKey, dg.PartitionsDefinition[Any]], partition_keys: Iterable[str], tags: Mapping[str, str]
+) -> dg.RunRequest:
+    """Return a request that the sensor daemon answers with one backfill of these partitions of these assets."""
+    keys = list(partition_keys)
+    subsets = {asset_key: definition.subset_with_partition_keys(keys) for asset_key, definition in partitions_defs.items()}
+    return dg.RunRequest.for_asset_graph_subset(AssetGraphSubset(partitions_subsets_by_asset_key=subsets), tags=tags)
+
+
+def targeted_partitions(
+    context: dg.SensorEvaluationContext, selection: dg.AssetSelection | None, job_name: str | None
+) -> dict[dg.AssetKey, dg.PartitionsDefinition[Any] | None]:
+    """Return the assets that a sensor targets, by its asset selection or else by its job, with their partitions.
+
+    A job without assets counts as one asset of the job's name.
+    """
+    repository = context.repository_def
+    if repository is None:
+        raise dg.DagsterInvariantViolationError(
+            "the sensor needs the repository of its definitions: pass repository_def= to build_sensor_context()"
+        )
+    graph = repository.asset_graph
+    if selection is not None:
+        return {key: graph.get(key).partitions_def for key in sorted(selection.resolve(graph))}
+    job = repository.get_job(str(job_name))
+    keys = sorted(job.asset_layer.executable_asset_keys)
+    if not keys:
+        return {dg.AssetKey(job.name): job.partitions_def}
+    return {key: job.asset_layer.get(key).partitions_def for key in keys}
+
+
+@contextmanager
+def partitions_loaded_from(instance: dg.DagsterInstance) -> Iterator[None]:
+    """Look dynamic partitions up in *instance*, and use one idea of now, within the block."""
+    with dg.partition_loading_context(dynamic_partitions_store=instance):
+        yield

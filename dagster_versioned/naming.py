@@ -1,0 +1,127 @@
+"""The repo and the path of every value that Dagster stores, named so that distinct values never share one.
+
+| value | repo | path |
+|---|---|---|
+| asset | its key's parts joined by ``.`` | ``data.<ext>`` |
+| partition of an asset | the same | ``<partition>/data.<ext>`` |
+| output of an op | `OP_OUTPUTS_REPO` | ``<run>/<step>/<output>[/<mapping key>]/data.<ext>`` |
+
+Names that a repo or a path can't have are escaped, and every escape is injective: two keys that
+differ are stored apart, whatever characters they hold.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+import dagster as dg
+
+OP_OUTPUTS_REPO = "dagster=ops"
+"""The repo of op outputs; ``=`` is never followed by ``o`` in the repo of an asset, so none collides with it."""
+
+DATA_STEM = "data"
+"""The file name, before its extension, of every stored value."""
+
+_PLAIN_IN_REPO = re.compile(r"[A-Za-z0-9_-]")
+_LEGAL_FIRST_IN_REPO = re.compile(r"[A-Za-z0-9_]")
+_MAX_REPO_CHARACTERS = 128
+_MAX_STEM_BYTES = 960
+"""The core allows 1,024 bytes; the rest is for the extension and for what a directory holds."""
+
+_HASH_BYTES = 16
+
+
+def repo_of_asset(asset_key: dg.AssetKey, *, prefix: str = "") -> str:
+    """Return the name of the repo that holds the versions of the asset *asset_key*.
+
+    The parts are joined by ``.``; each byte that is not ``[A-Za-z0-9_-]`` is written ``=XX``. A
+    name that would start with an illegal character gets ``_=`` in front, and one that would be
+    longer than 128 characters is cut and gets a digest of the whole after ``=_``; neither sequence
+    is an escape, so distinct keys have distinct repos.
+
+    Args:
+        prefix: Put in front as it is, e.g. ``team.``.
+    """
+    name = prefix + ".".join(_escape_repo_part(part) for part in asset_key.path)
+    if not name or _LEGAL_FIRST_IN_REPO.match(name) is None:
+        name = "_=" + name
+    if len(name) > _MAX_REPO_CHARACTERS:
+        digest = _digest_of(name)
+        name = f"{name[: _MAX_REPO_CHARACTERS - len(digest) - 2]}=_{digest}"
+    return name
+
+
+def stem_of_asset(asset_key: dg.AssetKey, partition_key: str | None, *, in_shared_repo: bool = False) -> str:
+    """Return the path, without extension, of an asset's value or of one of its partitions.
+
+    Args:
+        partition_key: ``None`` for an unpartitioned asset.
+        in_shared_repo: Whether one repo holds every asset; then the name that the asset's own repo would have comes
+            first, in one directory, so that no asset is stored inside another's partitions.
+    """
+    directories = [repo_of_asset(asset_key)] if in_shared_repo else []
+    if partition_key is not None:
+        directories.extend(partition_segments(partition_key))
+    return _stem(directories)
+
+
+def stem_of_op_output(identifier: Sequence[str]) -> str:
+    """Return the path, without extension, of the op output that Dagster identifies by *identifier*."""
+    return _stem(_escape_segment(part) for part in identifier)
+
+
+def partition_segments(partition_key: str) -> list[str]:
+    """Return the directories that *partition_key* is stored under, outermost first.
+
+    A slash in an ordinary key separates directories, as in Dagster's filesystem IO manager. Of a
+    multi-dimensional key, the values in the order of their dimensions' *names* are one directory
+    each, and a slash in a value is escaped.
+    """
+    if isinstance(partition_key, dg.MultiPartitionKey):
+        by_dimension = sorted(partition_key.keys_by_dimension.items())
+        return [_escape_segment(value) for _, value in by_dimension]
+    return [_escape_segment(segment) for segment in partition_key.split("/")]
+
+
+def _escape_repo_part(part: str) -> str:
+    return "".join(
+        character if _PLAIN_IN_REPO.match(character) else "".join(f"={byte:02X}" for byte in character.encode())
+        for character in part
+    )
+
+
+def _escape_segment(segment: str) -> str:
+    """Return *segment* as a legal part of a path; only the empty segment becomes a lone ``%``."""
+    if segment == "":
+        return "%"
+    if segment in {".", ".."}:
+        return segment.replace(".", "%2E")
+    whole = unicodedata.is_normalized("NFC", segment)
+    escaped = "".join(_escape_character(character, keep_unicode=whole) for character in segment)
+    # A partition named like the file of the one above it would make one path a file and a directory.
+    if escaped == DATA_STEM or escaped.startswith(DATA_STEM + "."):
+        return f"%{ord(escaped[0]):02X}{escaped[1:]}"
+    return escaped
+
+
+def _escape_character(character: str, *, keep_unicode: bool) -> str:
+    illegal = character in {"%", "/"} or unicodedata.category(character) in {"Cc", "Cs"}
+    if illegal or not (character.isascii() or keep_unicode):
+        return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+    return character
+
+
+def _stem(directories: Iterable[str]) -> str:
+    stem = "/".join([*directories, DATA_STEM])
+    encoded = stem.encode()
+    if len(encoded) <= _MAX_STEM_BYTES:
+        return stem
+    # ``%_`` is no escape, so a shortened path is never also the path of a short key.
+    digest = _digest_of(stem)
+    kept = encoded[: _MAX_STEM_BYTES - len(digest) - len(f"/%_/{DATA_STEM}")].decode(errors="ignore").rpartition("/")[0]
+    return "/".join(part for part in (kept, f"%_{digest}", DATA_STEM) if part)
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=_HASH_BYTES).hexdigest()

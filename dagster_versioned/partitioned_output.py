@@ -1,0 +1,73 @@
+"""One value per partition, from a run that materialises several partitions at once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+
+class PartitionedOutput(Mapping[str, Any]):
+    """The values of several partitions, by partition key: what a single-run backfill returns.
+
+    A plain ``dict`` whose keys are exactly the partitions of the run means the same; this class says so
+    whatever the keys are, and is understood for a single partition too.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, partition_key: str) -> Any:  # noqa: ANN401
+        return self._values[partition_key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"PartitionedOutput({list(self._values)!r})"
+
+
+def split_by_partition(obj: object, partition_keys: Sequence[str], *, several_per_run: bool) -> dict[str, Any]:
+    """Return the value of each partition, in the order of *partition_keys*.
+
+    A `PartitionedOutput` is always taken apart. A ``dict`` is taken apart when the run has several
+    partitions, or when it has one and the asset is made to run for several at once
+    (*several_per_run*): then its only key must be that partition. Anything else is the value of
+    the only partition.
+
+    Raises:
+        DagsterInvariantViolationError: There are several partitions and no value for each of them; the message says
+            which keys are missing or too many. Return one value per partition key of the run.
+    """
+    if isinstance(obj, PartitionedOutput):
+        return _checked(obj, partition_keys)
+    if len(partition_keys) == 1:
+        (only,) = partition_keys
+        if several_per_run and isinstance(obj, dict) and set(obj) == {only}:
+            return {only: obj[only]}
+        return {only: obj}
+    if not isinstance(obj, dict):
+        raise dg.DagsterInvariantViolationError(
+            f"the run materialises {len(partition_keys)} partitions, but the output is one {type(obj).__name__}: "
+            "return a dict (or PartitionedOutput) with one value per partition key of the run "
+            "(context.partition_keys), or launch one run per partition"
+        )
+    return _checked(obj, partition_keys)
+
+
+def _checked(values: Mapping[str, Any], partition_keys: Sequence[str]) -> dict[str, Any]:
+    missing = [key for key in partition_keys if key not in values]
+    unknown = sorted(str(key) for key in set(values) - set(partition_keys))
+    if missing or unknown:
+        faults = [f"{what} {_shown(keys)}" for what, keys in (("no value for", missing), ("unknown", unknown)) if keys]
+        raise dg.DagsterInvariantViolationError(
+            f"the output must have one value for each of the run's {len(partition_keys)} partitions: {'; '.join(faults)}"
+        )
+    return {key: values[key] for key in partition_keys}
+
+
+def _shown(keys: Sequence[str]) -> str:
+    few = 5
+    return ", ".join(map(repr, keys[:few])) + (f" and {len(keys) - few} more" if len(keys) > few else "")

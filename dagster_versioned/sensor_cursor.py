@@ -1,0 +1,67 @@
+"""Where a commit sensor is in the history of its branch, as text that Dagster keeps."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from versioned_io.errors import InvalidInputError
+from versioned_io.identifiers import CommitId, LineageId, parse_commit_id, parse_lineage_id
+
+_BEFORE_FIRST = "beginning"
+
+
+@dataclass(frozen=True, slots=True)
+class CausedBy:
+    """The commit that asked for a partition, and its lineage ID."""
+
+    commit: CommitId
+    lineage_id: LineageId
+
+
+@dataclass(frozen=True, slots=True)
+class SensorCursor:
+    """The last commit that was dealt with, and the partition keys that could not be requested yet.
+
+    Attributes:
+        commit: ``None`` before the branch's first commit.
+        waiting: Keys that the assets have no partition for (yet), such as a month that has not ended,
+            each with the newest commit that touched it.
+    """
+
+    commit: CommitId | None = None
+    waiting: Mapping[str, CausedBy] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Write the commit ID, ``beginning``, or a JSON object when there are keys that wait."""
+        position = _BEFORE_FIRST if self.commit is None else self.commit
+        if not self.waiting:
+            return position
+        waiting = {key: [cause.commit, cause.lineage_id] for key, cause in sorted(self.waiting.items())}
+        return json.dumps({"commit": position, "waiting": waiting}, ensure_ascii=False)
+
+
+def parse_sensor_cursor(text: str) -> SensorCursor:
+    """Return the cursor that *text* writes: a commit ID (which a person may have typed), ``beginning``, or the JSON form.
+
+    Raises:
+        InvalidInputError: It is none of these; the message says what to set the cursor to.
+    """
+    try:
+        if not text.startswith("{"):
+            return SensorCursor(_parse_position(text))
+        fields = json.loads(text)
+        waiting = {
+            key: CausedBy(parse_commit_id(commit), parse_lineage_id(lineage_id))
+            for key, (commit, lineage_id) in fields["waiting"].items()
+        }
+        return SensorCursor(_parse_position(fields["commit"]), waiting)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = (
+            f"{text!r} is no cursor of a commit sensor: set it to the ID of the last commit that was dealt with, "
+            f"or to {_BEFORE_FIRST!r} to begin with the branch's first commit"
+        )
+        raise InvalidInputError(msg) from error
+
+
+def _parse_position(text: str) -> CommitId | None:
+    return None if text == _BEFORE_FIRST else parse_commit_id(text)
