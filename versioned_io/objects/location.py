@@ -1,0 +1,48 @@
+"""From a URL to the object store that it names."""
+
+import threading
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from versioned_io.errors import InvalidInputError
+from versioned_io.objects.local import LocalObjects
+from versioned_io.objects.port import ObjectStore
+
+REMOTE_SCHEMES = frozenset({"s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "http", "https"})
+
+_memory: dict[str, ObjectStore] = {}
+_memory_lock = threading.Lock()
+
+
+def open_objects(url: str) -> ObjectStore:
+    """Return the object store at *url*; nothing is read or written yet.
+
+    Args:
+        url: A directory (a path or ``file://``), ``memory://name``, which is shared by name within this
+            process, or ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix``.
+
+    Raises:
+        InvalidInputError: The scheme is none of these; fix the URL.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return LocalObjects(Path(url))
+    if scheme == "file":
+        return LocalObjects(Path(unquote(urlsplit(url).path)))
+    if scheme == "memory":
+        return _open_memory(rest)
+    if scheme in REMOTE_SCHEMES:
+        from versioned_io.objects.remote import open_remote  # noqa: PLC0415 - 20 ms that a local store never needs
+
+        return open_remote(url)
+    msg = f"can't open object store {url!r}: give a directory, memory://, s3://, gs:// or az://"
+    raise InvalidInputError(msg)
+
+
+def _open_memory(name: str) -> ObjectStore:
+    from versioned_io.objects.remote import open_memory  # noqa: PLC0415 - see above
+
+    with _memory_lock:
+        if name not in _memory:
+            _memory[name] = open_memory(f"memory://{name}")
+        return _memory[name]

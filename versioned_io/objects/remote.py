@@ -1,0 +1,142 @@
+"""Objects in S3, Google Cloud Storage, Azure Blob Storage or memory, through obstore."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import MemoryStore, from_url
+
+from versioned_io.errors import ExistsError, IntegrityError, InvalidInputError, ObjectNotFoundError, StorageError
+from versioned_io.objects.port import Buffer, ObjectInfo, check_key, check_prefix
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore as ClientStore
+
+_T = TypeVar("_T")
+
+
+class RemoteObjects:
+    """The object store behind one obstore client.
+
+    `put` uses the store's own conditional write (``If-None-Match: *`` on S3), so it needs a store
+    that has one; every large provider does.
+    """
+
+    def __init__(self, url: str, client: "ClientStore") -> None:
+        self._url = url
+        self._client = client
+
+    @property
+    def url(self) -> str:
+        """The URL that the store was opened with."""
+        return self._url
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a request leaves this process."""
+        return not isinstance(self._client, MemoryStore)
+
+    def put(self, key: str, data: Sequence[Buffer]) -> None:
+        """See `ObjectStore.put`."""
+        check_key(key)
+        body = data[0] if len(data) == 1 else b"".join(data)
+        try:
+            # A conditional write can't be a multipart upload everywhere; a pack is small enough for one request.
+            obstore.put(self._client, key, body, mode="create", use_multipart=False)
+        except AlreadyExistsError as error:
+            raise ExistsError("object", key) from error
+        except (BaseError, OSError) as error:
+            raise self._storage_error("put", key, error) from error
+
+    def get(self, key: str) -> bytes:
+        """See `ObjectStore.get`."""
+        check_key(key)
+        return self._read(key, lambda: obstore.get(self._client, key).bytes().to_bytes())
+
+    def get_range(self, key: str, offset: int, length: int) -> memoryview:
+        """See `ObjectStore.get_range`."""
+        return self.get_ranges(key, [(offset, length)])[0]
+
+    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[memoryview]:
+        """See `ObjectStore.get_ranges`."""
+        check_key(key)
+        asked = [(offset, length) for offset, length in ranges if length]
+        if not asked:
+            return [memoryview(b"") for _ in ranges]
+
+        def read() -> list[memoryview]:
+            if len(asked) == 1:
+                offset, length = asked[0]
+                return [memoryview(obstore.get_range(self._client, key, start=offset, length=length))]
+            starts = [offset for offset, _ in asked]
+            lengths = [length for _, length in asked]
+            return [memoryview(part) for part in obstore.get_ranges(self._client, key, starts=starts, lengths=lengths)]
+
+        parts = self._read(key, read)
+        for (offset, length), part in zip(asked, parts, strict=True):
+            if len(part) != length:
+                raise self._too_short(key, offset + length)
+        found = iter(parts)
+        return [next(found) if length else memoryview(b"") for _, length in ranges]
+
+    def size(self, key: str) -> int:
+        """See `ObjectStore.size`."""
+        check_key(key)
+        return self._read(key, lambda: obstore.head(self._client, key)["size"])
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See `ObjectStore.list`."""
+        check_prefix(prefix)
+        try:
+            for batch in obstore.list(self._client, prefix or None, chunk_size=1000):
+                for meta in batch:
+                    yield ObjectInfo(meta["path"], meta["size"], meta["last_modified"])
+        except (BaseError, OSError) as error:
+            raise self._storage_error("list", prefix, error) from error
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See `ObjectStore.delete`."""
+        checked = [check_key(key) for key in keys]
+        for key in checked:
+            try:
+                obstore.delete(self._client, key)
+            except FileNotFoundError:
+                continue
+            except (BaseError, OSError) as error:
+                raise self._storage_error("delete", key, error) from error
+
+    def _read(self, key: str, call: Callable[[], _T]) -> _T:
+        try:
+            return call()
+        except FileNotFoundError as error:
+            raise ObjectNotFoundError(key, self._url) from error
+        except (BaseError, OSError) as error:
+            if "range" in str(error).lower():
+                size = self.size(key)
+                raise self._too_short(key, size) from error
+            raise self._storage_error("get", key, error) from error
+
+    def _too_short(self, key: str, end: int) -> IntegrityError:
+        return IntegrityError(f"object {key!r} in {self._url} ends too soon: a reader was sent past byte {end}")
+
+    def _storage_error(self, action: str, key: str, error: Exception) -> StorageError:
+        return StorageError(f"can't {action} {key!r} in {self._url}: {error}")
+
+
+def open_remote(url: str) -> RemoteObjects:
+    """Return the object store at *url*, such as ``s3://bucket/prefix``; credentials come from the environment.
+
+    Raises:
+        InvalidInputError: The URL's scheme or options make no sense; fix it.
+    """
+    try:
+        return RemoteObjects(url, from_url(url))
+    except (BaseError, ValueError) as error:
+        msg = f"can't open object store {url!r}: {error}"
+        raise InvalidInputError(msg) from error
+
+
+def open_memory(url: str) -> RemoteObjects:
+    """Return a new, empty object store in this process's memory."""
+    return RemoteObjects(url, MemoryStore())

@@ -1,0 +1,120 @@
+"""The index at a pack's end: where its frames are, and which chunks lie inside its blocks."""
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+import xxhash
+
+from versioned_io.errors import FormatError, IntegrityError
+from versioned_io.identifiers import PackName
+from versioned_io.packs.frames import FrameKind
+
+PACK_MAGIC: Final = b"VIOPACK1"
+END_MAGIC: Final = b"1KCAPOIV"
+_HEAD: Final = struct.Struct("<8s16sQ")  # magic, pack name, XXH3-64 of what precedes
+HEAD_SIZE: Final = _HEAD.size
+_TRAILER: Final = struct.Struct("<QIIQ8s")  # footer offset, footer frame size, zero, XXH3-64, magic
+TRAILER_SIZE: Final = _TRAILER.size
+_COUNTS: Final = struct.Struct("<II")  # frames, chunks
+_FRAME: Final = struct.Struct("<QIIB7x")  # offset, frame size, raw size, kind
+_CHUNK: Final = struct.Struct("<32sIII")  # digest, number of the frame, offset in the block, size
+
+
+@dataclass(frozen=True, slots=True)
+class FooterFrame:
+    """One frame of a pack: where it is, and how large with its header and decompressed."""
+
+    kind: FrameKind
+    offset: int
+    stored_size: int
+    raw_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FooterChunk:
+    """One chunk of a pack: its name, the frame (by number) whose block it lies in, and where in the block."""
+
+    digest: bytes
+    frame: int
+    inner: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """The index of one pack."""
+
+    name: PackName
+    frames: tuple[FooterFrame, ...]
+    chunks: tuple[FooterChunk, ...]
+
+
+def encode_head(pack: bytes) -> bytes:
+    """Return the first bytes of the pack *pack*."""
+    start = PACK_MAGIC + pack
+    return _HEAD.pack(PACK_MAGIC, pack, xxhash.xxh3_64_intdigest(start))
+
+
+def check_head(pack: bytes, data: bytes | memoryview) -> None:
+    """Pass when *data* starts as the pack *pack* must.
+
+    Raises:
+        FormatError: It is a pack of a newer format; upgrade.
+        IntegrityError: It is another pack, or none.
+    """
+    head = bytes(data[:HEAD_SIZE])
+    if head == encode_head(pack):
+        return
+    if head[:7] == PACK_MAGIC[:7] and head[7:8].isdigit() and head[7] > PACK_MAGIC[7]:
+        msg = f"pack {pack.hex()} has format {head[7:8].decode()}, newer than this library reads; upgrade versioned-io"
+        raise FormatError(msg)
+    msg = f"pack {pack.hex()} is damaged: its first bytes are not those of this pack; run fsck"
+    raise IntegrityError(msg)
+
+
+def encode_footer(footer: Footer) -> bytes:
+    """Return the payload of the footer frame."""
+    frames = [_FRAME.pack(f.offset, f.stored_size, f.raw_size, f.kind) for f in footer.frames]
+    chunks = [_CHUNK.pack(c.digest, c.frame, c.inner, c.size) for c in footer.chunks]
+    return b"".join((_COUNTS.pack(len(frames), len(chunks)), *frames, *chunks))
+
+
+def decode_footer(name: PackName, payload: bytes | memoryview) -> Footer:
+    """Return the index that *payload* holds.
+
+    Raises:
+        IntegrityError: Its length does not fit its counts.
+    """
+    view = memoryview(payload)
+    frame_count, chunk_count = _COUNTS.unpack_from(view) if len(view) >= _COUNTS.size else (0, 0)
+    chunks_at = _COUNTS.size + frame_count * _FRAME.size
+    if len(view) != chunks_at + chunk_count * _CHUNK.size:
+        msg = f"footer of pack {name} is damaged: {len(view)} bytes do not fit its counts; run fsck"
+        raise IntegrityError(msg)
+    frames = tuple(
+        FooterFrame(FrameKind(kind), offset, stored_size, raw_size)
+        for offset, stored_size, raw_size, kind in _FRAME.iter_unpack(view[_COUNTS.size : chunks_at])
+    )
+    chunks = tuple(FooterChunk(*fields) for fields in _CHUNK.iter_unpack(view[chunks_at:]))
+    return Footer(name, frames, chunks)
+
+
+def encode_trailer(pack: bytes, footer_offset: int, footer_size: int) -> bytes:
+    """Return the last bytes of a pack; *footer_size* is that of the whole footer frame."""
+    check = xxhash.xxh3_64_intdigest(pack + struct.pack("<QII", footer_offset, footer_size, 0))
+    return _TRAILER.pack(footer_offset, footer_size, 0, check, END_MAGIC)
+
+
+def decode_trailer(pack: bytes, data: bytes | memoryview) -> tuple[int, int]:
+    """Return the footer frame's (offset, size) from the last bytes of a pack.
+
+    Raises:
+        IntegrityError: They are not the last bytes of this pack.
+    """
+    if len(data) == TRAILER_SIZE:
+        footer_offset, footer_size, _, _, _ = _TRAILER.unpack(data)
+        if bytes(data) == encode_trailer(pack, footer_offset, footer_size):
+            return footer_offset, footer_size
+    msg = f"pack {pack.hex()} is damaged: its last bytes are no trailer; run fsck"
+    raise IntegrityError(msg)

@@ -1,0 +1,154 @@
+"""The frame: a header, a payload, and a checksum that ties both to their place."""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import xxhash
+import zstandard
+
+from versioned_io.errors import FormatError, IntegrityError
+from versioned_io.identifiers import PackName
+from versioned_io.objects.port import Buffer
+
+FRAME_MAGIC: Final = b"vf1\n"
+_HEADER: Final = struct.Struct("<4sBBHII")  # magic, kind, codec, zero, stored bytes, raw bytes
+_CHECK: Final = struct.Struct("<Q")
+HEADER_SIZE: Final = _HEADER.size + _CHECK.size
+_PLACE: Final = struct.Struct("<16sQ")
+LARGEST_PAYLOAD: Final = (1 << 31) - 1
+_WORTH_COMPRESSING: Final = 0.98
+_SMALLEST_COMPRESSED: Final = 64  # a shorter payload can't win back zstd's own header
+
+
+class FrameKind(IntEnum):
+    """What a frame's payload is."""
+
+    BLOCK = 1
+    PAGE = 2
+    COMMIT = 3
+    FOOTER = 4
+
+
+class Codec(IntEnum):
+    """How a payload is stored."""
+
+    RAW = 0
+    ZSTD = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRef:
+    """Where a frame is.
+
+    Args:
+        pack: The pack's name, 16 bytes.
+        offset: Of the frame's first byte in the pack.
+        stored_size: Of the whole frame with its header, in bytes; one range read of it is enough.
+    """
+
+    pack: bytes
+    offset: int
+    stored_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameHeader:
+    """What a frame's header says, before its payload is checked."""
+
+    kind: FrameKind
+    codec: Codec
+    stored_size: int
+    raw_size: int
+
+
+def pack_key(name: PackName) -> str:
+    """Return the object key of the pack *name*.
+
+    The last two digits of a UUIDv7 are random (the first ones are the time), so objects spread evenly over 256 prefixes.
+    """
+    return f"packs/{name[-2:]}/{name}.pack"
+
+
+def pack_name(pack: bytes) -> PackName:
+    """Return the name of the pack whose 16 bytes are *pack*."""
+    return PackName(pack.hex())
+
+
+def encode_frame(pack: bytes, offset: int, kind: FrameKind, payload: Buffer, *, level: int = 1) -> tuple[bytes, Buffer]:
+    """Return the header and the stored payload of a frame that is to lie at *offset* of *pack*.
+
+    The payload is compressed with zstd unless that saves less than 2 %; then it is returned as it is, not copied.
+    """
+    raw_size = len(payload)
+    if raw_size > LARGEST_PAYLOAD:
+        msg = f"a frame of {raw_size} bytes is too large: at most {LARGEST_PAYLOAD}"
+        raise FormatError(msg)
+    codec, stored = Codec.RAW, payload
+    if raw_size >= _SMALLEST_COMPRESSED:
+        compressed = zstandard.ZstdCompressor(level=level, write_content_size=True).compress(payload)
+        if len(compressed) < raw_size * _WORTH_COMPRESSING:
+            codec, stored = Codec.ZSTD, compressed
+    head = _HEADER.pack(FRAME_MAGIC, kind, codec, 0, len(stored), raw_size)
+    return head + _CHECK.pack(_checksum(pack, offset, head, stored)), stored
+
+
+def decode_header(pack: bytes, offset: int, data: Buffer) -> FrameHeader:
+    """Return what the frame header at the start of *data* says.
+
+    Raises:
+        IntegrityError: These bytes are no frame header.
+    """
+    magic, kind, codec, zero, stored_size, raw_size = _HEADER.unpack_from(data)
+    if magic != FRAME_MAGIC or zero or kind not in _KINDS or codec not in _CODECS:
+        raise _damaged(pack, offset, "there is no frame header")
+    return FrameHeader(FrameKind(kind), Codec(codec), stored_size, raw_size)
+
+
+def decode_frame(pack: bytes, offset: int, data: Buffer, kind: FrameKind) -> memoryview:
+    """Return the payload of the frame that is the whole of *data*, checked and decompressed.
+
+    Raises:
+        IntegrityError: The bytes are not the ones that were written there, or are no frame of this kind.
+    """
+    view = memoryview(data)
+    if len(view) < HEADER_SIZE:
+        raise _damaged(pack, offset, "it is shorter than a frame header")
+    header = decode_header(pack, offset, view)
+    stored = view[HEADER_SIZE:]
+    if header.stored_size != len(stored):
+        raise _damaged(pack, offset, f"it holds {header.stored_size} bytes, not {len(stored)}")
+    (check,) = _CHECK.unpack_from(view, _HEADER.size)
+    if check != _checksum(pack, offset, view[: _HEADER.size], stored):
+        raise _damaged(pack, offset, "its checksum does not match")
+    if header.kind is not kind:
+        raise _damaged(pack, offset, f"it is a {header.kind.name.lower()}, not a {kind.name.lower()}")
+    if header.codec is Codec.RAW:
+        return stored
+    return memoryview(_decompress(pack, offset, stored, header.raw_size))
+
+
+def _decompress(pack: bytes, offset: int, stored: memoryview, raw_size: int) -> bytes:
+    try:
+        raw = zstandard.ZstdDecompressor().decompress(stored, max_output_size=raw_size)
+    except zstandard.ZstdError as error:
+        raise _damaged(pack, offset, f"it does not decompress ({error})") from error
+    if len(raw) != raw_size:
+        raise _damaged(pack, offset, f"it decompresses to {len(raw)} bytes, not {raw_size}")
+    return raw
+
+
+def _checksum(pack: bytes, offset: int, head: Buffer, stored: Buffer) -> int:
+    check = xxhash.xxh3_64(_PLACE.pack(pack, offset))
+    check.update(head)
+    check.update(stored)
+    return check.intdigest()
+
+
+def _damaged(pack: bytes, offset: int, reason: str) -> IntegrityError:
+    return IntegrityError(f"frame at byte {offset} of pack {pack.hex()} is damaged: {reason}; run fsck")
+
+
+_KINDS: Final = frozenset(FrameKind)
+_CODECS: Final = frozenset(Codec)

@@ -1,0 +1,113 @@
+"""Reading frames and footers back, every byte of them checked."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from versioned_io.errors import IntegrityError
+from versioned_io.identifiers import PackName
+from versioned_io.objects.port import ObjectStore
+from versioned_io.packs.footer import (
+    HEAD_SIZE,
+    TRAILER_SIZE,
+    Footer,
+    check_head,
+    decode_footer,
+    decode_trailer,
+)
+from versioned_io.packs.frames import FrameKind, FrameRef, decode_frame, pack_key, pack_name
+
+_PARALLEL_REQUESTS = 16
+
+
+def read_frame(objects: ObjectStore, ref: FrameRef, kind: FrameKind) -> memoryview:
+    """Return the payload of the frame at *ref*, checked and decompressed.
+
+    Raises:
+        ObjectNotFoundError: The pack is gone.
+        IntegrityError: The bytes are not the ones that were written there.
+
+    Cost: 1 GET.
+    """
+    data = objects.get_range(pack_key(pack_name(ref.pack)), ref.offset, ref.stored_size)
+    return decode_frame(ref.pack, ref.offset, data, kind)
+
+
+def fetch_frames(objects: ObjectStore, refs: Sequence[FrameRef], kind: FrameKind) -> list[memoryview]:
+    """Return the payloads of several frames, in the order of *refs*.
+
+    Raises:
+        ObjectNotFoundError: A pack is gone.
+        IntegrityError: Some bytes are not the ones that were written there.
+
+    Cost: at most 1 GET a frame, neighbours in one; sent together to a remote store.
+    """
+    by_pack: dict[bytes, list[int]] = {}
+    for position, ref in enumerate(refs):
+        by_pack.setdefault(ref.pack, []).append(position)
+    found: list[memoryview | None] = [None] * len(refs)
+
+    def fetch(pack: bytes) -> None:
+        positions = by_pack[pack]
+        ranges = [(refs[position].offset, refs[position].stored_size) for position in positions]
+        parts = objects.get_ranges(pack_key(pack_name(pack)), ranges)
+        for position, part in zip(positions, parts, strict=True):
+            found[position] = decode_frame(pack, refs[position].offset, part, kind)
+
+    if objects.is_remote and len(by_pack) > 1:
+        with ThreadPoolExecutor(min(len(by_pack), _PARALLEL_REQUESTS)) as pool:
+            for _ in pool.map(fetch, by_pack):
+                pass
+    else:
+        for pack in by_pack:
+            fetch(pack)
+    return [payload for payload in found if payload is not None]
+
+
+def read_footer(objects: ObjectStore, name: PackName) -> Footer:
+    """Return the index of the pack *name*.
+
+    Raises:
+        ObjectNotFoundError: There is no such pack.
+        IntegrityError: Its end is damaged; `iterate_frames` still finds the frames before the damage.
+
+    Cost: 1 HEAD and 2 GETs.
+    """
+    key, pack = pack_key(name), bytes.fromhex(name)
+    size = objects.size(key)
+    if size < HEAD_SIZE + TRAILER_SIZE:
+        msg = f"pack {name} is damaged: it is only {size} bytes long; run fsck"
+        raise IntegrityError(msg)
+    offset, footer_size = decode_trailer(pack, objects.get_range(key, size - TRAILER_SIZE, TRAILER_SIZE))
+    if offset + footer_size + TRAILER_SIZE != size:
+        msg = f"pack {name} is damaged: it is {size} bytes long, its trailer says otherwise; run fsck"
+        raise IntegrityError(msg)
+    payload = decode_frame(pack, offset, objects.get_range(key, offset, footer_size), FrameKind.FOOTER)
+    return decode_footer(name, payload)
+
+
+def iterate_frames(objects: ObjectStore, name: PackName) -> Iterator[tuple[FrameKind, FrameRef, memoryview]]:
+    """Yield every frame of the pack *name* (kind, place, checked payload), in order, without its footer.
+
+    The pack's head, its trailer and its footer are checked too, and that the footer lists exactly these frames.
+
+    Raises:
+        ObjectNotFoundError: There is no such pack.
+        IntegrityError: Some byte is not the one that was written.
+
+    Cost: 1 HEAD and 3 GETs, the whole pack in memory.
+    """
+    pack = bytes.fromhex(name)
+    footer = read_footer(objects, name)
+    data = memoryview(objects.get(pack_key(name)))
+    check_head(pack, data)
+    end = HEAD_SIZE
+    for frame in footer.frames:
+        if frame.offset != end:
+            msg = f"pack {name} is damaged: its footer skips byte {end}; run fsck"
+            raise IntegrityError(msg)
+        end += frame.stored_size
+        payload = decode_frame(pack, frame.offset, data[frame.offset : end], frame.kind)
+        yield frame.kind, FrameRef(pack, frame.offset, frame.stored_size), payload
+    if end != decode_trailer(pack, data[-TRAILER_SIZE:])[0]:
+        msg = f"pack {name} is damaged: its footer does not reach its end; run fsck"
+        raise IntegrityError(msg)
