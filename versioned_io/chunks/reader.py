@@ -1,0 +1,199 @@
+"""Reading files from their chunks, every frame checked."""
+
+import io
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+from versioned_io.chunks.refs import ChunkRef
+from versioned_io.errors import IntegrityError, InvalidInputError
+from versioned_io.objects.port import ObjectStore
+from versioned_io.packs.frames import FrameKind, FrameRef
+from versioned_io.packs.reader import fetch_frames
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_CACHE_BYTES: Final = 32 * 1024 * 1024
+_WINDOW_BYTES: Final = 8 * 1024 * 1024
+
+
+class ChunkReader:
+    """Reads chunks; keeps the blocks it decoded last, since small files that lie together are read together.
+
+    May be used by several threads.
+
+    Args:
+        cache_bytes: How many bytes of decoded blocks to keep.
+    """
+
+    def __init__(self, objects: ObjectStore, *, cache_bytes: int = _CACHE_BYTES) -> None:
+        self._objects = objects
+        self._cache_bytes = cache_bytes
+        self._cached_bytes = 0
+        self._blocks: OrderedDict[FrameRef, memoryview] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read_file(self, chunks: Sequence[ChunkRef], offset: int = 0, length: int | None = None) -> bytes:
+        """Return *length* bytes from *offset* of the file made of *chunks*; to its end when *length* is ``None``.
+
+        Fewer bytes come back only where the file ends, as with `io.RawIOBase.read`.
+
+        Raises:
+            ObjectNotFoundError: A pack is gone.
+            IntegrityError: Stored bytes are not what was written.
+
+        Cost: at most 1 GET a frame that the range touches and that is not cached, neighbours in one.
+        """
+        return b"".join(self.stream(chunks, offset, length))
+
+    def stream(self, chunks: Sequence[ChunkRef], offset: int = 0, length: int | None = None) -> Iterator[memoryview]:
+        """Yield the same bytes as `read_file`, a chunk at a time, holding about 8 MiB of the file at once."""
+        if offset < 0 or (length is not None and length < 0):
+            msg = f"can't read {length} bytes from byte {offset}: both must be 0 or more"
+            raise InvalidInputError(msg)
+        ends = list(accumulate(chunk.size for chunk in chunks))
+        total = ends[-1] if ends else 0
+        end = total if length is None else min(total, offset + length)
+        number = bisect_right(ends, offset)
+        while number < len(chunks) and ends[number] - chunks[number].size < end:
+            window: list[ChunkRef] = []
+            window_bytes = 0
+            first = number
+            while number < len(chunks) and ends[number] - chunks[number].size < end:
+                if window and window_bytes + chunks[number].size > _WINDOW_BYTES:
+                    break
+                window.append(chunks[number])
+                window_bytes += chunks[number].size
+                number += 1
+            for position, data in enumerate(self.read_chunks(window), first):
+                start = ends[position] - len(data)
+                yield data[max(0, offset - start) : max(0, end - start)]
+
+    def read_chunks(self, chunks: Sequence[ChunkRef]) -> list[memoryview]:
+        """Return the bytes of every chunk, in order.
+
+        Raises:
+            ObjectNotFoundError: A pack is gone.
+            IntegrityError: Stored bytes are not what was written.
+
+        Cost: at most 1 GET a frame that is not cached, neighbours in one.
+        """
+        blocks: dict[FrameRef, memoryview] = {}
+        shared: set[FrameRef] = set()
+        missing: dict[FrameRef, None] = {}
+        with self._lock:
+            for chunk in chunks:
+                frame = chunk.frame
+                block = self._blocks.get(frame)
+                if block is None:
+                    missing[frame] = None
+                else:
+                    self._blocks.move_to_end(frame)
+                    blocks[frame] = block
+        blocks.update(zip(missing, self.load_frames(list(missing)), strict=True))
+        parts = []
+        for chunk in chunks:
+            frame = chunk.frame
+            block = blocks[frame]
+            if chunk.inner + chunk.size > len(block):
+                msg = f"chunk {chunk.digest.hex()} reaches past its block in pack {chunk.pack.hex()}; run fsck"
+                raise IntegrityError(msg)
+            if chunk.size < len(block):
+                shared.add(frame)
+            parts.append(block[chunk.inner : chunk.inner + chunk.size])
+        self._keep({frame: blocks[frame] for frame in missing if frame in shared})
+        return parts
+
+    def load_frames(self, frames: Sequence[FrameRef]) -> list[memoryview]:
+        """Return the raw blocks of *frames*, from the object store."""
+        return fetch_frames(self._objects, frames, FrameKind.BLOCK)
+
+    def open_file(self, chunks: Sequence[ChunkRef]) -> "ChunkFile":
+        """Return a seekable reader over the file made of *chunks*; wrap it in `io.BufferedReader` to read lines.
+
+        Cost: none until it is read.
+        """
+        return ChunkFile(self, chunks)
+
+    def _keep(self, blocks: dict[FrameRef, memoryview]) -> None:
+        with self._lock:
+            for frame, block in blocks.items():
+                if frame not in self._blocks:
+                    self._blocks[frame] = block
+                    self._cached_bytes += len(block)
+            while self._cached_bytes > self._cache_bytes:
+                _, dropped = self._blocks.popitem(last=False)
+                self._cached_bytes -= len(dropped)
+
+
+class ChunkFile(io.RawIOBase):
+    """A seekable, read-only file over chunks; it keeps the chunk that it read last. For one thread."""
+
+    def __init__(self, reader: ChunkReader, chunks: Sequence[ChunkRef]) -> None:
+        super().__init__()
+        self._reader = reader
+        self._chunks = chunks
+        self._ends = list(accumulate(chunk.size for chunk in chunks))
+        self._position = 0
+        self._number = -1
+        self._data = memoryview(b"")
+
+    @property
+    def size(self) -> int:
+        """The file's size in bytes."""
+        return self._ends[-1] if self._ends else 0
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position of the next byte to be read."""
+        self._check_open()
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move to *offset* from the start, the position or the end, and return the new position. Cost: none."""
+        self._check_open()
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}.get(whence)
+        if origin is None or origin + offset < 0:
+            msg = f"can't seek to {offset} from {whence!r}"
+            raise InvalidInputError(msg)
+        self._position = origin + offset
+        return self._position
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Fill *buffer* as far as the current chunk reaches and return how many bytes that was; 0 at the end."""
+        self._check_open()
+        target = memoryview(buffer).cast("B")
+        if self._position >= self.size or not target:
+            return 0
+        number = bisect_right(self._ends, self._position)
+        if number != self._number:
+            [self._data] = self._reader.read_chunks([self._chunks[number]])
+            self._number = number
+        at = self._position - (self._ends[number] - self._chunks[number].size)
+        count = min(len(target), len(self._data) - at)
+        target[:count] = self._data[at : at + count]
+        self._position += count
+        return count
+
+    def readall(self) -> bytes:
+        """Return everything from the position to the end."""
+        self._check_open()
+        data = self._reader.read_file(self._chunks, self._position)
+        self._position += len(data)
+        return data
+
+    def _check_open(self) -> None:
+        if self.closed:
+            msg = "the file is closed: open it again"
+            raise InvalidInputError(msg)
