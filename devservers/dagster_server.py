@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import grpc
+
 from devservers.dagster_api import DagsterApi
 from devservers.process import (
     ServerProcess,
@@ -19,6 +21,9 @@ from devservers.process import (
 
 COMPONENTS: Final = ("code-server", "webserver", "daemon")
 START_TIMEOUT_S = 120.0
+GRACE_S = 20.0
+# It ignores SIGTERM and SIGINT (Dagster 1.13.27 with grpcio 1.85); it was asked by a call, see `_shut_down_code_server`.
+CODE_SERVER_GRACE_S = 3.0
 LOCATION: Final = "definitions"
 
 
@@ -86,7 +91,13 @@ class DagsterServer:
         """Start the named components that `stop_components` stopped, and return when what runs is healthy."""
         commands = self._commands()
         for name in names:
-            process = ServerProcess(f"dagster {name}", commands[name], env=self.env, log=self.logs / f"{name}.log")
+            process = ServerProcess(
+                f"dagster {name}",
+                commands[name],
+                env=self.env,
+                log=self.logs / f"{name}.log",
+                grace_s=CODE_SERVER_GRACE_S if name == "code-server" else GRACE_S,
+            )
             self.processes[name] = process.start()
         running = tuple(self.processes.values())
         if "webserver" in self.processes:
@@ -111,13 +122,16 @@ class DagsterServer:
             process = self.processes.pop(name)
             if crash:
                 process.kill()
-            else:
-                process.stop()
+                continue
+            if name == "code-server":
+                self._shut_down_code_server(process)
+            process.stop()
 
     def stop(self) -> None:
         """Stop everything, runs under way included. Idempotent."""
-        for process in self.processes.values():
-            process.request_stop()
+        for name, process in self.processes.items():
+            if name != "code-server":
+                process.request_stop()
         self.stop_components(*self.processes)
 
     def __enter__(self) -> Self:
@@ -127,6 +141,18 @@ class DagsterServer:
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _shut_down_code_server(self, process: ServerProcess) -> None:
+        """Ask the code server to end, as the webserver asks the ones it started, and wait a little for it."""
+        with grpc.insecure_channel(f"127.0.0.1:{self.code_port}") as channel:
+            shut_down = channel.unary_unary("/api.DagsterApi/ShutdownServer")  # no serialisers: an empty message is b""
+            try:
+                shut_down(b"", timeout=CODE_SERVER_GRACE_S)
+                wait_until(
+                    lambda: process.exit_code is not None, what="the code server to end", timeout_s=CODE_SERVER_GRACE_S
+                )
+            except (grpc.RpcError, ServerError):
+                return  # it may not listen yet, or a run is under way: the signals come next
 
     def _answers(self) -> bool:
         try:
