@@ -13,6 +13,7 @@ import grpc
 
 from devservers.dagster_api import DagsterApi
 from devservers.process import (
+    ServerError,
     ServerProcess,
     find_free_port,
     inherited_environment,
@@ -22,7 +23,7 @@ from devservers.process import (
 COMPONENTS: Final = ("code-server", "webserver", "daemon")
 START_TIMEOUT_S = 120.0
 GRACE_S = 20.0
-# It ignores SIGTERM and SIGINT (Dagster 1.13.27 with grpcio 1.85); it was asked by a call, see `_shut_down_code_server`.
+# It ignores SIGTERM and SIGINT (Dagster 1.13.27 with grpcio 1.85); `_shut_down_code_server` has asked it by then.
 CODE_SERVER_GRACE_S = 3.0
 LOCATION: Final = "definitions"
 
@@ -71,7 +72,8 @@ class DagsterServer:
         """Start all components and return when the definitions are loaded and the daemons report healthy (about 15 s).
 
         Raises:
-            ServerError: A component ended, the definitions don't load, or health took too long; nothing is left running.
+            ServerError: A component ended, the definitions don't load, or health took too long;
+                nothing is left running.
         """
         try:
             self.home.mkdir(parents=True, exist_ok=True)
@@ -177,12 +179,13 @@ class DagsterServer:
         }
 
     def _commands(self) -> dict[str, list[str]]:
+        python, port = [sys.executable, "-m"], str(self.port)
+        local = ["--host", "127.0.0.1"]
+        code = ["--python-file", str(self.definitions), "--working-directory", str(self.definitions.parent)]
+        grpc_server = ["api", "grpc", *local, "--port", str(self.code_port), "--location-name", LOCATION]
         workspace = ["-w", str(self.home / "workspace.yaml")]
         return {
-            "code-server": [sys.executable, "-m", "dagster", "api", "grpc", "--host", "127.0.0.1"]
-            + ["--port", str(self.code_port), "--python-file", str(self.definitions), "--location-name", LOCATION]
-            + ["--working-directory", str(self.definitions.parent)],
-            "webserver": [sys.executable, "-m", "dagster_webserver", "--host", "127.0.0.1"]
-            + ["--port", str(self.port), *workspace],
-            "daemon": [sys.executable, "-m", "dagster._daemon", "run", *workspace],
+            "code-server": [*python, "dagster", *grpc_server, *code],
+            "webserver": [*python, "dagster_webserver", *local, "--port", port, *workspace],
+            "daemon": [*python, "dagster._daemon", "run", *workspace],
         }

@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     """Return the command's exit code once it, and everything it started, has ended.
 
     Args:
-        arguments: Stop signal number, seconds of grace, user name or ``-``, directory to remove or ``-``, then the command.
+        arguments: Stop signal number, seconds of grace, user name, directory to remove, then the command.
     """
     stop_signal, grace_s, user, directory, *command = arguments
     if sys.platform == "linux":
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
 
 def user_group(user: str) -> int:
     """Return the primary group of *user*."""
-    import pwd  # noqa: PLC0415 - not on every platform, and only needed to change user
+    import pwd  # not on every platform, and only needed to change user
 
     return pwd.getpwnam(user).pw_gid
 

@@ -1,5 +1,6 @@
 """One server process: started under a guard, waited for until healthy, stopped with everything it started."""
 
+import os
 import random
 import signal
 import socket
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
+
+import psutil
 
 GUARD = Path(__file__).with_name("guard.py")
 LOG_TAIL_LINES = 60
@@ -110,8 +113,6 @@ class ServerProcess:
 
     def kill(self) -> None:
         """End the command and everything it started with SIGKILL, without asking first, as a crash would."""
-        import psutil  # noqa: PLC0415 - only this needs it here
-
         if self._guard is not None:
             for process in psutil.Process(self._guard.pid).children(recursive=True):
                 process.kill()
@@ -209,12 +210,11 @@ def find_free_port() -> int:
 
 
 def inherited_environment(*, without: Iterable[str] = ()) -> dict[str, str]:
-    """Return this process's environment with its own programs first on ``PATH``, less the variables starting with *without*.
+    """Return this process's environment, its own programs first on ``PATH``.
 
-    Servers must not see a developer's own ``AIRFLOW__…`` or ``DAGSTER_…`` settings.
+    Args:
+        without: Prefixes of the variables to leave out: servers must not see a developer's own settings.
     """
-    import os  # noqa: PLC0415 - the one place of this module that reads the environment
-
     prefixes = tuple(without)
     env = {name: value for name, value in os.environ.items() if not name.startswith(prefixes or ("\0",))}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
