@@ -1,0 +1,79 @@
+"""Where a level of a tree is cut into pages: a rule over the paths alone."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import xxhash
+
+
+@dataclass(frozen=True, slots=True)
+class CutRule:
+    """When a page ends, by its rows' hashes.
+
+    A page ends after a row whose hash has all *strict* bits zero once it has *minimum* rows, all *loose* bits zero
+    once it has *target* rows, and in any case at *maximum* rows. Two masks keep the sizes close to the target, as
+    normalised chunking does for bytes.
+    """
+
+    minimum: int
+    target: int
+    maximum: int
+    strict: int
+    loose: int
+
+    def find_cuts(self, hashes: Sequence[int]) -> list[int]:
+        """Return where the pages end that these rows fill, as row numbers, exclusive, ascending.
+
+        The rows after the last end belong to a page that is not full yet. The first row must begin a page.
+        """
+        strict, loose = self.strict, self.loose
+        loose_rows = [row for row, value in enumerate(hashes) if not value & loose]
+        strict_rows = [row for row in loose_rows if not hashes[row] & strict]
+        cuts: list[int] = []
+        start = 0
+        while True:
+            end = min(
+                _next_at_least(strict_rows, start + self.minimum - 1),
+                _next_at_least(loose_rows, start + self.target - 1),
+                start + self.maximum - 1,
+            )
+            if end >= len(hashes):
+                return cuts
+            start = end + 1
+            cuts.append(start)
+
+
+# The strict bits include the loose ones.
+LEAF_RULE: Final = CutRule(minimum=512, target=1024, maximum=4096, strict=(1 << 11) - 1, loose=(1 << 8) - 1)
+INDEX_RULE: Final = CutRule(minimum=16, target=32, maximum=128, strict=(1 << 6) - 1, loose=(1 << 3) - 1)
+
+_NEVER: Final = 1 << 62
+
+
+def rule_of(level: int) -> CutRule:
+    """Return the rule for pages of *level*."""
+    return INDEX_RULE if level else LEAF_RULE
+
+
+def hash_rows(paths: pa.Array) -> list[int]:
+    """Return the hash of every path of a leaf: XXH3-64 of its UTF-8 bytes, seed 0.
+
+    A Python loop over bytes: 53 ns a row, where slicing the Arrow buffers by hand costs 77.
+    """
+    return list(map(xxhash.xxh3_64_intdigest, paths.cast(pa.binary()).to_pylist()))
+
+
+def hash_entries(lasts: Sequence[str], level: int) -> list[int]:
+    """Return the hash of every row of an index page of *level*: XXH3-64 of its last path, the level as the seed.
+
+    The seed makes the levels independent: a path that ends a leaf has a special hash under seed 0.
+    """
+    return [xxhash.xxh3_64_intdigest(last.encode(), level) for last in lasts]
+
+
+def _next_at_least(rows: list[int], row: int) -> int:
+    position = bisect_left(rows, row)
+    return rows[position] if position < len(rows) else _NEVER

@@ -1,0 +1,288 @@
+"""Reading a tree: one path, many, a directory, a range."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from versioned_io.chunks.refs import DIGEST_TYPE, ChunkRef, chunk_refs
+from versioned_io.packs.frames import FrameRef
+from versioned_io.pages.ranges import PathRange, successor
+from versioned_io.pages.schema import ROWS, Entry, Page, PageRef
+from versioned_io.pages.source import PageSource
+
+LISTING: Final = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("is_directory", pa.bool_(), nullable=False),
+        pa.field("size", pa.int64()),
+        pa.field("digest", DIGEST_TYPE),
+        pa.field("attributes", pa.string()),
+    ]
+)
+"""The columns of a directory's listing; size, digest and attributes are null for a directory."""
+
+_MOST_READ_AHEAD: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """One file of a tree; *attributes* is a canonical JSON object or ``None``."""
+
+    path: str
+    size: int
+    digest: bytes
+    chunks: tuple[ChunkRef, ...]
+    attributes: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryStat:
+    """What is below a directory, at any depth; no files means that there is no such directory."""
+
+    files: int
+    size_bytes: int
+
+
+def file_rows(rows: pa.RecordBatch | pa.Table) -> Iterator[FileRow]:
+    """Yield the rows of `ROWS` as values. Cost: some microseconds a row, so not for whole trees."""
+    for path, size, digest, chunks, attributes in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+        yield FileRow(path, size, digest, chunk_refs(chunks), attributes)
+
+
+def lookup(root: PageRef | None, path: str, *, source: PageSource) -> FileRow | None:
+    """Return the file *path*, or ``None`` when the tree has no such file (it may be a directory).
+
+    Raises:
+        IntegrityError: A page is damaged.
+
+    Cost: 1 page a level.
+    """
+    table = lookup_many(root, [path], source=source)
+    return next(file_rows(table), None)
+
+
+def lookup_many(root: PageRef | None, paths: Sequence[str], *, source: PageSource) -> pa.Table:
+    """Return the rows of those *paths* that are files of the tree, sorted by path.
+
+    Args:
+        paths: In any order; more than once is as once.
+
+    Raises:
+        IntegrityError: A page is damaged.
+
+    Cost: the pages that hold the paths, each once.
+    """
+    wanted = sorted(set(paths))
+    found: list[pa.RecordBatch] = []
+    for page, first, stop in pages_of_keys(root, wanted, source=source):
+        rows = []
+        for path in wanted[first:stop]:
+            row = bisect_left(page.paths, path)
+            if page.paths[row] == path:
+                rows.append(row)
+        if len(rows) == 1:
+            found.append(page.batch.slice(rows[0], 1))
+        elif rows:
+            found.append(page.batch.take(pa.array(rows, pa.int64())))
+    return pa.Table.from_batches(found, schema=ROWS)
+
+
+def scan(
+    root: PageRef | None, prefix: str = "", *, source: PageSource, start: str | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows whose path starts with *prefix*, sorted by path, in batches of at most one page.
+
+    Args:
+        prefix: Any text: ``logs/`` is a directory, ``logs/2012-`` is the start of a glob.
+        start: Leave out paths below this one.
+
+    Raises:
+        IntegrityError: A page is damaged.
+
+    Cost: the pages that hold the rows, read ahead by up to 16; about 0.1 s for 1,000,000 rows when they are local.
+    """
+    paths = PathRange.of_prefix(prefix)
+    if start is not None and start > prefix:
+        paths = PathRange(start, paths.end)
+    for page in leaves(root, paths, source=source):
+        rows = rows_in(page, paths)
+        if rows.num_rows:
+            yield rows
+
+
+def list_directory(root: PageRef | None, directory: str = "", *, source: PageSource) -> pa.Table:
+    """Return the immediate children of *directory* as rows of `LISTING`, sorted by path.
+
+    Args:
+        directory: Without a slash at its end; ``""`` is the root.
+
+    Raises:
+        IntegrityError: A page is damaged.
+
+    Cost: the pages that hold the children's first rows: what is below a subdirectory is jumped over, not read.
+    """
+    paths = PathRange.of_directory(directory)
+    skip = len(paths.start)
+    files: list[pa.RecordBatch] = []
+    directories: list[str] = []
+    while True:
+        page = next(leaves(root, paths, source=source), None)
+        if page is None:
+            break
+        rows, next_start = _children_of(page, paths, skip, directories)
+        files.append(page.batch.select(["path", "size", "digest", "attributes"]).take(pa.array(rows, pa.int64())))
+        if next_start is None:
+            break
+        paths = PathRange(next_start, paths.end)
+    return _listing(files, directories)
+
+
+def stat_directory(root: PageRef | None, directory: str = "", *, source: PageSource) -> DirectoryStat:
+    """Return how many files are below *directory*, and their size.
+
+    Raises:
+        IntegrityError: A page is damaged.
+
+    Cost: at most 2 pages a level, however much is below.
+    """
+    if root is None:
+        return DirectoryStat(0, 0)
+    files, size_bytes = _sum(root.frame, root.level, "", PathRange.of_directory(directory), source)
+    return DirectoryStat(files, size_bytes)
+
+
+def leaves(root: PageRef | None, paths: PathRange, *, source: PageSource) -> Iterator[Page]:
+    """Yield the leaf pages that may hold *paths*, from left to right; more are read ahead the longer it goes on."""
+    if root is None:
+        return
+    page = source.load(root.frame, root.level)
+    if page.level == 0:
+        yield page
+    else:
+        yield from _leaves_below(page, paths, source)
+
+
+def _leaves_below(page: Page, paths: PathRange, source: PageSource) -> Iterator[Page]:
+    entries = entries_in(page, paths)
+    number, ahead = 0, 1
+    while number < len(entries):
+        group = entries[number : number + ahead]
+        for child in source.load_many([entry.frame for entry in group], page.level - 1):
+            if child.level == 0:
+                yield child
+            else:
+                yield from _leaves_below(child, paths, source)
+        number += len(group)
+        ahead = min(ahead * 2, _MOST_READ_AHEAD)
+
+
+def entries_in(page: Page, paths: PathRange) -> list[Entry]:
+    """Return the entries of an index page that may hold some of *paths*."""
+    lasts = page.paths
+    first = bisect_left(lasts, paths.start)
+    stop = len(lasts) if paths.end is None else bisect_left(lasts, paths.end, lo=first) + 1
+    return page.entries[first:stop]
+
+
+def rows_in(page: Page, paths: PathRange) -> pa.RecordBatch:
+    """Return the rows of a leaf that are in *paths*, without a copy."""
+    column = page.batch.column(0)
+    if column[0].as_py() >= paths.start and (paths.end is None or column[-1].as_py() < paths.end):
+        return page.batch
+    first, stop = paths.rows_of(page.paths)
+    return page.batch.slice(first, stop - first)
+
+
+def pages_of_keys(
+    root: PageRef | None, keys: Sequence[str], *, source: PageSource
+) -> Iterator[tuple[Page, int, int]]:
+    """Yield the leaf pages where *keys* are, or would be, with the numbers of the first key and of the one after the last.
+
+    Args:
+        keys: Sorted. Those above every path of the tree are left out.
+
+    Cost: the pages that hold the keys, each once; the pages of one level are asked for together.
+    """
+    if root is None or not keys:
+        return
+    frontier = [(root.frame, 0, len(keys))]
+    for level in range(root.level, -1, -1):
+        pages = source.load_many([frame for frame, _, _ in frontier], level)
+        if level == 0:
+            for page, (_, first, stop) in zip(pages, frontier, strict=True):
+                end = bisect_right(keys, page.paths[-1], first, stop)
+                if end > first:
+                    yield page, first, end
+            return
+        below = []
+        for page, (_, first, stop) in zip(pages, frontier, strict=True):
+            at = first
+            while at < stop:
+                number = bisect_left(page.paths, keys[at])
+                if number == len(page.paths):
+                    break
+                entry = page.entries[number]
+                end = bisect_right(keys, entry.last, at, stop)
+                below.append((entry.frame, at, end))
+                at = end
+        frontier = below
+
+
+def _children_of(page: Page, paths: PathRange, skip: int, directories: list[str]) -> tuple[list[int], str | None]:
+    """Return the rows of a leaf that are files of the directory, and where the listing goes on.
+
+    Appends the subdirectories. Jumps over each with one bisection, so a loop turn is a child, not a row.
+    """
+    names = page.paths
+    row, stop = paths.rows_of(names)
+    at_end = stop < len(names)
+    rows: list[int] = []
+    while row < stop:
+        path = names[row]
+        slash = path.find("/", skip)
+        if slash < 0:
+            rows.append(row)
+            row += 1
+            continue
+        subdirectory = path[:slash]
+        directories.append(subdirectory)
+        beyond = PathRange.of_directory(subdirectory).end
+        if beyond is None:
+            return rows, None
+        row = bisect_left(names, beyond, row)
+        if row == len(names):
+            return rows, beyond
+    return rows, None if at_end else successor(names[-1])
+
+
+def _listing(files: Iterable[pa.RecordBatch], directories: list[str]) -> pa.Table:
+    table = pa.Table.from_batches(files, schema=pa.schema([ROWS.field(n) for n in ("path", "size", "digest", "attributes")]))
+    count = len(directories)
+    listed = pa.Table.from_arrays(
+        [table["path"], pa.array([False] * table.num_rows, pa.bool_()), *table.columns[1:]], schema=LISTING
+    )
+    if not count:
+        return listed
+    nulls = [pa.nulls(count, field.type) for field in list(LISTING)[2:]]
+    below = pa.Table.from_arrays([pa.array(directories), pa.array([True] * count, pa.bool_()), *nulls], schema=LISTING)
+    return pa.concat_tables([listed, below]).sort_by("path")
+
+
+def _sum(frame: FrameRef, level: int, floor: str, paths: PathRange, source: PageSource) -> tuple[int, int]:
+    page = source.load(frame, level)
+    if level == 0:
+        sizes = rows_in(page, paths).column(1)
+        return len(sizes), sum(sizes.to_pylist())
+    files = size_bytes = 0
+    first = bisect_left(page.paths, paths.start)
+    for number, entry in enumerate(entries_in(page, paths), first):
+        start = successor(page.paths[number - 1]) if number else floor
+        if start >= paths.start and (paths.end is None or entry.last < paths.end):
+            files, size_bytes = files + entry.files, size_bytes + entry.size_bytes
+        else:
+            below = _sum(entry.frame, level - 1, start, paths, source)
+            files, size_bytes = files + below[0], size_bytes + below[1]
+    return files, size_bytes
