@@ -1,0 +1,57 @@
+# Everything runs from a fresh clone with Python 3.11+ and make: the first target that needs it sets up .venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# The first of these that runs and is new enough, unless PYTHON says which.
+PYTHON ?= $(shell for python in python3.11 python3 python3.13 python3.12; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+BIN := .venv/bin
+STAMP := .venv/set-up.stamp
+SOURCES := versioned_io dagster_versioned airflow_versioned devservers
+
+# A developer's own settings of these must not reach tests or demo.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV AIRFLOW_HOME DAGSTER_HOME
+
+.PHONY: help demo test check e2e lock set-up clean
+
+help: ## say what there is
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+demo: $(STAMP) ## run the main example, both orchestrators for real; KEEP=1 leaves them running to look at
+	@KEEP="$(KEEP)" $(BIN)/python -m example_projects.seattle_weather.demo
+
+test: check ## check, then run all tests (the summary is the last line)
+	@echo "test: pytest"
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## lint, format, types, layers
+	@echo "check: ruff"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { echo "check: not formatted: run $(BIN)/ruff format ."; exit 1; }
+	@echo "check: mypy --strict"
+	@$(BIN)/mypy
+	@echo "check: import-linter"
+	@$(BIN)/lint-imports --no-cache
+
+e2e: $(STAMP) ## run only the tests against real Dagster and Airflow servers
+	@$(BIN)/python -m pytest -m e2e $(ARGS)
+
+# Keeps the versions that still fit; UPGRADE=1 takes the newest of everything. Addresses are never written.
+lock: $(STAMP) ## write constraints.txt from pyproject.toml; UPGRADE=1 for newer versions
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 $(if $(UPGRADE),--upgrade) \
+		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
+		--quiet --output-file constraints.txt
+	@echo "lock: constraints.txt has $$(grep -c == constraints.txt) packages"
+
+set-up: $(STAMP) ## only set up .venv
+
+$(STAMP): pyproject.toml constraints.txt scripts/set_up.py
+	@test -n "$(PYTHON)" || { echo "set-up: no Python 3.11 or newer found: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) scripts/set_up.py
+
+clean: ## remove .venv and everything that was built or cached
+	@rm -rf .venv build dist .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,131 @@
+"""Make ``.venv`` hold this project and everything that its tests and demo need, at the versions of constraints.txt.
+
+Runs on the machine's own Python with nothing but its standard library. The versions come from
+``constraints.txt``, the places they are downloaded from from the machine's own pip configuration. uv installs them when
+it can be had, pip when not.
+
+Usage: ``python scripts/set_up.py``, from anywhere; ``make`` calls it when something has changed.
+"""
+
+import ast
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+CONSTRAINTS = ROOT / "constraints.txt"
+STAMP = VENV / "set-up.stamp"
+MINIMUM_PYTHON = (3, 11)
+# What uv has to be told of pip's configuration, which it does not read by itself.
+UV_VARIABLES = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "cert": "SSL_CERT_FILE",
+    "trusted-host": "UV_INSECURE_HOST",
+}
+
+
+def main() -> int:
+    """Return 0 once the environment is complete, having said each step in one line."""
+    if sys.version_info < MINIMUM_PYTHON:
+        wanted = ".".join(map(str, MINIMUM_PYTHON))
+        say(f"Python {wanted} or newer is needed, {sys.executable} is {sys.version.split()[0]}: make PYTHON=/path/to/python")
+        return 1
+    if STAMP.exists() and STAMP.read_text() == fingerprint():
+        os.utime(STAMP)  # newer than what it was made from, so that make need not ask again
+        return 0
+    started = time.monotonic()
+    try:
+        create_environment()
+        install_project()
+    except subprocess.CalledProcessError as error:
+        say(f"failed with exit code {error.returncode}: {' '.join(map(str, error.cmd))}")
+        return 1
+    STAMP.write_text(fingerprint())
+    say(f"done in {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def fingerprint() -> str:
+    """Return a text that changes when the environment has to be made again."""
+    digest = hashlib.sha256()
+    for path in (ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__)):
+        digest.update(path.read_bytes())
+    return f"{sys.version}\n{digest.hexdigest()}\n"
+
+
+def create_environment() -> None:
+    """Create the virtual environment, unless one of this Python is there, and put uv into it."""
+    if not is_environment_usable():
+        say(f"creating .venv with Python {sys.version.split()[0]}")
+        shutil.rmtree(VENV, ignore_errors=True)
+        try:
+            venv.create(VENV, with_pip=True, symlinks=True)
+        except subprocess.CalledProcessError:
+            say("this Python can't create virtual environments with pip; on Debian: apt-get install python3-venv")
+            raise
+    if not (VENV / "bin" / "uv").exists():
+        say("installing uv")
+        # Failure is not the end: pip then installs everything.
+        subprocess.run([*pip(), "install", "--quiet", "-c", str(CONSTRAINTS), "uv"], check=False)
+
+
+def is_environment_usable() -> bool:
+    """Whether ``.venv`` is there and runs the same version of Python as this one."""
+    python = VENV / "bin" / "python"
+    if not python.exists():
+        return False
+    probe = [str(python), "-c", "import sys; print(sys.version)"]
+    return subprocess.run(probe, capture_output=True, text=True, check=False).stdout.strip() == sys.version.strip()
+
+
+def install_project() -> None:
+    """Install the project in editable form with everything for tests and demo."""
+    arguments = ["install", "--quiet", "-c", str(CONSTRAINTS), "-e", f"{ROOT}[dev]"]
+    uv = VENV / "bin" / "uv"
+    if uv.exists():
+        say("installing versioned-io and its tools with uv")
+        command = [str(uv), "pip", *arguments, "--build-constraints", str(CONSTRAINTS)]
+        if subprocess.run(command, env=uv_environment(), check=False).returncode == 0:
+            return
+        say("uv could not, so pip does")
+    else:
+        say("uv can't be had, so pip installs versioned-io and its tools: some minutes")
+    subprocess.run([*pip(), *arguments], check=True)
+
+
+def pip() -> list[str]:
+    """Return the command of the environment's pip, never asking anything."""
+    return [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+
+
+def uv_environment() -> dict[str, str]:
+    """Return the environment that makes uv install into ``.venv`` from where pip would."""
+    env = {**os.environ, "VIRTUAL_ENV": str(VENV)}
+    listing = subprocess.run([*pip(), "config", "list"], capture_output=True, text=True, check=True).stdout
+    for line in listing.splitlines():
+        name, separator, value = line.partition("=")
+        variable = UV_VARIABLES.get(name.rpartition(".")[2])
+        if separator and variable and variable not in os.environ:
+            env[variable] = " ".join(str(ast.literal_eval(value)).split())
+    if "UV_FIND_LINKS" in env:
+        env["UV_FIND_LINKS"] = env["UV_FIND_LINKS"].replace(" ", ",")
+    if "UV_INDEX" in env:
+        env.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")  # several indexes mean to uv what they mean to pip
+    return env
+
+
+def say(text: str) -> None:
+    """Print one line at once."""
+    print(f"set-up: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
