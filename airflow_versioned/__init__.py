@@ -1,0 +1,44 @@
+"""The Airflow provider of versioned-io: commits wake DAGs, affected partitions run, lineage IDs travel along.
+
+Importing this package imports no Airflow: Airflow reads `airflow_versioned.provider_info` while its own
+configuration is still being built. The names below are loaded when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_versioned.assets import VersionedAsset, versioned_asset
+    from airflow_versioned.hooks import VersionedHook
+    from airflow_versioned.operators import VersionedCommitOperator
+    from airflow_versioned.triggers import CommitTrigger
+    from airflow_versioned.work import Work
+
+__all__ = [
+    "CommitTrigger",
+    "VersionedAsset",
+    "VersionedCommitOperator",
+    "VersionedHook",
+    "Work",
+    "versioned_asset",
+]
+
+_HOME = {
+    "CommitTrigger": "airflow_versioned.triggers",
+    "VersionedAsset": "airflow_versioned.assets",
+    "VersionedCommitOperator": "airflow_versioned.operators",
+    "VersionedHook": "airflow_versioned.hooks",
+    "Work": "airflow_versioned.work",
+    "versioned_asset": "airflow_versioned.assets",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,10 +1,51 @@
-"""What Airflow's provider discovery reads about this package; imports nothing of Airflow."""
+"""What Airflow's provider machinery is told about this distribution.
+
+Airflow calls `get_provider_info` while it initialises its configuration, so neither this module nor its package may
+import Airflow.
+"""
+
+from typing import Any
+
+PACKAGE_NAME = "versioned-io"  # must be the distribution's name, or Airflow refuses the provider
+INTEGRATION = "versioned-io"
 
 
-def get_provider_info() -> dict[str, object]:
-    """Return the provider's description, as Airflow's ``provider_info.schema.json`` defines it."""
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description, as ``airflow/provider_info.schema.json`` defines it."""
     return {
-        "package-name": "versioned-io",
-        "name": "Versioned IO",
-        "description": "Versioned repos whose commits drive partition-keyed runs, under one lineage ID.",
+        "package-name": PACKAGE_NAME,
+        "name": INTEGRATION,
+        "description": "Versioned repos: a commit runs exactly the affected partitions, under one lineage ID.",
+        "integrations": [{"integration-name": INTEGRATION, "tags": ["software"]}],
+        "hooks": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.hooks"]}],
+        "operators": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.operators"]}],
+        "triggers": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.triggers"]}],
+        "asset-uris": [{"schemes": ["versioned"], "handler": "airflow_versioned.uris.sanitize_uri"}],
+        "connection-types": [
+            {
+                "connection-type": "versioned",
+                "hook-class-name": "airflow_versioned.hooks.VersionedHook",
+                "hook-name": "Versioned store",
+                # The two standard fields carry the two URLs. Airflow encrypts and masks `password` everywhere,
+                # which a field inside `extra` of another name is not.
+                "ui-field-behaviour": {
+                    "hidden-fields": ["login", "port", "schema", "extra"],
+                    "relabeling": {"host": "Store URL", "password": "Catalog URL"},
+                    "placeholders": {
+                        "host": "/data/store or s3://bucket/prefix",
+                        "password": "postgresql+psycopg://user:password@host/db (empty: SQLite in the store)",
+                    },
+                },
+                "conn-fields": {
+                    "deployment": {
+                        "label": "Deployment",
+                        "description": (
+                            "Names this Airflow in the store's subscriptions. Two deployments that share a store "
+                            "need two names, or each takes work from the other."
+                        ),
+                        "schema": {"type": ["string", "null"], "default": "airflow"},
+                    },
+                },
+            }
+        ],
     }

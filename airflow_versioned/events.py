@@ -1,0 +1,59 @@
+"""What an asset event carries: the commit and the lineage ID, small enough to be stored with every event."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from versioned_io import Commit, Store
+
+MAX_KEYS_PER_TASK = 200
+"""Airflow's API server spends about 15 ms on each key and consumer, inside a request that times out after 5 s."""
+
+
+def event_extra(commit: "Commit") -> dict[str, Any]:
+    """Return what the events of *commit* carry in ``extra``."""
+    return build_extra(commit.repo, commit.branch, commit.id, commit.lineage_id, commit.number)
+
+
+def build_extra(repo: str, branch: str, commit: str, lineage_id: str, number: int) -> dict[str, Any]:
+    """Return the ``extra`` of an event about a commit; *number* is its place in the branch."""
+    return {"repo": repo, "branch": branch, "commit": commit, "lineage_id": lineage_id, "number": number}
+
+
+def read_extra(extra: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the commit's facts in an event's ``extra``, wherever its source put them; empty when there are none.
+
+    A watcher's event holds them under ``payload``, a task's at the top. Anybody who may post events can write
+    anything there, so what is read here is a hint and never decides what is processed.
+    """
+    found = extra or {}
+    payload = found.get("payload")
+    facts = payload if isinstance(payload, Mapping) else found
+    return {name: facts[name] for name in ("repo", "branch", "commit", "lineage_id", "number") if name in facts}
+
+
+def describe_outlets(context: "Context", store: "Store", commit: "Commit") -> None:
+    """Put *commit* into the events of those outlets of the running task that are its branch.
+
+    An outlet with partitions gets one event for each key that the commit touched, so that Airflow's own graph shows
+    which; beyond `MAX_KEYS_PER_TASK` the relay announces the rest. Airflow emits the events when the task succeeds.
+
+    Cost: one diff against the parent for each outlet with partitions.
+    """
+    from airflow_versioned.assets import VersionedAsset
+
+    for outlet in context["outlets"]:
+        if not isinstance(outlet, VersionedAsset) or (outlet.repo, outlet.branch) != (commit.repo, commit.branch):
+            continue
+        event = context["outlet_events"][outlet]
+        event.extra.update(event_extra(commit))
+        if outlet.partitions is not None:
+            touched = store.affected(
+                None if commit.parent is None else f"{commit.repo}@{commit.parent}",
+                f"{commit.repo}@{commit.id}",
+                outlet.partitions,
+                key=outlet.key,
+            )
+            event.add_partitions(touched[:MAX_KEYS_PER_TASK])

@@ -1,0 +1,110 @@
+"""The operator that commits files to a branch."""
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.sdk import BaseOperator, Context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_versioned.events import describe_outlets, event_extra
+from airflow_versioned.hooks import VersionedHook
+from airflow_versioned.uris import DEFAULT_CONNECTION
+
+if TYPE_CHECKING:
+    from versioned_io import Commit, Store, Transaction
+
+_LOOK_BACK = 100  # commits of other writers that may have come between a crash and its retry
+
+
+class VersionedCommitOperator(BaseOperator):
+    """Commits files to a branch, all or none; a task that changes nothing is skipped and emits no event.
+
+    A retry is idempotent: where the first try committed and was lost before Airflow heard of it, the
+    retry finds the same bytes, makes no second commit, and succeeds with the first one's event.
+
+    Events of outlets that are this branch (`versioned_asset`) carry the commit and its lineage ID.
+
+    Args:
+        ref: The branch, ``repo@branch``. Templated.
+        source: A file, a directory (files in the branch that it lacks are kept), or a callable that is given the open
+            transaction and writes to it. Paths are templated.
+        to: The path to write to; by default the file's name, or the root for a directory. Templated.
+        message: By default names the DAG and the task. Templated.
+        when_unchanged: What to do when the branch holds these bytes already.
+    """
+
+    template_fields: Sequence[str] = ("ref", "source", "to", "message")
+
+    def __init__(
+        self,
+        *,
+        ref: str,
+        source: "str | Path | Callable[[Transaction], object]",
+        to: str | None = None,
+        message: str = "",
+        when_unchanged: Literal["skip", "succeed"] = "skip",
+        versioned_conn_id: str = DEFAULT_CONNECTION,
+        store: str | None = None,
+        **options: Any,  # noqa: ANN401 (BaseOperator's own)
+    ) -> None:
+        super().__init__(**options)
+        self.ref = ref
+        self.source = source if callable(source) else str(source)
+        self.to = to
+        self.message = message
+        self.when_unchanged = when_unchanged
+        self.versioned_conn_id = versioned_conn_id
+        self.store = store
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Commit, and return the commit's repo, branch, ID, lineage ID and number.
+
+        Raises:
+            AirflowSkipException: The branch holds these bytes already.
+            PathNotFoundError, FileNotFoundError: There is no such source.
+            ConflictError: Another writer changed the same paths meanwhile; a retry begins again.
+        """
+        hook = VersionedHook(self.versioned_conn_id, store=self.store)
+        with hook.run(context) as store:
+            message = self.message or f"{self.dag_id}.{self.task_id}"
+            with store.transaction(self.ref, message=message) as tx:
+                self.write(tx)
+            commit = tx.commit if tx.changed else self.find_own_commit(context, store)
+            if commit is None:
+                if self.when_unchanged == "skip":
+                    msg = f"{self.ref} holds these bytes already"
+                    raise AirflowSkipException(msg)
+                commit = tx.commit
+            describe_outlets(context, store, commit)
+            return event_extra(commit)
+
+    def write(self, tx: "Transaction") -> None:
+        """Stage the source."""
+        if callable(self.source):
+            self.source(tx)
+            return
+        path = Path(self.source)
+        if path.is_dir():
+            tx.write_tree(path, to=self.to or "")
+        else:
+            tx.write(self.to or path.name, path)
+
+    def find_own_commit(self, context: Context, store: "Store") -> "Commit | None":
+        """Return the commit that an earlier try of this task made, or ``None``.
+
+        Cost: reads at most the last 100 commits of the branch.
+        """
+        run: Any = context["dag_run"]
+        instance: Any = context["ti"]
+        for commit in islice(store.log(self.ref), _LOOK_BACK):
+            made_by = commit.run
+            if (
+                made_by is not None
+                and (made_by.orchestrator, made_by.job, made_by.run_id) == ("airflow", run.dag_id, run.run_id)
+                and made_by.params.get("task") == self.task_id
+                and made_by.params.get("map_index") == instance.map_index
+            ):
+                return commit
+        return None

@@ -1,0 +1,117 @@
+"""The relay: a DAG that turns a wake-up of a branch into one event for each affected partition.
+
+Airflow starts a partition run only for an event with a partition key, and a watcher's events have none. The relay reads
+what is due from the store, whatever woke it, and announces it; see docs/design/0003-wakeups-and-durable-cursors.md.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, get_current_context, task, task_group
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_versioned.events import read_extra
+from airflow_versioned.wakeups import Announcement, collect_announcements, confirm_announcement
+
+if TYPE_CHECKING:
+    from airflow_versioned.assets import VersionedAsset
+
+RECENT_EVENTS = 1000
+MAX_ANNOUNCING_TASKS = 2  # more would only queue in the API server, which does the work
+_RETRY: dict[str, Any] = {"retries": 3, "retry_delay": timedelta(seconds=5)}
+
+
+def build_relay(
+    asset: "VersionedAsset",
+    *,
+    dag_id: str | None,
+    consumers: Sequence[str],
+    **dag_options: Any,  # noqa: ANN401 (DAG's own options)
+) -> DAG:
+    """Return the relay of *asset*: wake-up → collect → announce → confirm, one run at a time.
+
+    A crash between announcing and confirming announces again, which is harmless: consumers claim.
+
+    Raises:
+        ValueError: The asset has no partitions.
+    """
+    if asset.partitions is None:
+        msg = f"{asset.branch_ref} without partitions needs no relay: schedule a DAG on the asset itself"
+        raise ValueError(msg)
+    options = {
+        "catchup": False,
+        "is_paused_upon_creation": False,
+        "description": f"Announces the partitions of {asset.branch_ref} that commits affect",
+        "tags": ["versioned-io", "relay"],
+        **dag_options,
+    }
+    with DAG(dag_id or name_relay(asset), schedule=[asset.head], max_active_runs=1, **options) as dag:
+
+        @task(inlets=[asset], **_RETRY)
+        def collect() -> list[dict[str, Any]]:
+            return collect_due(asset, consumers)
+
+        @task(outlets=[asset], max_active_tis_per_dag=MAX_ANNOUNCING_TASKS, **_RETRY)
+        def announce(described: dict[str, Any]) -> None:
+            announcement = Announcement.from_json(described)
+            event = get_current_context()["outlet_events"][asset]
+            event.extra.update(announcement.to_extra(asset.repo, asset.branch))
+            event.add_partitions(list(announcement.keys))
+
+        @task(**_RETRY)
+        def confirm(described: dict[str, Any]) -> None:
+            location = asset.address.locate()
+            with location.open_store() as store:
+                confirm_announcement(asset, store, location.deployment, Announcement.from_json(described))
+
+        @task_group
+        def announcement(described: dict[str, Any]) -> None:
+            announce(described) >> confirm(described)
+
+        announcement.expand(described=collect())
+    return dag
+
+
+def name_relay(asset: "VersionedAsset") -> str:
+    """Return the relay's DAG ID: only letters, digits, ``-``, ``_`` and ``.``, as Airflow wants it."""
+    template = asset.template
+    parts = ["relay", asset.repo, asset.branch, *(template.fields if template is not None else ())]
+    return ".".join("".join(c if c.isalnum() or c in "-_" else "-" for c in part) for part in parts)
+
+
+def collect_due(asset: "VersionedAsset", consumers: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the announcements to make now, as XCom takes them.
+
+    Raises:
+        AirflowSkipException: Nothing is due: the wake-up came twice, or a task's own events said it all.
+    """
+    location = asset.address.locate()
+    with location.open_store() as store:
+        announcements = collect_announcements(
+            asset,
+            store,
+            location.deployment,
+            consumers=consumers,
+            seen=read_announced(asset),
+            redeliver_after_s=asset.redeliver_after_s,
+        )
+    if not announcements:
+        msg = f"nothing to announce for {asset.branch_ref}"
+        raise AirflowSkipException(msg)
+    return [announcement.to_json() for announcement in announcements]
+
+
+def read_announced(asset: "VersionedAsset") -> dict[str, int]:
+    """Return key → highest commit number among the asset's recent events, the relay's own and other tasks'.
+
+    Cost: 1 request to Airflow's API server.
+    """
+    seen: dict[str, int] = {}
+    for event in get_current_context()["inlet_events"][asset].ascending(ascending=False).limit(RECENT_EVENTS):
+        facts = read_extra(event.extra)
+        number = facts.get("number")
+        about_this = (facts.get("repo"), facts.get("branch")) == (asset.repo, asset.branch)
+        if event.partition_key and isinstance(number, int) and about_this:
+            seen[event.partition_key] = max(seen.get(event.partition_key, 0), number)
+    return seen

@@ -1,0 +1,238 @@
+"""Which subscriptions wait for a wake-up, and which keys were not announced: what the watcher and the relay both ask.
+
+The names of subscriptions are made here. Each consumer (a DAG) has its own, and the relay has one for the
+consumers that it does not know yet; see docs/design/0003-wakeups-and-durable-cursors.md.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_versioned.connections import StoreAddress
+from airflow_versioned.events import MAX_KEYS_PER_TASK, build_extra, event_extra
+
+if TYPE_CHECKING:
+    from airflow_versioned.assets import VersionedAsset
+    from versioned_io import DueKey, Store, Subscription
+
+RELAY = "(relay)"  # no DAG can have this ID
+MAX_ANNOUNCEMENTS = 250  # Airflow maps a task at most 1,024 times
+_NAME_LIMIT = 250
+_NEVER_S = 10 * 365 * 86400.0
+
+
+def name_subscription(deployment: str, consumer: str, partitions: str | None, key: str | None) -> str:
+    """Return the name of a consumer's subscription; unique for its deployment, consumer and templates."""
+    seen_as = "*" if partitions is None else partitions + ("" if key is None else f" as {key}")
+    name = f"{deployment}:{consumer}:{seen_as}"
+    if len(name) > _NAME_LIMIT:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+        name = f"{name[: _NAME_LIMIT - 33]}:{digest}"
+    return name
+
+
+def open_subscription(asset: "VersionedAsset", store: "Store", deployment: str, consumer: str) -> "Subscription":
+    """Return a consumer's subscription to *asset*, made if it is missing, starting at the branch's first commit."""
+    name = name_subscription(deployment, consumer, asset.partitions, asset.key)
+    return store.subscription(name, asset.branch_ref, partitions=asset.partitions, key=asset.key, start="beginning")
+
+
+def list_subscriptions(asset: "VersionedAsset", store: "Store", deployment: str) -> list["Subscription"]:
+    """Return every subscription of this deployment to *asset*, the relay's among them."""
+    return [
+        found
+        for found in store.subscriptions(asset.branch_ref, prefix=f"{deployment}:")
+        if (found.partitions, found.key) == (asset.partitions, asset.key)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class BranchState:
+    """What a look at a branch found.
+
+    Attributes:
+        head: The head's commit ID, or ``None`` while the branch is empty.
+        payload: What an event about it says.
+        waiting: A label for everything that waits for a wake-up: a subscription that is behind, a key to be announced.
+        has_subscribers: Whether this deployment subscribes to the branch at all.
+        whole: Un-partitioned requests among what waits; the watcher's event is their announcement.
+    """
+
+    head: str | None
+    payload: dict[str, Any] = field(default_factory=dict)
+    waiting: frozenset[tuple[str, ...]] = frozenset()
+    has_subscribers: bool = False
+    whole: tuple[tuple["Subscription", tuple["DueKey", ...]], ...] = ()
+
+
+class Watch:
+    """A look at a branch, again and again, over one open store; not for two threads at once."""
+
+    def __init__(self, address: StoreAddress, branch: str, redeliver_after_s: float) -> None:
+        self._address = address
+        self._branch = branch
+        self._redeliver_after_s = redeliver_after_s
+        self._store: Store | None = None
+        self._deployment = ""
+
+    def look(self, *, announced: BranchState | None = None) -> BranchState:
+        """Return what waits for a wake-up now.
+
+        Args:
+            announced: The state that an event went out for since the last look: its un-partitioned requests are noted
+                as announced.
+
+        Cost: 2 SELECTs, and 2 for each subscription; 1 more transaction for an un-partitioned one that is behind.
+        """
+        if self._store is None:
+            location = self._address.locate()
+            self._deployment = location.deployment
+            self._store = location.open_store()
+        store = self._store
+        for subscription, dues in announced.whole if announced is not None else ():
+            subscription.mark_announced(dues)
+        head = next(store.log(self._branch, limit=1), None)
+        if head is None:
+            return BranchState(None)
+        waiting: set[tuple[str, ...]] = set()
+        whole = []
+        subscriptions = store.subscriptions(self._branch, prefix=f"{self._deployment}:")
+        for subscription in subscriptions:
+            if subscription.partitions is None:
+                subscription.collect()
+            elif subscription.cursor != head.id:
+                waiting.add((subscription.name,))
+            dues = list_waiting(subscription, self._redeliver_after_s, limit=MAX_KEYS_PER_TASK)
+            waiting.update((subscription.name, due.key, str(due.sequence)) for due in dues)
+            if subscription.partitions is None and dues:
+                whole.append((subscription, tuple(dues)))
+        return BranchState(head.id, event_extra(head), frozenset(waiting), bool(subscriptions), tuple(whole))
+
+    def close(self) -> None:
+        """Close the store; the next look opens it again."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """Keys to be announced in one task, with the lineage ID that they share.
+
+    Attributes:
+        keys: At most `MAX_KEYS_PER_TASK`, sorted.
+        commit, number: The newest commit among them.
+    """
+
+    keys: tuple[str, ...]
+    commit: str
+    lineage_id: str
+    number: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as XCom takes it."""
+        return {"keys": list(self.keys), "commit": self.commit, "lineage_id": self.lineage_id, "number": self.number}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Announcement":
+        """Return what `to_json` wrote."""
+        return cls(tuple(value["keys"]), value["commit"], value["lineage_id"], value["number"])
+
+    def to_extra(self, repo: str, branch: str) -> dict[str, Any]:
+        """Return what its events carry."""
+        return build_extra(repo, branch, self.commit, self.lineage_id, self.number)
+
+
+def collect_announcements(
+    asset: "VersionedAsset",
+    store: "Store",
+    deployment: str,
+    *,
+    consumers: Iterable[str] = (),
+    seen: dict[str, int] | None = None,
+    redeliver_after_s: float,
+) -> list[Announcement]:
+    """Bring every subscription to *asset* up to the head, and return what to announce, oldest commit first.
+
+    Args:
+        consumers: DAG IDs whose subscriptions are made if they are missing.
+        seen: key → the highest commit number that an event of the asset carried: those are noted as announced, not
+            repeated.
+
+    Cost: 1 SQL transaction and one diff for each subscription that is behind, 1 SELECT for each.
+    """
+    for consumer in (RELAY, *consumers):
+        open_subscription(asset, store, deployment, consumer)
+    newest: dict[str, DueKey] = {}
+    for subscription in list_subscriptions(asset, store, deployment):
+        subscription.collect()
+        dues = list_waiting(subscription, redeliver_after_s)
+        told = [due for due in dues if due.announced_at is None and (seen or {}).get(due.key, 0) >= due.number]
+        subscription.mark_announced(told)
+        for due in dues:
+            if due not in told and (due.key not in newest or newest[due.key].number < due.number):
+                newest[due.key] = due
+    return group_announcements(list(newest.values()))
+
+
+def group_announcements(dues: Sequence["DueKey"]) -> list[Announcement]:
+    """Return *dues* as announcements of one lineage ID each, at most `MAX_ANNOUNCEMENTS`, oldest commit first."""
+    by_lineage: dict[str, list[DueKey]] = {}
+    for due in sorted(dues, key=lambda due: (due.number, due.key)):
+        by_lineage.setdefault(due.lineage_id, []).append(due)
+    announcements = []
+    for lineage_id, group in by_lineage.items():
+        for start in range(0, len(group), MAX_KEYS_PER_TASK):
+            chunk = group[start : start + MAX_KEYS_PER_TASK]
+            newest = chunk[-1]
+            keys = tuple(sorted(due.key for due in chunk))
+            announcements.append(Announcement(keys, newest.commit, lineage_id, newest.number))
+    return announcements[:MAX_ANNOUNCEMENTS]
+
+
+def is_relay(subscription: "Subscription") -> bool:
+    """Whether this is a relay's own subscription: its work is announcing, so its keys are never claimed."""
+    return f":{RELAY}:" in subscription.name
+
+
+def list_waiting(subscription: "Subscription", redeliver_after_s: float, limit: int | None = None) -> list["DueKey"]:
+    """Return the keys to be announced for one subscription, the oldest request first.
+
+    A consumer's are announced again when nobody claims them. The relay's are announced once: it stands for consumers
+    that are not known yet.
+    """
+    wait_s = _NEVER_S if is_relay(subscription) else redeliver_after_s
+    return subscription.unannounced(redeliver_after_s=wait_s, limit=limit)
+
+
+def confirm_announcement(asset: "VersionedAsset", store: "Store", deployment: str, announcement: Announcement) -> None:
+    """Note in every subscription that the keys were announced, in the relay's first.
+
+    A consumer that subscribes meanwhile reads the relay's notes after it has collected (`adopt_announcements`), so in
+    either order it learns that its keys were announced.
+    """
+    keys = frozenset(announcement.keys)
+    open_subscription(asset, store, deployment, RELAY)
+    subscriptions = list_subscriptions(asset, store, deployment)
+    for subscription in sorted(subscriptions, key=is_relay, reverse=True):
+        dues = list_waiting(subscription, asset.redeliver_after_s)
+        subscription.mark_announced([due for due in dues if due.key in keys and due.number <= announcement.number])
+
+
+def adopt_announcements(asset: "VersionedAsset", store: "Store", deployment: str, subscription: "Subscription") -> None:
+    """Note in a consumer's subscription what the relay announced before the consumer was known.
+
+    Without this, a consumer's first run would find every key unannounced and have all of them announced again.
+
+    Cost: 1 SELECT when nothing is unannounced, and else 3 more and 1 transaction.
+    """
+    fresh = subscription.unannounced(redeliver_after_s=_NEVER_S)
+    if not fresh or asset.partitions is None:
+        return
+    relay = open_subscription(asset, store, deployment, RELAY)
+    if relay.cursor is None:
+        return
+    announced_up_to = store.commit(relay.cursor).number
+    waiting = {due.key for due in list_waiting(relay, _NEVER_S)}
+    subscription.mark_announced([due for due in fresh if due.number <= announced_up_to and due.key not in waiting])

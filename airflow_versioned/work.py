@@ -1,0 +1,186 @@
+"""One partition's work in one run: claimed from the store, done on a pinned snapshot, completed with its commit."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_versioned.events import describe_outlets
+from airflow_versioned.runs import is_asked_for, open_run
+from airflow_versioned.wakeups import adopt_announcements, open_subscription
+
+if TYPE_CHECKING:
+    from airflow_versioned.assets import VersionedAsset
+    from versioned_io import Commit, DueKey, Snapshot, Store, Subscription, Transaction
+
+WHOLE_BRANCH = "*"
+_FINISHED = {"success", "failed"}
+
+
+class Work:
+    """A claimed partition, with everything that its processing needs.
+
+    Attributes:
+        key: The partition key; ``*`` for a branch without partitions.
+        store: The open store; it is closed with the work.
+        commits: What this work has committed so far.
+    """
+
+    def __init__(self, asset: "VersionedAsset", store: "Store", due: "DueKey", context: Context) -> None:
+        self.asset = asset
+        self.store = store
+        self.due = due
+        self.key = due.key
+        self.commits: list[Commit] = []
+        self.is_completed = False
+        self._context = context
+
+    @property
+    def lineage_id(self) -> str:
+        """The lineage ID of the commit that asked for this work; what is committed here carries it on."""
+        return self.due.lineage_id
+
+    @cached_property
+    def snapshot(self) -> "Snapshot":
+        """The branch as of the claimed commit, however far it has moved since. Reads are noted as provenance."""
+        return self.store.snapshot(f"{self.asset.repo}@{self.due.commit}")
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """The paths of this partition's files, sorted; of all files for a branch without partitions."""
+        template = self.asset.template
+        found = self.snapshot.walk() if template is None else self.snapshot.glob(template.glob_of(self.key))
+        return sorted(info.path for info in found)
+
+    @contextmanager
+    def transaction(
+        self,
+        ref: str,
+        *,
+        message: str = "",
+        author: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        completes: bool = True,
+    ) -> "Iterator[Transaction]":
+        """Write to a branch; the commit and the end of this work are one SQL transaction.
+
+        So there is no moment at which the result is there and the work is still due, or the other way round. When
+        nothing changes, no commit is made, and the work is done all the same. Events of the task's outlets carry
+        the commit.
+
+        Args:
+            ref: The branch to write to.
+            message: By default names the DAG and the partition.
+            completes: False for all but the last of several transactions.
+
+        Raises:
+            ConflictError: Another writer changed the same paths; nothing is written, and a retry begins again.
+            ClaimLostError: This partition is another run's by now, since the lease was too short; nothing is written.
+        """
+        run: Any = self._context["dag_run"]
+        text = message or f"{run.dag_id}: {self.key}"
+        dues = [self.due] if completes else []
+        with self.store.transaction(ref, message=text, author=author, metadata=metadata, completes=dues) as tx:
+            yield tx
+        self.is_completed = self.is_completed or completes
+        self.commits.append(tx.commit)
+        describe_outlets(self._context, self.store, tx.commit)
+
+
+@contextmanager
+def open_work(
+    asset: "VersionedAsset",
+    context: Context,
+    *,
+    key: str | None,
+    consumer: str | None,
+    force: bool | None,
+    lease_s: float,
+) -> Iterator[Work]:
+    """Claim what is due for the run, and complete it when the block ends well; see `VersionedAsset.work`."""
+    run: Any = context["dag_run"]
+    wanted = choose_key(asset, key if key is not None else run.partition_key)
+    location = asset.address.locate()
+    with location.open_store() as store:
+        subscription = open_subscription(asset, store, location.deployment, consumer or run.dag_id)
+        subscription.collect()
+        adopt_announcements(asset, store, location.deployment, subscription)
+        forced = is_asked_for(context) if force is None else force
+        due = claim(subscription, wanted, context, force=forced, lease_s=lease_s)
+        work = Work(asset, store, due, context)
+        try:
+            with open_run(context, store, lineage_id=due.lineage_id):
+                yield work
+        except AirflowSkipException:  # the block decided that this partition needs nothing
+            subscription.complete(due)
+            raise
+        except BaseException:
+            if not work.is_completed:
+                subscription.release(due)
+            raise
+        if not work.is_completed:
+            subscription.complete(due)
+
+
+def choose_key(asset: "VersionedAsset", key: str | None) -> str:
+    """Return the key to claim.
+
+    Raises:
+        ValueError: The asset has partitions and the run has none.
+        PartitionKeyError: The template can't produce the key.
+    """
+    template = asset.template
+    if template is None:
+        return WHOLE_BRANCH
+    if key is None:
+        msg = (
+            f"this run has no partition key, and {asset.branch_ref} is partitioned by {template.text!r}: "
+            f"schedule the DAG with the asset's schedule, start it with a partition key, or pass key="
+        )
+        raise ValueError(msg)
+    template.fields_of(key)
+    return key
+
+
+def claim(subscription: "Subscription", key: str, context: Context, *, force: bool, lease_s: float) -> "DueKey":
+    """Return the claimed key.
+
+    The owner is the run: a retry, a cleared task and a second task of the same run claim it again.
+
+    Raises:
+        AirflowSkipException: Nothing is due, or another run is at it.
+    """
+    run: Any = context["dag_run"]
+    owner = f"{run.dag_id}/{run.run_id}"
+    due = subscription.claim(key, owner=owner, lease_s=lease_s, force=force)
+    if due is not None:
+        return due
+    held = subscription.find(key)
+    if held is None or held.owner is None or held.claimed_until is None or held.claimed_until <= datetime.now(UTC):
+        msg = (
+            f"nothing is due for partition {key!r} of {subscription}: the wake-up came twice, or the data is as before"
+        )
+        raise AirflowSkipException(msg)
+    if is_over(held.owner, context):
+        subscription.release(held)
+        due = subscription.claim(key, owner=owner, lease_s=lease_s, force=force)
+        if due is not None:
+            return due
+    msg = (
+        f"partition {key!r} is being processed by {held.owner}: if new data came meanwhile, it is announced after that"
+    )
+    raise AirflowSkipException(msg)
+
+
+def is_over(owner: str, context: Context) -> bool:
+    """Whether the run that holds a claim has ended without giving it back, as one whose worker was killed does.
+
+    Cost: 1 request to Airflow's API server.
+    """
+    instance: Any = context["ti"]
+    dag_id, _, run_id = owner.partition("/")
+    return str(instance.get_dagrun_state(dag_id, run_id)) in _FINISHED
