@@ -159,10 +159,10 @@ def leaves(root: PageRef | None, paths: PathRange, *, source: PageSource) -> Ite
     if root is None:
         return
     page = source.load(root.frame, root.level)
-    if page.level == 0:
-        yield page
-    else:
+    if page.level:
         yield from _leaves_below(page, paths, source)
+    elif page.paths[-1] >= paths.start:
+        yield page
 
 
 def _leaves_below(page: Page, paths: PathRange, source: PageSource) -> Iterator[Page]:
