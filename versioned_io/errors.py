@@ -158,7 +158,9 @@ class ConflictError(VersionedError):
     def __str__(self) -> str:
         branch, paths, winner = self.args
         shown = ", ".join(map(repr, paths[:5])) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")  # noqa: PLR2004
-        return f"{branch} changed under this transaction: commit {winner} already changed {shown}; read it and try again"
+        return (
+            f"{branch} changed under this transaction: commit {winner} already changed {shown}; read it and try again"
+        )
 
 
 class HeadMovedError(ConflictError):
@@ -187,26 +189,31 @@ class HeadMovedError(ConflictError):
         return f"the head of {branch} is {found}, not {expected}: rebase on it and try again"
 
 
-class ContentionError(ConflictError):
-    """The branch's head kept moving and no attempt got through. Args: the branch, the number of attempts."""
+class PackCondemnedError(ConflictError):
+    """Stored data that this transaction counted on is being collected: begin the transaction again.
 
-    code: ClassVar[str] = "contention"
+    Args: the name of the pack.
+    """
 
-    def __init__(self, branch: str, attempts: int) -> None:
-        VersionedError.__init__(self, branch, attempts)
+    code: ClassVar[str] = "pack_condemned"
+
+    def __init__(self, pack: str) -> None:
+        VersionedError.__init__(self, pack)
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Always empty: no path overlapped, the branch was only too busy."""
+        """Always empty: no path overlapped."""
         return ()
 
     @property
     def winner(self) -> str:
-        """Always empty: there were several."""
+        """Always empty: no commit won."""
         return ""
 
     def __str__(self) -> str:
-        return f"the head of {self.args[0]} moved {self.args[1]} times while this transaction was committing: try again"
+        return (
+            f"pack {self.args[0]}, which holds data that this transaction refers to, is being collected: begin it again"
+        )
 
 
 class ClaimLostError(ConflictError):
@@ -308,7 +315,9 @@ class RefSyntaxError(InvalidInputError):
         super().__init__(text, reason)
 
     def __str__(self) -> str:
-        return f"{self.args[0]!r} is no ref: {self.args[1]}; write repo@branch, repo@tag, repo@<commit> or repo@branch~1"
+        return (
+            f"{self.args[0]!r} is no ref: {self.args[1]}; write repo@branch, repo@tag, repo@<commit> or repo@branch~1"
+        )
 
 
 class PartitionKeyError(InvalidInputError):

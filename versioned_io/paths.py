@@ -55,6 +55,8 @@ def _check_characters(text: str, path: str) -> None:
     if size_bytes > MAX_PATH_BYTES:
         raise IllegalPathError(text, f"it is {size_bytes} bytes long, more than {MAX_PATH_BYTES}")
     if not path.isascii() and not unicodedata.is_normalized("NFC", path):
-        raise IllegalPathError(text, "it is not in Unicode normalisation form C; pass unicodedata.normalize('NFC', path)")
+        raise IllegalPathError(
+            text, "it is not in Unicode normalisation form C; pass unicodedata.normalize('NFC', path)"
+        )
     if any(unicodedata.category(character) == "Cc" for character in path):
         raise IllegalPathError(text, "it has a control character")

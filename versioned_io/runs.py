@@ -17,7 +17,7 @@ class Run:
     that is committed in it takes the notes as provenance. Thread-safe.
     """
 
-    def __init__(self, info: RunInfo, *, lineage_id: LineageId | None = None) -> None:
+    def __init__(self, info: RunInfo | None, *, lineage_id: LineageId | None = None) -> None:
         self.info = info
         self._given = lineage_id
         self._lock = threading.Lock()

@@ -2,20 +2,20 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
+import pyarrow as pa
 from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from versioned_io.catalog.chunk_index import insert_chunks, insert_packs, refuse_condemned
 from versioned_io.catalog.repos import BranchRow, branch_names, find_repo_id
 from versioned_io.catalog.tables import branches, commits, input_files, provenance, repos, segments, tags
 from versioned_io.catalog.values import Commit, CommitStats, InputFile, RunInfo
-from versioned_io.chunks.values import NewChunks
 from versioned_io.errors import CommitNotFoundError, HeadMovedError, RefNotFoundError
 from versioned_io.identifiers import CommitId, LineageId, PackName, is_id
 from versioned_io.packs.writer import PackInfo
-from versioned_io.pages.refs import PageRef
+from versioned_io.pages.schema import PageRef
 from versioned_io.refs import Ref
 
 _LOG_BATCH = 200
@@ -29,15 +29,15 @@ class Publication:
     commit: Commit
     pack: PackName
     inputs: tuple[InputFile, ...]
+    reused_packs: frozenset[PackName]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """The packs and chunks that a transaction wrote, and the older packs that it refers to."""
+    """The packs that a transaction wrote, and the chunks in them, as `DataWriter.new_chunks` returns them."""
 
-    packs: Sequence[PackInfo] = ()
-    chunks: NewChunks | None = None
-    reused_packs: frozenset[PackName] = field(default_factory=frozenset)
+    packs: Sequence[PackInfo]
+    chunks: pa.Table
 
 
 def publish(connection: Connection, publications: Sequence[Publication], content: StoredContent, now: datetime) -> None:
@@ -49,7 +49,7 @@ def publish(connection: Connection, publications: Sequence[Publication], content
 
     Raises:
         HeadMovedError: A branch points at another commit than `BranchRow.head`. Rebase on it and try again.
-        ConflictError: A pack that the commits refer to was condemned by the garbage collector meanwhile.
+        PackCondemnedError: A pack that the commits refer to is being collected; begin the transaction again.
 
     Cost: 4 SELECTs, 1 UPDATE and 1 to 4 INSERTs a commit, 1 INSERT for all packs and one for all chunks.
 
@@ -59,7 +59,7 @@ def publish(connection: Connection, publications: Sequence[Publication], content
     ordered = sorted(publications, key=lambda publication: publication.branch.id)
     for publication in ordered:
         _lock_head(connection, publication.branch)
-    refuse_condemned(connection, content.reused_packs)
+        refuse_condemned(connection, publication.reused_packs)
     insert_packs(connection, content.packs, now)
     insert_chunks(connection, content.chunks)
     for publication in ordered:
@@ -71,7 +71,9 @@ def publish(connection: Connection, publications: Sequence[Publication], content
 
 def _lock_head(connection: Connection, branch: BranchRow) -> None:
     """Hold the branch until the transaction ends (SQLite holds everything already), if its head is the expected one."""
-    found = connection.execute(select(branches.c.head_id).where(branches.c.id == branch.id).with_for_update()).scalar_one_or_none()
+    found = connection.execute(
+        select(branches.c.head_id).where(branches.c.id == branch.id).with_for_update()
+    ).scalar_one_or_none()
     if found != branch.head:
         raise HeadMovedError(str(branch.ref), branch.head, found)
 
@@ -98,7 +100,9 @@ def _insert_commit(connection: Connection, publication: Publication) -> None:
         )
     )
     if commit.provenance:
-        connection.execute(insert(provenance), [{"commit_id": commit.id, "input_id": source} for source in commit.provenance])
+        connection.execute(
+            insert(provenance), [{"commit_id": commit.id, "input_id": source} for source in commit.provenance]
+        )
     if publication.inputs:
         connection.execute(
             insert(input_files),
@@ -119,10 +123,14 @@ def _continue_segment(connection: Connection, commit: Commit) -> int:
     """Return the segment of *commit*: its parent's, unless another child has continued that one already."""
     parent_segment: int | None = None
     if commit.parent is not None:
-        parent = connection.execute(select(commits.c.segment_id, commits.c.number).where(commits.c.id == commit.parent)).one()
+        parent = connection.execute(
+            select(commits.c.segment_id, commits.c.number).where(commits.c.id == commit.parent)
+        ).one()
         parent_segment = int(parent.segment_id)
         connection.execute(select(segments.c.id).where(segments.c.id == parent_segment).with_for_update())
-        last = connection.execute(select(func.max(commits.c.number)).where(commits.c.segment_id == parent_segment)).scalar_one()
+        last = connection.execute(
+            select(func.max(commits.c.number)).where(commits.c.segment_id == parent_segment)
+        ).scalar_one()
         if last == parent.number:
             return parent_segment
     result = connection.execute(insert(segments).values(parent_id=parent_segment, first_number=commit.number))
@@ -163,7 +171,9 @@ def commits_of_lineage(connection: Connection, lineage_id: str) -> list[Commit]:
 
     Cost: 2 SELECTs, in time proportional to the set.
     """
-    return _load(connection, _COMMIT.where(commits.c.lineage_id == lineage_id).order_by(commits.c.created_at, commits.c.id))
+    return _load(
+        connection, _COMMIT.where(commits.c.lineage_id == lineage_id).order_by(commits.c.created_at, commits.c.id)
+    )
 
 
 def resolve_ref(connection: Connection, ref: Ref) -> Commit | None:
@@ -191,16 +201,22 @@ def resolve_ref(connection: Connection, ref: Ref) -> Commit | None:
 
 
 def _named_commit(connection: Connection, repo_id: int, name: str) -> tuple[str | None, bool]:
-    branch = connection.execute(select(branches.c.head_id).where(branches.c.repo_id == repo_id, branches.c.name == name)).one_or_none()
+    branch = connection.execute(
+        select(branches.c.head_id).where(branches.c.repo_id == repo_id, branches.c.name == name)
+    ).one_or_none()
     if branch is not None:
         return branch.head_id, True
-    tag = connection.execute(select(tags.c.commit_id).where(tags.c.repo_id == repo_id, tags.c.name == name)).scalar_one_or_none()
+    tag = connection.execute(
+        select(tags.c.commit_id).where(tags.c.repo_id == repo_id, tags.c.name == name)
+    ).scalar_one_or_none()
     if tag is not None or not is_id(name):
         return tag, False
     own = select(commits.c.id).where(commits.c.repo_id == repo_id)
     found = connection.execute(own.where(commits.c.id == name)).scalar_one_or_none()
     if found is None:
-        newest = own.where(commits.c.lineage_id == name).order_by(commits.c.created_at.desc(), commits.c.id.desc()).limit(1)
+        newest = (
+            own.where(commits.c.lineage_id == name).order_by(commits.c.created_at.desc(), commits.c.id.desc()).limit(1)
+        )
         found = connection.execute(newest).scalar_one_or_none()
     if found is None:
         found = _newest_input_of_lineage(connection, repo_id, name)
@@ -223,7 +239,9 @@ def _newest_input_of_lineage(connection: Connection, repo_id: int, lineage_id: s
 def _ancestor(connection: Connection, ref: Ref, commit: Commit) -> Commit:
     number = commit.number - ref.ancestor
     if number < 1:
-        raise RefNotFoundError(ref.repo, f"{ref.name}~{ref.ancestor}", reason=f"its history has only {commit.number} commits")
+        raise RefNotFoundError(
+            ref.repo, f"{ref.name}~{ref.ancestor}", reason=f"its history has only {commit.number} commits"
+        )
     segment = _segment_of(connection, commit.id)
     while True:
         row = connection.execute(select(segments).where(segments.c.id == segment)).one()
@@ -293,6 +311,14 @@ def commit_exists(connection: Connection, commit_id: CommitId) -> bool:
     Cost: 1 SELECT.
     """
     return connection.execute(select(commits.c.id).where(commits.c.id == commit_id)).one_or_none() is not None
+
+
+def pack_of(connection: Connection, commit_id: CommitId) -> PackName:
+    """Return the pack that holds the record of a commit.
+
+    Cost: 1 SELECT.
+    """
+    return PackName(connection.execute(select(commits.c.pack).where(commits.c.id == commit_id)).scalar_one())
 
 
 def heads(connection: Connection) -> Iterator[CommitId]:

@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import StaticPool
 
 from versioned_io.errors import FormatError, InvalidInputError, StorageError
 
@@ -51,7 +50,11 @@ class Catalog:
             StorageError: The catalog is out of reach or failed. Whether the changes were made may be unknown
                 when the failure came at the very end; look before trying again.
         """
-        with _translated(self.url), self.engine.connect().execution_options(takes_write_lock=True) as connection, connection.begin():
+        with (
+            _translated(self.url),
+            self.engine.connect().execution_options(takes_write_lock=True) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     def close(self) -> None:
@@ -70,7 +73,11 @@ def connect_catalog(url: str) -> Catalog:
     """
     try:
         parsed = make_url(url)
-        engine = _create_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else create_engine(parsed, pool_pre_ping=True)
+        engine = (
+            _create_sqlite(parsed)
+            if parsed.get_backend_name() == "sqlite"
+            else create_engine(parsed, pool_pre_ping=True)
+        )
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         msg = (
             f"{_without_password(url)!r} is no catalog URL that can be used here ({error}); "
@@ -125,11 +132,10 @@ def migrate(catalog: Catalog) -> None:
 
 
 def _create_sqlite(url: URL) -> Engine:
-    in_memory = url.database in {None, "", ":memory:"}
-    arguments: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}}
-    if in_memory:
-        arguments["poolclass"] = StaticPool
-    engine = create_engine(url, **arguments)
+    if url.database in {None, "", ":memory:"}:
+        msg = f"{url} would be forgotten at once: give the path of a file"
+        raise ArgumentError(msg)
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:

@@ -53,7 +53,9 @@ def request_keys(connection: Connection, subscription_id: int, keys: Mapping[str
 
     Cost: 1 SELECT, and 1 INSERT for each 400 keys.
     """
-    sequence = connection.execute(select(subscriptions.c.sequence).where(subscriptions.c.id == subscription_id)).scalar_one()
+    sequence = connection.execute(
+        select(subscriptions.c.sequence).where(subscriptions.c.id == subscription_id)
+    ).scalar_one()
     rows = [
         {
             "subscription_id": subscription_id,
@@ -70,7 +72,9 @@ def request_keys(connection: Connection, subscription_id: int, keys: Mapping[str
         statement = dialect.insert(due_keys).values(rows[start : start + _BATCH])
         renewed = {name: statement.excluded[name] for name in ("commit_id", "sequence", "requested_at")}
         connection.execute(
-            statement.on_conflict_do_update(index_elements=["subscription_id", "key"], set_={**renewed, "announced_at": None})
+            statement.on_conflict_do_update(
+                index_elements=["subscription_id", "key"], set_={**renewed, "announced_at": None}
+            )
         )
 
 
@@ -82,7 +86,9 @@ def withdraw_keys(connection: Connection, subscription_id: int, keys: Sequence[s
     for start in range(0, len(keys), _BATCH):
         batch = due_keys.c.key.in_(keys[start : start + _BATCH])
         connection.execute(
-            update(due_keys).where(due_keys.c.subscription_id == subscription_id, batch).values(done_sequence=due_keys.c.sequence)
+            update(due_keys)
+            .where(due_keys.c.subscription_id == subscription_id, batch)
+            .values(done_sequence=due_keys.c.sequence)
         )
 
 
@@ -92,7 +98,9 @@ def list_due(connection: Connection, subscription_id: int, *, limit: int | None 
     Cost: 1 SELECT.
     """
     query = _requests(due_keys.c.subscription_id == subscription_id).where(_IS_DUE)
-    return [_to_due(row) for row in connection.execute(query.order_by(due_keys.c.sequence, due_keys.c.key).limit(limit))]
+    return [
+        _to_due(row) for row in connection.execute(query.order_by(due_keys.c.sequence, due_keys.c.key).limit(limit))
+    ]
 
 
 def list_unannounced(
@@ -142,7 +150,9 @@ def mark_announced(connection: Connection, dues: Sequence[DueKey], now: datetime
         connection.execute(update(due_keys).where(same).values(announced_at=now))
 
 
-def claim_key(connection: Connection, subscription_id: int, key: str, *, owner: str, now: datetime, lease_s: float) -> DueKey | None:
+def claim_key(
+    connection: Connection, subscription_id: int, key: str, *, owner: str, now: datetime, lease_s: float
+) -> DueKey | None:
     """Give the newest request for *key* to *owner* for *lease_s* seconds, or return None.
 
     None means that nothing is due, or that another owner's lease is running. The same owner may claim
@@ -183,7 +193,9 @@ def _take(
 ) -> DueKey | None:
     mine = _is(subscription_id, key)
     claimed = connection.execute(
-        update(due_keys).where(mine, condition).values(owner=owner, claimed_sequence=due_keys.c.sequence, claimed_until=until)
+        update(due_keys)
+        .where(mine, condition)
+        .values(owner=owner, claimed_sequence=due_keys.c.sequence, claimed_until=until)
     )
     return _to_due(connection.execute(_requests(mine)).one()) if claimed.rowcount == 1 else None
 
@@ -198,7 +210,9 @@ def release_key(connection: Connection, due: DueKey, now: datetime) -> None:
     mine = and_(_is(due.subscription_id, due.key), due_keys.c.owner == due.owner)
     overtaken = due_keys.c.sequence > due.sequence
     connection.execute(update(due_keys).where(mine, ~overtaken).values(claimed_until=now))
-    connection.execute(update(due_keys).where(mine, overtaken).values(owner=None, claimed_until=None, announced_at=None))
+    connection.execute(
+        update(due_keys).where(mine, overtaken).values(owner=None, claimed_until=None, announced_at=None)
+    )
 
 
 def complete_key(connection: Connection, due: DueKey) -> None:
@@ -209,7 +223,9 @@ def complete_key(connection: Connection, due: DueKey) -> None:
 
     Cost: 1 UPDATE; 1 SELECT more when it was done before.
     """
-    mine = and_(_is(due.subscription_id, due.key), due_keys.c.owner == due.owner, due_keys.c.claimed_sequence == due.sequence)
+    mine = and_(
+        _is(due.subscription_id, due.key), due_keys.c.owner == due.owner, due_keys.c.claimed_sequence == due.sequence
+    )
     done = connection.execute(
         update(due_keys)
         .where(mine)

@@ -78,7 +78,9 @@ def _uses(connection: Connection, condition: ColumnElement[bool]) -> list[Use]:
 
 
 def _edges(connection: Connection, condition: ColumnElement[bool]) -> list[tuple[CommitId, CommitId]]:
-    query = select(provenance.c.commit_id, provenance.c.input_id).where(condition).order_by(*provenance.primary_key.columns)
+    query = (
+        select(provenance.c.commit_id, provenance.c.input_id).where(condition).order_by(*provenance.primary_key.columns)
+    )
     return [(CommitId(row.commit_id), CommitId(row.input_id)) for row in connection.execute(query)]
 
 

@@ -64,7 +64,9 @@ def list_repos(connection: Connection, name: str | None = None) -> list[RepoInfo
     Cost: 1 SELECT.
     """
     query = (
-        select(repos.c.name, repos.c.description, repos.c.created_at, branches.c.name, branches.c.head_id, commits.c.number)
+        select(
+            repos.c.name, repos.c.description, repos.c.created_at, branches.c.name, branches.c.head_id, commits.c.number
+        )
         .outerjoin_from(repos, branches, branches.c.repo_id == repos.c.id)
         .outerjoin(commits, commits.c.id == branches.c.head_id)
         .order_by(repos.c.name, branches.c.name)
@@ -98,6 +100,27 @@ def find_branch(connection: Connection, ref: BranchRef) -> BranchRow:
         repo_id = find_repo_id(connection, ref.repo)
         raise RefNotFoundError(ref.repo, ref.branch, branch_names(connection, repo_id))
     return BranchRow(row.id, row.repo_id, ref, row.head_id)
+
+
+def lock_branch(connection: Connection, branch_id: int, *, wait: bool = True) -> BranchRow:
+    """Return a branch and its head now, held until the transaction ends unless *wait* is false.
+
+    SQLite's writers hold the whole catalog anyway; PostgreSQL locks the row.
+
+    Raises:
+        RefNotFoundError: The branch was deleted meanwhile.
+
+    Cost: 1 SELECT.
+    """
+    query = (
+        select(branches.c.repo_id, branches.c.head_id, branches.c.name, repos.c.name.label("repo"))
+        .join(repos, repos.c.id == branches.c.repo_id)
+        .where(branches.c.id == branch_id)
+    )
+    row = connection.execute(query.with_for_update(of=branches) if wait else query).one_or_none()
+    if row is None:
+        raise RefNotFoundError("", str(branch_id), reason="the branch was deleted meanwhile")
+    return BranchRow(branch_id, row.repo_id, BranchRef(row.repo, row.name), row.head_id)
 
 
 def branch_names(connection: Connection, repo_id: int) -> tuple[str, ...]:

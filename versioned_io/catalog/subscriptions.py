@@ -84,7 +84,11 @@ def list_subscriptions(connection: Connection, branch: BranchRef, *, prefix: str
     Cost: 2 SELECTs.
     """
     row = find_branch(connection, branch)
-    query = _of_branch(row.id).where(subscriptions.c.name.startswith(prefix, autoescape=True)).order_by(subscriptions.c.name)
+    query = (
+        _of_branch(row.id)
+        .where(subscriptions.c.name.startswith(prefix, autoescape=True))
+        .order_by(subscriptions.c.name)
+    )
     return [_to_row(found, branch) for found in connection.execute(query)]
 
 
@@ -93,7 +97,9 @@ def get_cursor(connection: Connection, subscription_id: int) -> CommitId | None:
 
     Cost: 1 SELECT.
     """
-    return connection.execute(select(subscriptions.c.cursor_id).where(subscriptions.c.id == subscription_id)).scalar_one()
+    return connection.execute(
+        select(subscriptions.c.cursor_id).where(subscriptions.c.id == subscription_id)
+    ).scalar_one()
 
 
 def is_behind(connection: Connection, subscription_id: int) -> bool:
@@ -109,7 +115,9 @@ def is_behind(connection: Connection, subscription_id: int) -> bool:
     return bool(connection.execute(query).scalar_one())
 
 
-def advance_cursor(connection: Connection, subscription_id: int, *, expected: CommitId | None, target: CommitId) -> bool:
+def advance_cursor(
+    connection: Connection, subscription_id: int, *, expected: CommitId | None, target: CommitId
+) -> bool:
     """Move the cursor from *expected* to *target* and say so, or leave it because somebody else moved it.
 
     Cost: 1 UPDATE.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from versioned_io.identifiers import CommitId, Digest, LineageId
-from versioned_io.pages.refs import PageRef
+from versioned_io.pages.schema import PageRef
 
 JSONValue = str | int | float | bool | None | list["JSONValue"] | dict[str, "JSONValue"]
 """A value that JSON can hold."""

@@ -29,13 +29,14 @@ _MOST_READ_AHEAD: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """One file of a tree; *attributes* is a canonical JSON object or ``None``."""
+    """One file of a tree; *attributes* is a canonical JSON object or ``None``, *commit* the ID of the one that wrote it."""
 
     path: str
     size: int
     digest: bytes
     chunks: tuple[ChunkRef, ...]
     attributes: str | None
+    commit: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,9 @@ class DirectoryStat:
 
 def file_rows(rows: pa.RecordBatch | pa.Table) -> Iterator[FileRow]:
     """Yield the rows of `ROWS` as values. Cost: some microseconds a row, so not for whole trees."""
-    for path, size, digest, chunks, attributes in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-        yield FileRow(path, size, digest, chunk_refs(chunks), attributes)
+    columns = (column.to_pylist() for column in rows.columns)
+    for path, size, digest, chunks, attributes, commit in zip(*columns, strict=True):
+        yield FileRow(path, size, digest, chunk_refs(chunks), attributes, commit)
 
 
 def lookup(root: PageRef | None, path: str, *, source: PageSource) -> FileRow | None:

@@ -12,6 +12,8 @@ from versioned_io.chunks.refs import CHUNKS_TYPE, DIGEST_TYPE, PACK_TYPE
 from versioned_io.errors import FormatError, IntegrityError
 from versioned_io.packs.frames import FrameRef
 
+COMMIT_TYPE: Final = pa.binary(16)
+
 ROWS: Final = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
@@ -19,9 +21,14 @@ ROWS: Final = pa.schema(
         pa.field("digest", DIGEST_TYPE, nullable=False),
         pa.field("chunks", CHUNKS_TYPE, nullable=False),
         pa.field("attributes", pa.string()),
+        pa.field("commit", COMMIT_TYPE, nullable=False),
     ]
 )
-"""A leaf page's columns, one row a file, sorted by the UTF-8 bytes of the path; attributes are canonical JSON or null."""
+"""A leaf page's columns, one row a file, sorted by the UTF-8 bytes of the path.
+
+``attributes`` is canonical JSON or null; ``commit`` is the commit that wrote this version of the file, which, like
+``chunks``, is no part of what the page is named by.
+"""
 
 ENTRIES: Final = pa.schema(
     [

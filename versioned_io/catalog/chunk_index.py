@@ -1,0 +1,88 @@
+"""Where contents are stored already, and which packs new commits may refer to."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import pyarrow as pa
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from versioned_io.catalog.connect import Catalog
+from versioned_io.catalog.tables import chunks, packs
+from versioned_io.chunks.refs import ChunkRef
+from versioned_io.errors import PackCondemnedError
+from versioned_io.identifiers import PackName
+from versioned_io.packs.frames import pack_name
+from versioned_io.packs.writer import PackInfo
+
+LIVE: Final = "live"
+"""The state of a pack that new commits may refer to."""
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogChunkIndex:
+    """The chunk index of a store, for the writer of a transaction."""
+
+    catalog: Catalog
+
+    def find(self, digests: Sequence[bytes]) -> Mapping[bytes, ChunkRef]:
+        """Return the places of those *digests* that are stored in packs that new commits may refer to.
+
+        Cost: 1 SELECT for each 500 digests.
+        """
+        found: dict[bytes, ChunkRef] = {}
+        live = select(chunks).join(packs, packs.c.name == chunks.c.pack).where(packs.c.state == LIVE)
+        with self.catalog.read() as connection:
+            for start in range(0, len(digests), _BATCH):
+                rows = connection.execute(live.where(chunks.c.digest.in_(digests[start : start + _BATCH])))
+                for digest, pack, offset, stored, inner, size in rows:
+                    found[digest] = ChunkRef(digest, bytes.fromhex(pack), offset, stored, inner, size)
+        return found
+
+
+def insert_packs(connection: Connection, infos: Iterable[PackInfo], now: datetime) -> None:
+    """Note the packs as live.
+
+    Cost: 1 INSERT for all.
+    """
+    rows = [{"name": info.name, "size_bytes": info.size_bytes, "state": LIVE, "created_at": now} for info in infos]
+    if rows:
+        connection.execute(insert(packs), rows)
+
+
+def insert_chunks(connection: Connection, found: pa.Table) -> None:
+    """Note where the chunks of *found* are, unless the same content was noted by another writer first.
+
+    Args:
+        found: digest, pack, offset, stored, inner, size, as `DataWriter.new_chunks` returns it.
+
+    Cost: 1 INSERT for all, in time proportional to their number.
+    """
+    if found.num_rows == 0:
+        return
+    rows = found.to_pylist()
+    for row in rows:
+        row["pack"] = pack_name(row["pack"])
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    connection.execute(dialect.insert(chunks).on_conflict_do_nothing(), rows)
+
+
+def refuse_condemned(connection: Connection, names: Iterable[PackName]) -> None:
+    """Return if new commits may refer to every pack of *names*.
+
+    Raises:
+        PackCondemnedError: The garbage collector condemned one after this transaction had found it; begin again.
+
+    Cost: 1 SELECT for each 500 packs.
+    """
+    wanted = sorted(names)
+    for start in range(0, len(wanted), _BATCH):
+        batch = wanted[start : start + _BATCH]
+        live = select(packs.c.name).where(packs.c.name.in_(batch), packs.c.state == LIVE).with_for_update(read=True)
+        missing = set(batch) - set(connection.execute(live).scalars())
+        if missing:
+            raise PackCondemnedError(min(missing))

@@ -1,0 +1,165 @@
+"""Making and opening stores: where the objects and the catalog are, and whether this version can read them."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sqlalchemy import insert, select
+
+from versioned_io.backend import Backend
+from versioned_io.catalog.connect import Catalog, check_revision, connect_catalog, migrate, sqlite_url
+from versioned_io.catalog.tables import properties
+from versioned_io.chunks.reader import ChunkReader
+from versioned_io.clock import Clock, system_clock
+from versioned_io.errors import ExistsError, FormatError, InvalidInputError, ObjectNotFoundError, StoreNotFoundError
+from versioned_io.identifiers import new_uuid7
+from versioned_io.objects.local import LocalObjects
+from versioned_io.objects.location import open_objects
+from versioned_io.objects.port import ObjectStore
+from versioned_io.pages.source import PageSource
+from versioned_io.store import Store
+
+STORE_FORMAT = 1
+"""The format that this version writes, and the newest that it reads."""
+
+MARKER_KEY = "versioned.json"
+"""The one object that is no pack: it says that this is a store, which one, and of which format."""
+
+_CATALOG_FILE = "catalog.db"
+_MEMORY = "memory://"
+_memory_directories: dict[str, TemporaryDirectory[str]] = {}
+
+
+def create_store(url: str | Path, *, catalog: str | None = None, clock: Clock = system_clock) -> Store:
+    """Make an empty store and open it.
+
+    Args:
+        url: A directory, ``s3://bucket/prefix``, ``gs://...``, ``az://...``, or ``memory://name`` for this process only.
+        catalog: The SQLAlchemy URL of the catalog, such as ``postgresql+psycopg://user@host/database``. By default SQLite inside the
+            directory; a store that is not a directory needs one.
+        clock: What tells the time.
+
+    Raises:
+        ExistsError: There is a store already; open it.
+        InvalidInputError: *url* or *catalog* is malformed, or *catalog* is missing.
+        StorageError: The place can't be written to, or the catalog can't be reached; nothing is half made that a second call can't complete.
+
+    Cost: 1 GET, 1 PUT, 1 SQL transaction; the import of Alembic, about 0.2 s.
+    """
+    objects = open_objects(str(url))
+    if _read_marker(objects) is not None:
+        raise ExistsError("store", objects.url)
+    found = connect_catalog(_catalog_url(objects, catalog))
+    migrate(found)
+    store_id = _claim_catalog(found)
+    # The marker comes last: without it there is no store, and this call can be made again.
+    marker = {"format": STORE_FORMAT, "store_id": store_id}
+    objects.put(MARKER_KEY, [json.dumps(marker, sort_keys=True).encode()])
+    return _assemble(objects, found, clock)
+
+
+def open_store(url: str | Path, *, catalog: str | None = None, clock: Clock = system_clock) -> Store:
+    """Open the store at *url*, after checking that this version can read it.
+
+    Args:
+        url, catalog, clock: As for `create_store`.
+
+    Raises:
+        StoreNotFoundError: There is none; make it with `create_store`.
+        FormatError: It is of a newer format, or its catalog of another revision; the message says what to run.
+        InvalidInputError: *url* or *catalog* is malformed, or the catalog belongs to another store.
+        StorageError: The objects or the catalog are out of reach.
+
+    Cost: 1 GET, 3 SELECTs.
+    """
+    objects = open_objects(str(url))
+    marker = _read_marker(objects)
+    if marker is None:
+        raise StoreNotFoundError(objects.url)
+    if marker["format"] > STORE_FORMAT:
+        msg = f"the store {objects.url} has format {marker['format']}, this version reads up to {STORE_FORMAT}: upgrade versioned-io"
+        raise FormatError(msg)
+    found = connect_catalog(_catalog_url(objects, catalog))
+    if not check_revision(found):
+        msg = (
+            f"the catalog {found.url} of the store {objects.url} is empty: check its URL, or rebuild it from the packs"
+        )
+        raise FormatError(msg)
+    _check_store_id(found, objects, str(marker["store_id"]))
+    return _assemble(objects, found, clock)
+
+
+def open_or_create_store(url: str | Path, *, catalog: str | None = None, clock: Clock = system_clock) -> Store:
+    """Open the store at *url*, made first if there is none; several processes may call this at once.
+
+    Raises:
+        FormatError, InvalidInputError, StorageError: As for `open_store` and `create_store`.
+
+    Cost: as `open_store`; the first time as `create_store`.
+    """
+    try:
+        return open_store(url, catalog=catalog, clock=clock)
+    except StoreNotFoundError:
+        try:
+            return create_store(url, catalog=catalog, clock=clock)
+        except ExistsError:
+            return open_store(url, catalog=catalog, clock=clock)
+
+
+def _assemble(objects: ObjectStore, catalog: Catalog, clock: Clock) -> Store:
+    return Store(objects.url, Backend(objects, catalog, PageSource(objects), ChunkReader(objects), clock))
+
+
+def _read_marker(objects: ObjectStore) -> dict[str, int | str] | None:
+    try:
+        payload = objects.get(MARKER_KEY)
+    except ObjectNotFoundError:
+        return None
+    try:
+        marker = json.loads(payload)
+        return {"format": int(marker["format"]), "store_id": str(marker["store_id"])}
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{MARKER_KEY} at {objects.url} is not what a store's marker looks like ({error}): is this another program's directory?"
+        raise FormatError(msg) from error
+
+
+def _catalog_url(objects: ObjectStore, catalog: str | None) -> str:
+    if catalog is not None:
+        return catalog
+    if objects.url.startswith(_MEMORY):
+        return sqlite_url(_memory_directory(objects.url) / _CATALOG_FILE)
+    if not isinstance(objects, LocalObjects):
+        msg = f"the store {objects.url} needs a catalog: pass catalog='postgresql+psycopg://user@host/database'"
+        raise InvalidInputError(msg)
+    root = Path(objects.url)
+    root.mkdir(parents=True, exist_ok=True)
+    return sqlite_url(root / _CATALOG_FILE)
+
+
+def _memory_directory(url: str) -> Path:
+    """Return the directory for the catalog of a store in memory; SQLite serves several threads only from a file."""
+    if url not in _memory_directories:
+        _memory_directories[url] = TemporaryDirectory(prefix="versioned-io-")
+    return Path(_memory_directories[url].name)
+
+
+def _claim_catalog(catalog: Catalog) -> str:
+    """Return the ID of the store that the catalog belongs to, chosen now if it belongs to none."""
+    chosen = new_uuid7()
+    with catalog.write() as connection:
+        found = connection.execute(
+            select(properties.c.value).where(properties.c.name == "store_id")
+        ).scalar_one_or_none()
+        if found is None:
+            connection.execute(insert(properties).values(name="store_id", value=chosen))
+    return chosen if found is None else str(found)
+
+
+def _check_store_id(catalog: Catalog, objects: ObjectStore, expected: str) -> None:
+    with catalog.read() as connection:
+        found = connection.execute(
+            select(properties.c.value).where(properties.c.name == "store_id")
+        ).scalar_one_or_none()
+    if found != expected:
+        msg = f"the catalog {catalog.url} belongs to another store than {objects.url}: pass the catalog that this store was made with"
+        raise InvalidInputError(msg)

@@ -1,0 +1,1 @@
+"""The read view of one commit."""

@@ -1,0 +1,290 @@
+"""Reading the files of one commit."""
+
+import io
+from collections.abc import Iterator
+from typing import BinaryIO, cast
+
+import blake3
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from versioned_io.backend import Backend
+from versioned_io.catalog.values import Commit, InputFile
+from versioned_io.errors import InvalidInputError, NotAFileError, PathNotFoundError
+from versioned_io.identifiers import CommitId, Digest
+from versioned_io.pages.read import FileRow, file_rows, list_directory, lookup, scan, stat_directory
+from versioned_io.pages.schema import PageRef
+from versioned_io.paths import parse_directory, parse_path
+from versioned_io.runs import current_run
+from versioned_io.snapshots.glob import parse_glob
+from versioned_io.snapshots.values import FileInfo, FileKind, decode_attributes
+
+_DIRECTORY_DIGEST = "versioned-io 2026 directory digest v1"
+_BUFFER_BYTES = 256 * 1024
+_NEAR_NAMES = 5
+
+
+class Snapshot:
+    """The files of one commit, for ever the same; every byte that it returns was checked.
+
+    Reads are noted in the run that is active, or that was active when the snapshot was taken. Thread-safe.
+    """
+
+    def __init__(self, backend: Backend, repo: str, ref: str, commit: Commit | None, *, is_noted: bool = True) -> None:
+        self._backend = backend
+        self._repo = repo
+        self._ref = ref
+        self._commit = commit
+        self._is_noted = is_noted
+        self._run = current_run()
+
+    def __repr__(self) -> str:
+        return f"Snapshot({self.name!r})"
+
+    @property
+    def repo(self) -> str:
+        """The repo's name."""
+        return self._repo
+
+    @property
+    def name(self) -> str:
+        """What was asked for, and which commit that was."""
+        return f"{self._repo}@{self._ref}" + (
+            f" ({self._commit.id})" if self._commit is not None else " (no commit yet)"
+        )
+
+    @property
+    def commit(self) -> Commit:
+        """The commit.
+
+        Raises:
+            PathNotFoundError: The branch has no commit yet; write to it first.
+        """
+        if self._commit is None:
+            raise PathNotFoundError("", self.name, "the branch has no commit yet; write to it first")
+        return self._commit
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no file at all."""
+        return self._root is None
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Return the bytes of a file from *offset*, at most *length*, or to its end.
+
+        Raises:
+            PathNotFoundError: There is no such file; the message names what is near.
+            NotAFileError: It is a directory.
+            IntegrityError: The stored bytes are damaged; run fsck.
+
+        Cost: at most 1 GET a page level and 1 for each run of neighbouring chunks; none for what is cached.
+        """
+        if offset < 0 or (length is not None and length < 0):
+            msg = f"can't read {length} bytes from {offset}: both must be 0 or more"
+            raise InvalidInputError(msg)
+        return self._backend.chunks.read_file(self.row(path).chunks, offset, length)
+
+    def open(self, path: str) -> BinaryIO:
+        """Return the file opened for reading: seekable, buffered, read in ranges as asked for.
+
+        Raises:
+            PathNotFoundError, NotAFileError: As for `read`.
+
+        Cost: as for `stat` of a file; then 1 GET for each chunk that is not cached, as it is reached.
+        """
+        raw = self._backend.chunks.open_file(self.row(path).chunks)
+        return cast("BinaryIO", io.BufferedReader(raw, _BUFFER_BYTES))
+
+    def stat(self, path: str) -> FileInfo:
+        """Return what is known of the file or directory at *path*; ``""`` or ``/`` is the whole tree.
+
+        Raises:
+            PathNotFoundError: There is neither.
+
+        Cost: at most 1 GET a page level; for a directory, whose digest is computed, 1 for each page of its files.
+        """
+        directory = parse_directory(path)
+        row = self._find(directory) if directory else None
+        if row is not None:
+            return _file_info(row)
+        if not self._is_directory(directory):
+            raise self._missing(directory)
+        below = stat_directory(self._root, directory, source=self._backend.pages)
+        digest = self._directory_digest(directory)
+        return FileInfo(directory, FileKind.DIRECTORY, below.size_bytes, digest, files=below.files)
+
+    def exists(self, path: str) -> bool:
+        """Say whether there is a file or a directory at *path*.
+
+        Cost: at most 2 GETs a page level.
+        """
+        directory = parse_directory(path)
+        return self._is_directory(directory) or self._find(directory) is not None
+
+    def is_directory(self, path: str) -> bool:
+        """Say whether there is a directory at *path*; the root always is one.
+
+        Cost: at most 2 GETs a page level.
+        """
+        return self._is_directory(parse_directory(path))
+
+    def list(self, directory: str = "") -> Iterator[FileInfo]:
+        """Yield the files and directories right below *directory*, in the order of their paths' UTF-8 bytes.
+
+        A directory comes without size, digest and number of files (0, empty, 0): `stat` counts them.
+
+        Raises:
+            PathNotFoundError: There is no such directory; the empty tree has only its root.
+            InvalidInputError: It is a file.
+
+        Cost: the pages that hold the entries' first rows; what is below a directory is jumped over.
+        """
+        directory = parse_directory(directory)
+        self._check_directory(directory)
+        for entry in list_directory(self._root, directory, source=self._backend.pages).to_pylist():
+            if entry["is_directory"]:
+                yield FileInfo(entry["path"], FileKind.DIRECTORY, 0, Digest(""), files=0)
+            else:
+                attributes = decode_attributes(entry["attributes"])
+                yield FileInfo(entry["path"], FileKind.FILE, entry["size"], Digest(entry["digest"].hex()), attributes)
+
+    def walk(self, directory: str = "") -> Iterator[FileInfo]:
+        """Yield every file below *directory*, in the order of their paths' UTF-8 bytes.
+
+        Raises:
+            PathNotFoundError, InvalidInputError: As for `list`.
+
+        Cost: 1 GET a page; memory for one page.
+        """
+        directory = parse_directory(directory)
+        self._check_directory(directory)
+        for batch in self.batches(directory):
+            yield from map(_file_info, file_rows(batch))
+
+    def batches(self, directory: str = "") -> Iterator[pa.RecordBatch]:
+        """Yield the rows of every file below *directory* as Arrow record batches, a page at a time.
+
+        Returns:
+            path: string; size: int64; digest: binary of 32 bytes; attributes: string (JSON, or null); commit: binary of
+            16 bytes (the ID of the commit that wrote this version); and the physical column ``chunks``.
+
+        Cost: 1 GET a page; memory for one page.
+        """
+        yield from scan(self._root, _prefix(parse_directory(directory)), source=self._backend.pages)
+
+    def glob(self, pattern: str) -> Iterator[FileInfo]:
+        """Yield the files whose paths match *pattern*, in order; see `parse_glob` for what patterns mean.
+
+        Raises:
+            InvalidInputError: The pattern is malformed.
+
+        Cost: 1 GET a page of paths that begin as the pattern does up to its first special character.
+        """
+        glob = parse_glob(pattern)
+        for batch in scan(self._root, glob.prefix, source=self._backend.pages):
+            matches = pc.match_substring_regex(batch.column("path"), glob.regex)
+            yield from map(_file_info, file_rows(batch.filter(matches)))
+
+    def row(self, path: str) -> FileRow:
+        """Return the row of the file at *path* as the tree holds it, with its chunk references; it counts as read.
+
+        Raises:
+            PathNotFoundError, NotAFileError: As for `read`.
+
+        Cost: as `stat` of a file.
+        """
+        path = parse_path(path)
+        row = self._find(path)
+        if row is None:
+            raise NotAFileError(path, self.name) if self._is_directory(path) else self._missing(path)
+        self._note(row)
+        return row
+
+    def rows(self, directory: str = "") -> Iterator[FileRow]:
+        """Yield the rows of all files below *directory* as the tree holds them; each counts as read.
+
+        Cost: 1 GET a page.
+        """
+        for batch in self.batches(directory):
+            for row in file_rows(batch):
+                self._note(row)
+                yield row
+
+    def writer_of(self, path: str) -> CommitId:
+        """Return the commit that wrote this version of the file at *path*; this does not count as reading it.
+
+        Raises:
+            PathNotFoundError: There is no such file.
+
+        Cost: as `stat` of a file.
+        """
+        path = parse_path(path)
+        row = self._find(path)
+        if row is None:
+            raise self._missing(path)
+        return CommitId(row.commit.hex())
+
+    def writers(self, directory: str = "") -> set[CommitId]:
+        """Return the commits that wrote the files below *directory* as they are.
+
+        Cost: 1 GET a page.
+        """
+        found: set[bytes] = set()
+        for batch in self.batches(directory):
+            found.update(pc.unique(batch.column("commit")).to_pylist())
+        return {CommitId(commit.hex()) for commit in found}
+
+    @property
+    def _root(self) -> PageRef | None:
+        return None if self._commit is None else self._commit.root
+
+    def _note(self, row: FileRow) -> None:
+        run = current_run() or self._run
+        if run is not None and self._is_noted:
+            file = InputFile(self._repo, self.commit.id, row.path, Digest(row.digest.hex()), CommitId(row.commit.hex()))
+            run.note(self.commit, file)
+
+    def _find(self, path: str) -> FileRow | None:
+        return lookup(self._root, path, source=self._backend.pages)
+
+    def _is_directory(self, directory: str) -> bool:
+        if not directory:
+            return True
+        return next(scan(self._root, _prefix(directory), source=self._backend.pages), None) is not None
+
+    def _check_directory(self, directory: str) -> None:
+        if self._is_directory(directory):
+            return
+        if self._find(directory) is not None:
+            msg = (
+                f"{directory!r} in {self.name} is a file, not a directory: read it, or list the directory that it is in"
+            )
+            raise InvalidInputError(msg)
+        raise self._missing(directory)
+
+    def _directory_digest(self, directory: str) -> Digest:
+        digest = blake3.blake3(derive_key_context=_DIRECTORY_DIGEST)
+        skipped = len(_prefix(directory))
+        for batch in self.batches(directory):
+            columns = (batch.column(name).to_pylist() for name in ("path", "digest", "attributes"))
+            for path, content, attributes in zip(*columns, strict=True):
+                digest.update(path[skipped:].encode() + b"\0" + content + (attributes or "").encode() + b"\0")
+        return Digest(digest.hexdigest())
+
+    def _missing(self, path: str) -> PathNotFoundError:
+        if self.is_empty:
+            return PathNotFoundError(path, self.name, "it holds no file at all")
+        parent = path.rpartition("/")[0]
+        if not self._is_directory(parent):
+            return PathNotFoundError(path, self.name, f"there is no directory {parent!r} either")
+        near = [entry.path for entry, _ in zip(self.list(parent), range(_NEAR_NAMES), strict=False)]
+        return PathNotFoundError(path, self.name, f"beside it are {', '.join(map(repr, near))}")
+
+
+def _prefix(directory: str) -> str:
+    return f"{directory}/" if directory else ""
+
+
+def _file_info(row: FileRow) -> FileInfo:
+    digest, writer = Digest(row.digest.hex()), CommitId(row.commit.hex())
+    return FileInfo(row.path, FileKind.FILE, row.size, digest, decode_attributes(row.attributes), written_by=writer)

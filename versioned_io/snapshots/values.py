@@ -1,0 +1,65 @@
+"""What is known of a file or a directory of a snapshot without reading it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from versioned_io.errors import InvalidInputError
+from versioned_io.identifiers import CommitId, Digest
+
+NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
+
+
+class FileKind(StrEnum):
+    """What a path of a tree is."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file or a directory of a tree.
+
+    Attributes:
+        size: In bytes; of a directory, of all files below it.
+        digest: Equal digests, equal content; of a directory, of the names and contents of all files below it.
+        attributes: What was recorded with the file, such as its format; none for a directory.
+        files: How many files it is: 1, or those below the directory.
+        written_by: The commit that wrote this version of the file; None for a directory, and for a staged file.
+    """
+
+    path: str
+    kind: FileKind
+    size: int
+    digest: Digest
+    attributes: Mapping[str, str] = field(default_factory=lambda: NO_ATTRIBUTES)
+    files: int = 1
+    written_by: CommitId | None = None
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a directory."""
+        return self.kind is FileKind.DIRECTORY
+
+
+def encode_attributes(attributes: Mapping[str, str] | None) -> str | None:
+    """Return *attributes* as canonical JSON, or None when there are none.
+
+    Raises:
+        InvalidInputError: A name or a value is not text; convert it.
+    """
+    if not attributes:
+        return None
+    for name, value in attributes.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            msg = f"the attribute {name!r}: {value!r} is not text: names and values of attributes must be strings"
+            raise InvalidInputError(msg)
+    return json.dumps(dict(attributes), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def decode_attributes(text: str | None) -> Mapping[str, str]:
+    """Return the attributes that `encode_attributes` wrote."""
+    return NO_ATTRIBUTES if text is None else MappingProxyType(json.loads(text))

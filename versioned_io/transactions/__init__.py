@@ -1,0 +1,1 @@
+"""Staged changes that become commits all at once or not at all."""

@@ -1,0 +1,320 @@
+"""From staged changes to commits: pages, then the record, then the catalog; again on the new head when it has moved.
+
+Source: docs/design/0002-commit-protocol.md.
+"""
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from versioned_io.backend import Backend
+from versioned_io.catalog.commits import Publication, StoredContent, commit_exists, get_commit, publish
+from versioned_io.catalog.due_keys import DueKey, complete_key
+from versioned_io.catalog.repos import BranchRow, lock_branch
+from versioned_io.catalog.values import Commit, CommitStats, InputFile, JSONValue, RunInfo
+from versioned_io.chunks.writer import DataWriter
+from versioned_io.errors import ConflictError, EmptyCommitError, HeadMovedError, PathCollisionError, StorageError
+from versioned_io.identifiers import CommitId, LineageId, new_commit_id, new_lineage_id
+from versioned_io.objects.port import Buffer
+from versioned_io.packs.frames import FrameKind, FrameRef, pack_name
+from versioned_io.packs.writer import PackWriter
+from versioned_io.pages.collisions import find_collisions
+from versioned_io.pages.diff import diff
+from versioned_io.pages.edit import edit_tree
+from versioned_io.pages.read import lookup
+from versioned_io.pages.schema import PageRef
+from versioned_io.runs import Run
+from versioned_io.transactions.record import CommitRecord, encode_record
+from versioned_io.transactions.staging import EffectiveRows, Staging, effective_rows
+
+OPTIMISTIC_ATTEMPTS = 3
+"""How often a transaction commits without holding the branches; after that it holds them, and can't lose again."""
+
+_LONGEST_PAUSE_S = 0.05
+
+
+class Empty(StrEnum):
+    """What a transaction that changes nothing does."""
+
+    SKIP = "skip"
+    """Make no commit; the branch stays where it is."""
+    ALLOW = "allow"
+    """Make a commit with the parent's tree: work was done, and its result was the same."""
+    REFUSE = "refuse"
+    """Raise `EmptyCommitError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFacts:
+    """What the caller says of the commits; *lineage_id* None means that it follows from the run, or is new."""
+
+    message: str
+    author: str
+    metadata: Mapping[str, JSONValue]
+    lineage_id: LineageId | None
+    provenance: tuple[CommitId, ...]
+
+
+class BranchChanges(Protocol):
+    """The changes staged on one branch, and the head that they were staged on."""
+
+    target: BranchRow
+    base: Commit | None
+    staging: Staging
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPlan:
+    """A whole transaction, ready to commit."""
+
+    branches: tuple[BranchChanges, ...]
+    facts: CommitFacts
+    run: Run
+    empty: Empty
+    completes: tuple[DueKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a branch: its newest commit, and whether this transaction made it."""
+
+    commit: Commit | None
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where the commits of a plan come from: settled once, so that every attempt says the same."""
+
+    lineage_id: LineageId
+    provenance: tuple[CommitId, ...]
+    inputs: tuple[InputFile, ...]
+    info: RunInfo | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What one branch becomes in one attempt; no publication means that it stays as it is."""
+
+    head: Commit | None
+    publication: Publication | None
+
+
+_Head = tuple[BranchRow, Commit | None]
+
+
+def publish_plan(backend: Backend, data: DataWriter, plan: CommitPlan) -> list[Outcome]:
+    """Make the plan's commits visible, all or none, and return what became of each branch, in the plan's order.
+
+    First without holding anything: the branches' heads are compared and moved in one catalog transaction. When they have moved
+    and the changes are disjoint, again, with fresh pages on the new heads; after a few lost races with the branches
+    held, so that every writer gets its turn.
+
+    Raises:
+        ConflictError, PathCollisionError, EmptyCommitError, ClaimLostError, StorageError: As `Transaction.finish` says.
+
+    Source: docs/design/0002-commit-protocol.md.
+    """
+    origin = _settle_origin(plan)
+    for attempt in range(OPTIMISTIC_ATTEMPTS):
+        if attempt:
+            time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 (spreads writers out, guards nothing)
+        with backend.catalog.read() as connection:
+            heads = [_head_of(connection, branch.target) for branch in plan.branches]
+        drafts = _draft_all(backend, data, plan, origin, heads)
+        with suppress(HeadMovedError):
+            _commit_drafts(backend, data, plan, drafts)
+            return _outcomes(plan, drafts)
+    with backend.catalog.write() as connection:
+        for branch in sorted(plan.branches, key=lambda branch: branch.target.id):
+            lock_branch(connection, branch.target.id)
+        heads = [_head_of(connection, branch.target) for branch in plan.branches]
+        drafts = _draft_all(backend, data, plan, origin, heads)
+        _enter(connection, backend, data, plan, drafts)
+    return _outcomes(plan, drafts)
+
+
+def _settle_origin(plan: CommitPlan) -> _Origin:
+    lineage_id = plan.facts.lineage_id or plan.run.lineage_id or new_lineage_id()
+    provenance = tuple(dict.fromkeys((*plan.facts.provenance, *plan.run.provenance)))
+    return _Origin(lineage_id, provenance, plan.run.inputs, plan.run.info)
+
+
+def _head_of(connection: Connection, branch: BranchRow) -> _Head:
+    row = lock_branch(connection, branch.id, wait=False)
+    return row, None if row.head is None else get_commit(connection, row.head)
+
+
+def _draft_all(
+    backend: Backend, data: DataWriter, plan: CommitPlan, origin: _Origin, heads: Sequence[_Head]
+) -> list[_Draft]:
+    """Write the pages and records of one attempt, durably; nothing refers to them yet."""
+    pack = data.open_pack()
+    drafts = [
+        _draft(backend, data, pack, plan, origin, branch, head)
+        for branch, head in zip(plan.branches, heads, strict=True)
+    ]
+    data.close_pack()
+    return drafts
+
+
+def _draft(
+    backend: Backend,
+    data: DataWriter,
+    pack: PackWriter,
+    plan: CommitPlan,
+    origin: _Origin,
+    branch: BranchChanges,
+    head: _Head,
+) -> _Draft:
+    row, commit = head
+    root = None if commit is None else commit.root
+    moved = row.head != (None if branch.base is None else branch.base.id)
+    if moved:
+        _refuse_overlap(backend, branch, commit)
+    commit_id = new_commit_id()
+    deletes = branch.staging.deletes
+    rows = effective_rows(branch.staging.rows(data, commit_id), root, deletes=bool(deletes), source=backend.pages)
+    _refuse_collisions(backend, branch, commit, rows, moved=moved)
+    new_root = edit_tree(root, rows.table, deletes, source=backend.pages, sink=_PackSink(pack))
+    if _digest(new_root) == _digest(root):
+        if plan.empty is Empty.REFUSE:
+            raise EmptyCommitError(str(row.ref))
+        if plan.empty is Empty.SKIP:
+            return _Draft(commit, None)
+        new_root = root
+    made = _build_commit(backend, data, plan, origin, row, commit, commit_id, new_root, rows)
+    pack.append(FrameKind.COMMIT, encode_record(CommitRecord(made, origin.inputs)))
+    reused = {pack_name(name) for name in rows.packs()} - {pack.name, *(info.name for info in data.packs())}
+    return _Draft(commit, Publication(row, made, pack.name, origin.inputs, frozenset(reused)))
+
+
+def _refuse_overlap(backend: Backend, branch: BranchChanges, head: Commit | None) -> None:
+    """Raise unless what others committed since the transaction began leaves its own paths alone."""
+    old = None if branch.base is None else branch.base.root
+    new = None if head is None else head.root
+    both = branch.staging.overlaps(diff(old, new, source=backend.pages))
+    if both:
+        raise ConflictError(str(branch.target.ref), tuple(both), _winner(backend, head, both[0]))
+
+
+def _refuse_collisions(
+    backend: Backend, branch: BranchChanges, head: Commit | None, rows: EffectiveRows, *, moved: bool
+) -> None:
+    root = None if head is None else head.root
+    collisions = find_collisions(
+        root, rows.table.column("path").to_pylist(), branch.staging.deletes, source=backend.pages
+    )
+    if not collisions:
+        return
+    first = collisions[0]
+    if moved:
+        # It may be the other writer who brought the other half: whoever came first has won.
+        raise ConflictError(str(branch.target.ref), (first.file_path, first.below), "" if head is None else head.id)
+    raise PathCollisionError(first.file_path, first.below)
+
+
+def _winner(backend: Backend, head: Commit | None, path: str) -> str:
+    if head is None:
+        return ""
+    row = lookup(head.root, path, source=backend.pages)
+    return head.id if row is None else row.commit.hex()
+
+
+def _build_commit(
+    backend: Backend,
+    data: DataWriter,
+    plan: CommitPlan,
+    origin: _Origin,
+    branch: BranchRow,
+    parent: Commit | None,
+    commit_id: CommitId,
+    root: PageRef | None,
+    rows: EffectiveRows,
+) -> Commit:
+    now = backend.clock()
+    files = 0 if root is None else root.files
+    stats = CommitStats(
+        added=rows.added,
+        modified=rows.modified,
+        deleted=(0 if parent is None else parent.stats.files) + rows.added - files,
+        files=files,
+        size_bytes=0 if root is None else root.size_bytes,
+        bytes_written=rows.bytes_written,
+        bytes_stored=data.bytes_stored,
+    )
+    return Commit(
+        id=commit_id,
+        lineage_id=origin.lineage_id,
+        repo=branch.ref.repo,
+        branch=branch.ref.branch,
+        number=1 if parent is None else parent.number + 1,
+        parent=None if parent is None else parent.id,
+        provenance=origin.provenance,
+        message=plan.facts.message,
+        author=plan.facts.author,
+        metadata=dict(plan.facts.metadata),
+        # A branch's times never run backwards, whatever its writers' clocks do.
+        created_at=now if parent is None else max(now, parent.created_at + timedelta(microseconds=1)),
+        run=origin.info,
+        stats=stats,
+        root=root,
+    )
+
+
+def _commit_drafts(backend: Backend, data: DataWriter, plan: CommitPlan, drafts: Sequence[_Draft]) -> None:
+    try:
+        with backend.catalog.write() as connection:
+            _enter(connection, backend, data, plan, drafts)
+    except StorageError:
+        # The reply may be lost and the commit made: IDs are unique to this attempt, so the catalog can tell.
+        if not _were_published(backend, drafts):
+            raise
+
+
+def _enter(
+    connection: Connection, backend: Backend, data: DataWriter, plan: CommitPlan, drafts: Sequence[_Draft]
+) -> None:
+    publications = [draft.publication for draft in drafts if draft.publication is not None]
+    if publications:
+        publish(connection, publications, StoredContent(data.packs(), data.new_chunks()), backend.clock())
+    for due in plan.completes:
+        complete_key(connection, due)
+
+
+def _were_published(backend: Backend, drafts: Sequence[_Draft]) -> bool:
+    made = [draft.publication.commit.id for draft in drafts if draft.publication is not None]
+    with backend.catalog.read() as connection:
+        return bool(made) and all(commit_exists(connection, commit_id) for commit_id in made)
+
+
+def _outcomes(plan: CommitPlan, drafts: Sequence[_Draft]) -> list[Outcome]:
+    outcomes = []
+    for draft in drafts:
+        if draft.publication is None:
+            outcomes.append(Outcome(draft.head, changed=False))
+        else:
+            plan.run.note_made(draft.publication.commit)
+            outcomes.append(Outcome(draft.publication.commit, changed=True))
+    return outcomes
+
+
+def _digest(root: PageRef | None) -> bytes | None:
+    return None if root is None else root.digest
+
+
+@dataclass(frozen=True, slots=True)
+class _PackSink:
+    """Takes the pages of a new tree into a pack."""
+
+    pack: PackWriter
+
+    def put_page(self, payload: Buffer) -> FrameRef:
+        return self.pack.append(FrameKind.PAGE, payload)

@@ -1,0 +1,78 @@
+"""The commit record: all that is known of a commit, as JSON in its pack, from which a lost catalog is rebuilt."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from versioned_io.catalog.values import Commit, CommitStats, InputFile, RunInfo
+from versioned_io.errors import FormatError
+from versioned_io.identifiers import CommitId, LineageId
+from versioned_io.pages.schema import PageRef
+
+RECORD_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRecord:
+    """A commit and the files that it was made from."""
+
+    commit: Commit
+    inputs: tuple[InputFile, ...]
+
+
+def encode_record(record: CommitRecord) -> bytes:
+    """Return *record* as canonical JSON: keys sorted, no spaces, UTF-8.
+
+    Source: docs/spec/format-v1.md, "Commit record".
+    """
+    commit = record.commit
+    fields = {
+        "format": RECORD_FORMAT,
+        "id": commit.id,
+        "lineage_id": commit.lineage_id,
+        "repo": commit.repo,
+        "branch": commit.branch,
+        "number": commit.number,
+        "parent": commit.parent,
+        "provenance": list(commit.provenance),
+        "message": commit.message,
+        "author": commit.author,
+        "metadata": dict(commit.metadata),
+        "created_at": commit.created_at.isoformat(),
+        "run": None if commit.run is None else asdict(commit.run),
+        "stats": asdict(commit.stats),
+        "root": None if commit.root is None else commit.root.to_json(),
+        "inputs": [asdict(file) for file in record.inputs],
+    }
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def decode_record(payload: bytes) -> CommitRecord:
+    """Return the record that `encode_record` wrote.
+
+    Raises:
+        FormatError: It was written by a newer version; upgrade.
+    """
+    fields: dict[str, Any] = json.loads(payload)
+    if fields["format"] != RECORD_FORMAT:
+        msg = f"a commit record has format {fields['format']}, this version reads {RECORD_FORMAT}: upgrade versioned-io"
+        raise FormatError(msg)
+    run, root = fields["run"], fields["root"]
+    commit = Commit(
+        id=CommitId(fields["id"]),
+        lineage_id=LineageId(fields["lineage_id"]),
+        repo=fields["repo"],
+        branch=fields["branch"],
+        number=fields["number"],
+        parent=fields["parent"],
+        provenance=tuple(fields["provenance"]),
+        message=fields["message"],
+        author=fields["author"],
+        metadata=fields["metadata"],
+        created_at=datetime.fromisoformat(fields["created_at"]),
+        run=None if run is None else RunInfo(**run),
+        stats=CommitStats(**fields["stats"]),
+        root=None if root is None else PageRef.from_json(root),
+    )
+    return CommitRecord(commit, tuple(InputFile(**file) for file in fields["inputs"]))

@@ -1,0 +1,184 @@
+"""The changes that a transaction has staged on one branch, and what they make of a tree."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from versioned_io.chunks.refs import CHUNKS_TYPE, ChunkRef, StoredFile
+from versioned_io.chunks.writer import DataWriter
+from versioned_io.identifiers import CommitId
+from versioned_io.pages.read import FileRow, lookup_many
+from versioned_io.pages.schema import ROWS, PageRef
+from versioned_io.pages.source import PageSource
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A file that waits for its commit: new content, or a reference to content that the store holds.
+
+    Attributes:
+        content: What the data writer took in, or the row that the file is a copy of.
+        attributes: Canonical JSON, or None.
+    """
+
+    content: StoredFile | FileRow
+    attributes: str | None
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.content.size
+
+    @property
+    def digest(self) -> bytes:
+        """The content digest, 32 bytes."""
+        return self.content.digest
+
+
+class Staging:
+    """What is to be written to and deleted from one branch, in the end effect of all calls so far."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, StagedFile] = {}
+        self._deleted: set[str] = set()
+
+    @property
+    def deletes(self) -> list[str]:
+        """The paths to delete before the writes, sorted; a directory ends with ``/``, the root is ``""``."""
+        return sorted(self._deleted)
+
+    def write(self, path: str, file: StagedFile) -> None:
+        """Stage *file* as the new content of *path*."""
+        self._files[path] = file
+
+    def delete_file(self, path: str) -> None:
+        """Stage the end of the file *path*; deleting what is not there changes nothing."""
+        self._files.pop(path, None)
+        self._deleted.add(path)
+
+    def delete_directory(self, directory: str) -> None:
+        """Stage the end of all files below *directory*; the root is ``""``."""
+        prefix = f"{directory}/" if directory else ""
+        for path in [path for path in self._files if path.startswith(prefix)]:
+            del self._files[path]
+        self._deleted.add(prefix)
+
+    def find(self, path: str) -> StagedFile | None:
+        """Return the file that is staged at *path*, if there is one."""
+        return self._files.get(path)
+
+    def hides(self, path: str) -> bool:
+        """Say whether what the branch has at *path* is staged to go; a directory ends with ``/``."""
+        return path in self._deleted or any(path.startswith(prefix) for prefix in self._directories())
+
+    def below(self, directory: str) -> Iterator[tuple[str, StagedFile]]:
+        """Yield the staged files below *directory*, sorted by path."""
+        prefix = f"{directory}/" if directory else ""
+        yield from sorted((path, file) for path, file in self._files.items() if path.startswith(prefix))
+
+    def rows(self, writer: DataWriter, commit_id: CommitId) -> pa.Table:
+        """Return the rows of the staged files, with the columns of `ROWS`, sorted by path.
+
+        Cost: as `DataWriter.flush`.
+        """
+        paths = sorted(self._files)
+        files = [self._files[path] for path in paths]
+        columns = {
+            "path": pa.array(paths, pa.string()),
+            "size": pa.array([file.size for file in files], pa.int64()),
+            "digest": pa.array([file.digest for file in files], pa.binary(32)),
+            "chunks": _chunk_column(files, writer),
+            "attributes": pa.array([file.attributes for file in files], pa.string()),
+            "commit": pa.array([bytes.fromhex(commit_id)] * len(files), pa.binary(16)),
+        }
+        return pa.Table.from_arrays([columns[name] for name in ROWS.names], schema=ROWS)
+
+    def overlaps(self, theirs: pa.Table) -> list[str]:
+        """Return the paths that both this and another writer changed, and not to the same content, sorted.
+
+        Args:
+            theirs: What the other changed, as `diff` returns it.
+        """
+        paths = theirs.column("path")
+        touched = pc.is_in(paths, pa.array(sorted({*self._files, *self._deleted}), pa.string()))
+        for prefix in self._directories():
+            touched = pc.or_(touched, pc.starts_with(paths, prefix))
+        both = theirs.filter(touched).select(["path", "new_digest"]).to_pylist()
+        return [row["path"] for row in both if row["new_digest"] != self._digest_at(row["path"])]
+
+    def _digest_at(self, path: str) -> bytes | None:
+        file = self._files.get(path)
+        return None if file is None else file.digest
+
+    def _directories(self) -> Iterator[str]:
+        return (path for path in self._deleted if not path or path.endswith("/"))
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveRows:
+    """The rows that an edit really changes.
+
+    Attributes:
+        table: With the columns of `ROWS`, sorted by path.
+        added, modified: How many of them are new paths, and how many replace other content or attributes.
+        bytes_written: The size of those files.
+    """
+
+    table: pa.Table
+    added: int
+    modified: int
+    bytes_written: int
+
+    def packs(self) -> list[bytes]:
+        """Return the packs that the rows refer to, 16 bytes each."""
+        chunks = pc.list_flatten(self.table.column("chunks"))
+        return list(pc.unique(pc.struct_field(chunks, "pack")).to_pylist())
+
+
+def effective_rows(rows: pa.Table, root: PageRef | None, *, deletes: bool, source: PageSource) -> EffectiveRows:
+    """Return the rows that make the tree *root* say what *rows* say, with the authorship of what stays the same.
+
+    A row that the tree has already, with equal content and attributes, is left out; where something is deleted first,
+    the tree's own row stands in for it, since the deletion may take it away.
+
+    Cost: the pages that the paths are on.
+    """
+    found = lookup_many(root, rows.column("path").to_pylist(), source=source)
+    compared = ["path", "digest", "attributes"]
+    known = {row["path"]: (row["digest"], row["attributes"]) for row in found.select(compared).to_pylist()}
+    stated = zip(*(rows.column(name).to_pylist() for name in compared), strict=True)
+    differs = [known.get(path) != (digest, attributes) for path, digest, attributes in stated]
+    changed = rows.filter(pa.array(differs, pa.bool_()))
+    paths = changed.column("path")
+    modified = pc.sum(pc.is_in(paths, pa.array(list(known), pa.string()))).as_py() or 0
+    bytes_written = pc.sum(changed.column("size")).as_py() or 0
+    table = changed
+    if deletes and found.num_rows:
+        unchanged = pc.invert(pc.is_in(found.column("path"), paths.combine_chunks()))
+        table = pa.concat_tables([changed, found.filter(unchanged)]).sort_by("path")
+    return EffectiveRows(table, changed.num_rows - modified, modified, bytes_written)
+
+
+def _chunk_column(files: list[StagedFile], writer: DataWriter) -> pa.Array:
+    lists = writer.chunk_lists([file.content for file in files if isinstance(file.content, StoredFile)])
+    if len(lists) == len(files):
+        return lists
+    taken = iter(lists.to_pylist())
+    values = [
+        [_chunk_value(chunk) for chunk in file.content.chunks] if isinstance(file.content, FileRow) else next(taken)
+        for file in files
+    ]
+    return pa.array(values, CHUNKS_TYPE)
+
+
+def _chunk_value(chunk: ChunkRef) -> dict[str, bytes | int]:
+    return {
+        "digest": chunk.digest,
+        "pack": chunk.pack,
+        "offset": chunk.offset,
+        "stored": chunk.stored,
+        "inner": chunk.inner,
+        "size": chunk.size,
+    }

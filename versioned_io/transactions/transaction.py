@@ -1,0 +1,430 @@
+"""Writing: changes are staged, on one branch or several, and become commits all at once or not at all."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from versioned_io.backend import Backend
+from versioned_io.catalog.chunk_index import CatalogChunkIndex
+from versioned_io.catalog.commits import get_commit
+from versioned_io.catalog.due_keys import DueKey
+from versioned_io.catalog.repos import BranchRow, find_branch
+from versioned_io.catalog.values import Commit
+from versioned_io.chunks.refs import StoredFile
+from versioned_io.chunks.writer import DataWriter, Source
+from versioned_io.errors import InvalidInputError, NotAFileError, PathNotFoundError, TransactionClosedError
+from versioned_io.identifiers import Digest
+from versioned_io.paths import parse_directory, parse_path
+from versioned_io.refs import BranchRef, parse_branch_ref
+from versioned_io.runs import Run, current_run
+from versioned_io.snapshots.snapshot import Snapshot
+from versioned_io.snapshots.values import FileInfo, FileKind, decode_attributes, encode_attributes
+from versioned_io.transactions.publish import CommitFacts, CommitPlan, Empty, publish_plan
+from versioned_io.transactions.staging import StagedFile, Staging
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProgress:
+    """How far the import of a directory has come: files and bytes taken in, and the file that is next."""
+
+    files: int
+    size_bytes: int
+    path: str
+
+
+SnapshotResolver = Callable[[str], tuple[Snapshot, str]]
+"""Returns the snapshot, and the path in it, that ``repo@ref:path`` names."""
+
+
+class StagedBranch:
+    """The changes that a transaction makes to one branch.
+
+    Nothing is seen by others before the transaction commits; `read` and `exists` see what is staged.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        writer: DataWriter,
+        branch: BranchRow,
+        base: Commit | None,
+        run: Run,
+        resolve: SnapshotResolver,
+    ) -> None:
+        self._writer = writer
+        self._chunks = backend.chunks
+        self._run = run
+        self._resolve = resolve
+        self._open = True
+        self.target = branch
+        self.base = base
+        self.staging = Staging()
+        # What the branch itself held is no input of the change to it: the parent says so already.
+        self._snapshot = Snapshot(backend, branch.ref.repo, branch.ref.branch, base, is_noted=False)
+        self._commit: Commit | None = None
+        self._changed = False
+
+    @property
+    def commit(self) -> Commit:
+        """The commit that came of it, or, when nothing changed and none was made, the head as it is.
+
+        Raises:
+            InvalidInputError: The transaction is still open, or nothing was ever written to the branch.
+        """
+        if self._open or self._commit is None:
+            state = (
+                "the transaction is not committed yet"
+                if self._open
+                else f"nothing was ever committed to {self.target.ref}"
+            )
+            msg = f"there is no commit: {state}"
+            raise InvalidInputError(msg)
+        return self._commit
+
+    @property
+    def changed(self) -> bool:
+        """Whether a commit was made."""
+        return self._changed
+
+    def write(
+        self, path: str, source: Source | str, *, append: bool = False, attributes: Mapping[str, str] | None = None
+    ) -> FileInfo:
+        """Stage a file: whatever *path* held is replaced, or, with *append*, continued.
+
+        Args:
+            source: The bytes, a `Path` of a local file, a binary file (read from its position), or an iterator of
+                bytes. Not a `str`: text is encoded, and a local file is a `Path`.
+            attributes: Text to keep with the file, such as its format.
+
+        Returns:
+            What the file will be; its digest is final, its ``written_by`` is not known yet.
+
+        Raises:
+            IllegalPathError: *path* breaks the path rules.
+            InvalidInputError: *source* is none of the kinds that can be read.
+            TransactionClosedError: The transaction has ended.
+
+        Cost: as `DataWriter.write`; an append reads the file that it continues.
+        """
+        self._check_open("write")
+        path = parse_path(path)
+        text = encode_attributes(attributes)
+        if isinstance(source, str):
+            msg = (
+                f"can't write the text {source[:40]!r}: encode it to bytes, or pass a pathlib.Path to read a local file"
+            )
+            raise InvalidInputError(msg)
+        stored = self._writer.write(self._continued(path, source) if append and self.exists(path) else source)
+        self.staging.write(path, StagedFile(stored, text))
+        return FileInfo(path, FileKind.FILE, stored.size, Digest(stored.digest.hex()), decode_attributes(text))
+
+    def write_tree(
+        self, directory: str | Path, to: str = "", *, progress: Callable[[ImportProgress], None] | None = None
+    ) -> int:
+        """Stage every file below a local directory, under the directory *to*, and return how many.
+
+        What *to* held and the local directory does not is left as it is.
+
+        Args:
+            progress: Called before each file.
+
+        Raises:
+            InvalidInputError: *directory* is no directory, or holds a symbolic link or a special file; nothing is staged then.
+            IllegalPathError: A file's name breaks the path rules; nothing is staged then.
+
+        Cost: as `write` of each file.
+        """
+        self._check_open("write a tree")
+        target = parse_directory(to)
+        sources = sorted(_files_below(Path(directory)))
+        paths = [parse_path(f"{target}/{name}" if target else name) for name, _ in sources]
+        size_bytes = 0
+        for number, (path, (_, source)) in enumerate(zip(paths, sources, strict=True)):
+            if progress is not None:
+                progress(ImportProgress(number, size_bytes, path))
+            size_bytes += self.write(path, source).size
+        return len(paths)
+
+    def copy(self, source: str, to: str) -> int:
+        """Stage a file or a whole directory of any snapshot at *to*, by reference: no bytes move. Return how many files.
+
+        Args:
+            source: ``repo@ref:path`` for any commit of the store; ``:path`` for this branch with what is staged.
+
+        Raises:
+            PathNotFoundError: There is nothing at *source*.
+
+        Cost: the pages of the source's files.
+        """
+        self._check_open("copy")
+        if source.startswith(":"):
+            copies = list(self._staged_below(parse_path(source[1:])))
+        else:
+            with self._run.active():
+                copies = list(_rows_below(*self._resolve(source)))
+        for below, file in copies:
+            self.staging.write(parse_path(f"{to.rstrip('/')}/{below}" if below else to), file)
+        return len(copies)
+
+    def move(self, source: str, to: str) -> int:
+        """Stage the renaming of a file or a directory of this branch, and return how many files moved.
+
+        Raises:
+            PathNotFoundError: There is nothing at *source*.
+            InvalidInputError: *to* is below *source*.
+
+        Cost: the pages of the source's files; no bytes move.
+        """
+        origin, target = parse_path(source.rstrip("/")), parse_path(to.rstrip("/"))
+        if target == origin or target.startswith(f"{origin}/"):
+            msg = f"can't move {origin!r} to {target!r}: that is the same place, or below it"
+            raise InvalidInputError(msg)
+        moved = self.copy(f":{origin}", target)
+        self._delete(origin)
+        return moved
+
+    def delete(self, path: str) -> None:
+        """Stage the end of a file, or of everything below a directory when *path* ends with ``/`` or names one.
+
+        Deleting what is not there changes nothing.
+
+        Raises:
+            IllegalPathError: *path* breaks the path rules.
+
+        Cost: at most 1 GET a page level.
+        """
+        self._check_open("delete")
+        if path.endswith("/"):
+            self.staging.delete_directory(parse_directory(path))
+        else:
+            self._delete(parse_path(path))
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of a file as it is staged, or else as the branch had it when the transaction began.
+
+        Raises:
+            PathNotFoundError: There is no such file, or it is staged to go.
+
+        Cost: as `Snapshot.read`; none for what is still in memory.
+        """
+        path = parse_path(path)
+        file = self.staging.find(path)
+        if file is None:
+            self._check_not_hidden(path)
+            return self._snapshot.read(path)
+        if isinstance(file.content, StoredFile):
+            return self._writer.read(file.content)
+        return self._chunks.read_file(file.content.chunks)
+
+    def exists(self, path: str) -> bool:
+        """Say whether there is a file at *path*, as it is staged or else as the branch had it when the transaction began.
+
+        Cost: at most 1 GET a page level.
+        """
+        path = parse_path(path)
+        if self.staging.find(path) is not None:
+            return True
+        return not self.staging.hides(path) and self._snapshot.exists(path)
+
+    def list(self, directory: str = "") -> Iterator[FileInfo]:
+        """Yield the files and directories right below *directory*, in order, with what is staged; nothing if there is none.
+
+        Cost: as `Snapshot.list`.
+        """
+        directory = parse_directory(directory)
+        entries: dict[str, FileInfo] = {}
+        if self._snapshot.is_directory(directory):
+            entries = {
+                entry.path: entry
+                for entry in self._snapshot.list(directory)
+                if not self.staging.hides(_deletion_of(entry))
+            }
+        for path, file in self.staging.below(directory):
+            name, slash, _ = path[len(directory) + 1 if directory else 0 :].partition("/")
+            child = f"{directory}/{name}" if directory else name
+            kind = FileKind.DIRECTORY if slash else FileKind.FILE
+            digest = Digest("" if slash else file.digest.hex())
+            entries[child] = FileInfo(
+                child, kind, file.size, digest, decode_attributes(None if slash else file.attributes)
+            )
+        yield from (entries[path] for path in sorted(entries))
+
+    def close(self, commit: Commit | None, *, changed: bool) -> None:
+        """End the staging; only the transaction calls this."""
+        self._open = False
+        self._commit = commit
+        self._changed = changed
+
+    def _delete(self, path: str) -> None:
+        if self._snapshot.is_directory(path) or any(self.staging.below(path)):
+            self.staging.delete_directory(path)
+        self.staging.delete_file(path)
+
+    def _continued(self, path: str, source: Source) -> Iterator[bytes]:
+        # The whole file is cut again, at the same places as before, so its old chunks are found and not stored again.
+        yield self.read(path)
+        yield from _parts(source)
+
+    def _staged_below(self, origin: str) -> Iterator[tuple[str, StagedFile]]:
+        file = self.staging.find(origin)
+        if file is not None:
+            yield "", file
+            return
+        found: dict[str, StagedFile] = {}
+        if not self._snapshot.is_empty and self._snapshot.exists(origin):
+            rows = _rows_below(self._snapshot, origin)
+            found = {
+                below: row for below, row in rows if not self.staging.hides(f"{origin}/{below}" if below else origin)
+            }
+        found |= {path[len(origin) + 1 :]: file for path, file in self.staging.below(origin)}
+        if not found:
+            raise PathNotFoundError(origin, self._snapshot.name)
+        yield from found.items()
+
+    def _check_not_hidden(self, path: str) -> None:
+        if self.staging.hides(path):
+            raise PathNotFoundError(path, self._snapshot.name, "this transaction deletes it")
+
+    def _check_open(self, action: str) -> None:
+        if not self._open:
+            raise TransactionClosedError(action)
+
+
+class Transaction(StagedBranch):
+    """Staged changes to one branch, and through `branch` to others, that commit together at the end of the ``with`` block.
+
+    An exception in the block abandons all of it: nothing was ever visible. When another writer has moved a branch
+    meanwhile, the changes are replayed on its new head, unless both changed the same path: then `ConflictError` says
+    which, and who won.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        ref: BranchRef,
+        *,
+        facts: CommitFacts,
+        empty: Empty,
+        completes: tuple[DueKey, ...],
+        resolve: SnapshotResolver,
+    ) -> None:
+        self._backend = backend
+        self._data = DataWriter(backend.objects, CatalogChunkIndex(backend.catalog))
+        self._facts = facts
+        self._empty = empty
+        self._completes = completes
+        row, base = self._find(ref)
+        super().__init__(backend, self._data, row, base, current_run() or Run(None), resolve)
+        self._branches: dict[BranchRef, StagedBranch] = {ref: self}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.abort()
+        elif self._open:
+            self.finish()
+
+    def branch(self, ref: str) -> StagedBranch:
+        """Return the staging of another branch of this transaction, begun the first time."""
+        self._check_open("write to another branch")
+        target = parse_branch_ref(ref)
+        if target not in self._branches:
+            row, base = self._find(target)
+            self._branches[target] = StagedBranch(self._backend, self._data, row, base, self._run, self._resolve)
+        return self._branches[target]
+
+    def abort(self) -> None:
+        """Abandon every staged change; what was uploaded stays as garbage for the collector."""
+        self._data.abort()
+        for branch in self._branches.values():
+            branch.close(None, changed=False)
+
+    def finish(self) -> None:
+        """Commit every staged change, on all branches or on none. The end of the ``with`` block calls this.
+
+        Raises:
+            ConflictError: Another writer changed one of the same paths first; read its commit and begin again.
+            PathCollisionError: A path would be a file and a directory; delete one of them.
+            EmptyCommitError: Nothing changed, and the transaction was begun with ``empty="refuse"``.
+            ClaimLostError: A key of *completes* is somebody else's by now; throw the work away.
+            StorageError: The object store or the catalog failed; nothing is visible, begin again.
+
+        Cost: 1 PUT and 1 SQL transaction for a small commit; 1 PUT for every 48 MiB of new data more. When the head has
+            moved: 1 PUT and 1 SQL transaction again for the pages, never for the data.
+        """
+        self._check_open("commit")
+        plan = CommitPlan(
+            branches=tuple(self._branches.values()),
+            facts=self._facts,
+            run=self._run,
+            empty=self._empty,
+            completes=self._completes,
+        )
+        try:
+            outcomes = publish_plan(self._backend, self._data, plan)
+        except BaseException:
+            self.abort()
+            raise
+        for branch, outcome in zip(self._branches.values(), outcomes, strict=True):
+            branch.close(outcome.commit, changed=outcome.changed)
+
+    def _find(self, ref: BranchRef) -> tuple[BranchRow, Commit | None]:
+        with self._backend.catalog.read() as connection:
+            row = find_branch(connection, ref)
+            return row, None if row.head is None else get_commit(connection, row.head)
+
+
+def _deletion_of(entry: FileInfo) -> str:
+    return f"{entry.path}/" if entry.is_directory else entry.path
+
+
+def _rows_below(snapshot: Snapshot, path: str) -> Iterator[tuple[str, StagedFile]]:
+    """Yield (path below *path*, row as a staged file) of a file or of all files of a directory, noted as read."""
+    if not snapshot.is_directory(path):
+        row = snapshot.row(path)
+        yield "", StagedFile(row, row.attributes)
+        return
+    skipped = len(path) + 1 if path else 0
+    for row in snapshot.rows(path):
+        yield row.path[skipped:], StagedFile(row, row.attributes)
+
+
+def _files_below(directory: Path) -> Iterator[tuple[str, Path]]:
+    if not directory.is_dir():
+        msg = f"{str(directory)!r} is no directory: give one, or write() a file"
+        raise InvalidInputError(msg)
+    pending = [("", directory)]
+    while pending:
+        prefix, current = pending.pop()
+        for entry in current.iterdir():
+            name = f"{prefix}{entry.name}"
+            if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):
+                msg = f"{str(entry)!r} is a symbolic link or a special file: copy what it stands for, or leave it out"
+                raise InvalidInputError(msg)
+            if entry.is_dir():
+                pending.append((f"{name}/", entry))
+            else:
+                yield name, entry
+
+
+def _parts(source: Source) -> Iterator[bytes]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield bytes(source)
+    elif isinstance(source, Path):
+        with source.open("rb") as file:
+            while part := file.read(1 << 20):
+                yield part
+    elif isinstance(source, Iterator):
+        yield from source
+    elif hasattr(source, "read"):
+        while part := source.read(1 << 20):
+            yield part
+    else:
+        msg = f"can't read {type(source).__name__}: give bytes, a path, a binary file or an iterator of bytes"
+        raise InvalidInputError(msg)
