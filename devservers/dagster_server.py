@@ -22,9 +22,9 @@ from devservers.process import (
 
 COMPONENTS: Final = ("code-server", "webserver", "daemon")
 START_TIMEOUT_S = 120.0
-GRACE_S = 20.0
-# It ignores SIGTERM and SIGINT (Dagster 1.13.27 with grpcio 1.85); `_shut_down_code_server` has asked it by then.
-CODE_SERVER_GRACE_S = 3.0
+# Between the request to stop and SIGKILL. The code server ignores SIGTERM and SIGINT (Dagster 1.13.27 with grpcio 1.85);
+# `_shut_down_code_server` has asked it by then. The webserver misses a SIGTERM that comes while it starts.
+GRACE_S: Final = {"code-server": 3.0, "webserver": 5.0, "daemon": 20.0}
 LOCATION: Final = "definitions"
 
 
@@ -98,7 +98,7 @@ class DagsterServer:
                 commands[name],
                 env=self.env,
                 log=self.logs / f"{name}.log",
-                grace_s=CODE_SERVER_GRACE_S if name == "code-server" else GRACE_S,
+                grace_s=GRACE_S[name],
             )
             self.processes[name] = process.start()
         running = tuple(self.processes.values())
@@ -149,9 +149,11 @@ class DagsterServer:
         with grpc.insecure_channel(f"127.0.0.1:{self.code_port}") as channel:
             shut_down = channel.unary_unary("/api.DagsterApi/ShutdownServer")  # no serialisers: an empty message is b""
             try:
-                shut_down(b"", timeout=CODE_SERVER_GRACE_S)
+                shut_down(b"", timeout=GRACE_S["code-server"])
                 wait_until(
-                    lambda: process.exit_code is not None, what="the code server to end", timeout_s=CODE_SERVER_GRACE_S
+                    lambda: process.exit_code is not None,
+                    what="the code server to end",
+                    timeout_s=GRACE_S["code-server"],
                 )
             except (grpc.RpcError, ServerError):
                 return  # it may not listen yet, or a run is under way: the signals come next
