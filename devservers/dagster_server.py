@@ -22,7 +22,7 @@ from devservers.process import (
 
 COMPONENTS: Final = ("code-server", "webserver", "daemon")
 START_TIMEOUT_S = 120.0
-# Between the request to stop and SIGKILL. The code server ignores SIGTERM and SIGINT (Dagster 1.13.27 with grpcio 1.85);
+# Between the request to stop and SIGKILL. The code server ignores SIGTERM and SIGINT (Dagster 1.13.27, grpcio 1.85);
 # `_shut_down_code_server` has asked it by then. The webserver misses a SIGTERM that comes while it starts.
 GRACE_S: Final = {"code-server": 3.0, "webserver": 5.0, "daemon": 20.0}
 LOCATION: Final = "definitions"

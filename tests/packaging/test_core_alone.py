@@ -1,0 +1,74 @@
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ORCHESTRATORS = {"dagster", "airflow", "dagster_versioned", "airflow_versioned"}
+HEAVY = {"pandas", "polars", "numpy", "pyarrow", "boto3", "sqlalchemy", "alembic", "obstore", "typer", "rich"}
+
+MODULES_AFTER_IMPORT = """
+import json, sys
+before = set(sys.modules)
+import versioned_io
+print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+ROUND_TRIP = """
+import sys
+import versioned_io as vio
+
+store = vio.create_store("data")
+store.create_repo("weather")
+with store.transaction("weather@main", message="first") as tx:
+    tx.write("2012/01.csv", b"a,b\\n1,2\\n")
+assert vio.open_store("data").snapshot("weather@main").read("2012/01.csv") == b"a,b\\n1,2\\n"
+assert tx.commit.number == 1
+assert not {"dagster", "airflow", "pandas", "boto3"} & set(sys.modules), sorted(sys.modules)
+print(vio.__file__)
+"""
+
+
+def test_importing_the_library_loads_nothing_heavy_and_no_orchestrator(core_environment, tmp_path):
+    loaded = set(json.loads(core_environment.run("-c", MODULES_AFTER_IMPORT, cwd=tmp_path).stdout))
+    assert "versioned_io" in loaded
+    assert not loaded & (ORCHESTRATORS | HEAVY)
+
+
+def test_the_core_is_installed_without_orchestrators_and_optional_packages(core_environment, tmp_path):
+    code = "import importlib.util as u, json; print(json.dumps([n for n in {!r} if u.find_spec(n)]))"
+    absent = sorted((ORCHESTRATORS - {"dagster_versioned", "airflow_versioned"}) | {"pandas", "polars", "boto3"})
+    assert json.loads(core_environment.run("-c", code.format(absent), cwd=tmp_path).stdout) == []
+
+
+def test_a_commit_is_written_and_read_with_the_core_alone(core_environment, tmp_path):
+    where = core_environment.run("-c", ROUND_TRIP, cwd=tmp_path).stdout.strip()
+    assert Path(where).is_relative_to(core_environment.directory)
+
+
+def test_the_command_line_works_with_the_core_alone(core_environment, tmp_path):
+    assert "lineage" in core_environment.run("-m", "versioned_io.cli", "--help", cwd=tmp_path).stdout
+    script = core_environment.directory / "bin" / "versioned"
+    assert script.exists()
+    core_environment.run(str(script), "init", "data", cwd=tmp_path)
+
+
+def test_the_provider_describes_itself_without_airflow(core_environment, tmp_path):
+    code = "from airflow_versioned.provider_info import get_provider_info as g; print(g()['package-name'])"
+    assert core_environment.run("-c", code, cwd=tmp_path).stdout.strip() == "versioned-io"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_cores_own_tests_pass_with_the_core_alone(core_environment, tmp_path):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
+    ignore = shutil.ignore_patterns("__pycache__", ".hypothesis")
+    shutil.copytree(ROOT / "tests" / "versioned_io", tmp_path / "tests" / "versioned_io", ignore=ignore)
+    arguments = ["-m", "pytest", "-q", "-m", "not slow and not e2e", "-p", "no:cacheprovider", "--no-showlocals"]
+    result = core_environment.run(*arguments, cwd=tmp_path, timeout_s=800, check=False)
+    sys.stdout.write(result.stdout[-20_000:])
+    assert result.returncode == 0
+    assert " passed" in result.stdout

@@ -1,0 +1,43 @@
+"""What the README shows is run: every Python block belongs to a script, named by a comment above it.
+
+``<!-- tested: NAME -->`` before a block adds it to the script NAME; the blocks of one name run in order, in a fresh
+process and an empty directory.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+BLOCK = re.compile(r"(?:^<!-- tested: (?P<name>\S+) -->\n+)?^```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def scripts():
+    found = {}
+    for block in BLOCK.finditer(README.read_text() if README.exists() else ""):
+        found.setdefault(block["name"], []).append(block["code"])
+    return found
+
+
+def test_every_python_block_is_tested():
+    assert README.exists()
+    assert None not in scripts(), f"no '<!-- tested: NAME -->' above:\n{scripts()[None][0]}"
+    assert scripts()
+
+
+@pytest.mark.parametrize("name", sorted(name for name in scripts() if name))
+def test_the_blocks_of_a_script_run(name, tmp_path):
+    script = tmp_path / f"{name}.py"
+    script.write_text("\n".join(scripts()[name]))
+    work = tmp_path / "work"
+    work.mkdir()
+    env = {**os.environ, "AIRFLOW_HOME": str(tmp_path / "airflow"), "DAGSTER_HOME": "", "PYTHONWARNINGS": "default"}
+    result = subprocess.run(
+        [sys.executable, str(script)], cwd=work, env=env, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
