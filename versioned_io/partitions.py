@@ -349,7 +349,7 @@ def _may_mislead(key_parts: _Segment) -> bool:
 
 
 def _path_pattern(segments: Sequence[_Segment], *, lazy: bool) -> str:
-    """Return the regular expression of a whole path, as RE2 and `re` both read it; its groups are g0, g1, …"""
+    """Return the regular expression of a whole path, as RE2 and `re` both read it; its groups are g0, g1 and so on."""
     pattern = ""
     groups = count()
     for index, segment in enumerate(segments):

@@ -1,0 +1,251 @@
+"""Python objects into a transaction and out of a snapshot, each in the format that its type chooses."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import blake3
+
+from versioned_io.errors import FormatError, InvalidInputError, PathNotFoundError
+from versioned_io.formats.pickles import PICKLE, refuse_pickle
+from versioned_io.formats.registry import (
+    Encoded,
+    Format,
+    StoredFile,
+    WantedTypes,
+    find_format,
+    full_type_name,
+    registered_formats,
+)
+from versioned_io.formats.trees import TreeFormat
+from versioned_io.formats.type_hints import accepts, classes_of
+from versioned_io.identifiers import Digest
+from versioned_io.partitions import escape_glob
+from versioned_io.paths import parse_path
+from versioned_io.snapshots.checkout import checkout
+from versioned_io.snapshots.snapshot import Snapshot
+from versioned_io.snapshots.values import FileInfo
+from versioned_io.transactions.transaction import StagedBranch
+
+FORMAT = "format"
+FORMAT_VERSION = "format_version"
+TYPE = "type"
+FALLBACK_REASON = "fallback_reason"
+BELOW = "below"
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+_TREE_DIGEST = "versioned-io 2026 tree object digest v1"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """Where an object was put, and as what.
+
+    Attributes:
+        path: The file that it became, such as ``2012-01/data.parquet``.
+        format: The name of the format, such as ``pandas-parquet``.
+        digest: What was stored: equal digests, equal content.
+        size: In bytes.
+        rows: How many rows it has, for what has rows.
+    """
+
+    path: str
+    format: str
+    digest: Digest
+    size: int
+    rows: int | None = None
+
+
+def save_object(tx: StagedBranch, path_stem: str, obj: object, *, format: str | None = None) -> StoredObject:  # noqa: A002 - the word of the front door
+    """Stage *obj* as the one object at *path_stem*; whatever object was there before is staged to go.
+
+    Its type chooses the format: tables of pandas, polars and Arrow become Parquet (or Arrow IPC, where Parquet would
+    change them), NumPy arrays ``.npy``, plain values JSON, text and bytes themselves, a `pathlib.Path` the file or
+    directory that it points at, and everything else, or whatever would come back different, a pickle. The format is
+    recorded with the file, and why it was not the first choice.
+
+    Args:
+        path_stem: The path without an extension; the format adds one.
+        format: The only format to use, by name (``pandas-parquet``) or family (``parquet``, ``json``, ``pickle``).
+
+    Raises:
+        InvalidInputError: No format, or not the one asked for, gives this object back equal; the message says why.
+        IllegalPathError: *path_stem* breaks the path rules.
+
+    Cost: one file is staged, and one lookup for each extension that a registered format has.
+    """
+    stem = parse_path(path_stem)
+    chosen, encoded, reasons = _encode(obj, format)
+    path = stem + chosen.extension
+    type_name = full_type_name(type(obj))
+    attributes = {**encoded.attributes, FORMAT: chosen.name, FORMAT_VERSION: str(chosen.version), TYPE: type_name}
+    if reasons:
+        attributes[FALLBACK_REASON] = _without_addresses(reasons[0])
+    if encoded.tree is not None:
+        attributes[BELOW] = stem.rpartition("/")[2]
+    _replace_others(tx, stem, chosen.extension, keeps_tree=encoded.tree is not None)
+    info = tx.write(path, encoded.source, attributes=attributes)
+    if encoded.tree is None:
+        return StoredObject(path, chosen.name, info.digest, info.size, encoded.rows)
+    if encoded.tree.is_dir():
+        tx.write_tree(encoded.tree, to=stem)
+    else:
+        tx.write(f"{stem}/{encoded.tree.name}", encoded.tree)
+    digest, size = _digest_tree(tx, stem, info)
+    return StoredObject(path, chosen.name, digest, size, encoded.rows)
+
+
+def load_object(
+    snap: Snapshot,
+    path_stem: str,
+    *,
+    type_hint: object = None,
+    allow_pickle: bool = False,
+    directory: Path | None = None,
+) -> object:
+    """Return the object that `save_object` stored at *path_stem*, equal to what it was.
+
+    Args:
+        type_hint: What the caller wants, as a type annotation. A table of one library is converted to that of another;
+            anything else must be what was stored. ``None`` and ``Any`` take what was stored.
+        allow_pickle: Load a pickle, which runs code that its writer chose.
+        directory: Where a stored file or directory is put, below its own path; the caller owns it.
+
+    Raises:
+        PathNotFoundError: There is no object at *path_stem*.
+        FormatError: Its format, or the version of it, is not known here: upgrade, or register the format.
+        InvalidInputError: It is a pickle and that is not allowed, or it can't be what *type_hint* asks for.
+
+    Cost: one lookup for each extension that a registered format has, and one read.
+    """
+    stem = parse_path(path_stem)
+    info = _find_file(snap, stem)
+    name, version = _recorded_format(info)
+    stored_as = find_format(name, version, info.path)
+    if name == PICKLE and not allow_pickle:
+        raise refuse_pickle(info.path)
+    wanted = classes_of(type_hint)
+    tree = _check_out(snap, stem, directory) if BELOW in info.attributes and directory is not None else None
+    file = StoredFile(info.path, snap.read(info.path), version, info.attributes, tree)
+    value = stored_as.decode(file, wanted)
+    if not accepts(wanted, value):
+        raise _refuse_type(info, wanted)
+    return value
+
+
+def find_object(snap: Snapshot, path_stem: str) -> FileInfo | None:
+    """Return the file that the object at *path_stem* is stored in; ``None`` when there is no object.
+
+    Cost: one lookup for each extension that a registered format has.
+    """
+    stem = parse_path(path_stem)
+    found = [stem + extension for extension in _extensions() if snap.exists(stem + extension)]
+    if len(found) > 1:
+        msg = f"there are several objects at {stem!r}: {', '.join(map(repr, found))}; delete all but one"
+        raise InvalidInputError(msg)
+    return snap.stat(found[0]) if found else None
+
+
+def _encode(obj: object, wanted_format: str | None) -> tuple[Format, Encoded, list[str]]:
+    """Return the first format that gives *obj* back equal, its content, and why those before it do not."""
+    reasons: list[str] = []
+    asked = False
+    for candidate in registered_formats():
+        if wanted_format is not None and wanted_format not in {candidate.name, candidate.family}:
+            continue
+        asked = True
+        if not candidate.claims(obj):
+            continue
+        encoded = candidate.encode(obj)
+        if isinstance(encoded, Encoded):
+            return candidate, encoded, reasons
+        reasons.append(encoded.reason)
+    type_name = full_type_name(type(obj))
+    if not asked:
+        known = ", ".join(dict.fromkeys(known.family for known in registered_formats()))
+        msg = f"there is no format {wanted_format!r}: take one of {known}, or leave it to the type of the object"
+    elif wanted_format is None:
+        msg = (
+            f"a {type_name} can't be stored: {reasons[-1]}; store another value, or register_format() one that takes it"
+        )
+    else:
+        because = reasons[-1] if reasons else f"it does not take a {type_name}"
+        msg = (
+            f"a {type_name} can't be stored as {wanted_format!r}: {because}; leave the format to the type of the object"
+        )
+    raise InvalidInputError(msg)
+
+
+def _extensions() -> Iterable[str]:
+    return dict.fromkeys(known.extension for known in registered_formats())
+
+
+def _replace_others(tx: StagedBranch, stem: str, extension: str, *, keeps_tree: bool) -> None:
+    """Stage the end of the object that was at *stem*, whatever it was, before another takes its place."""
+    had_tree = tx.exists(stem + TreeFormat().extension)
+    if had_tree:
+        tx.delete(f"{stem}/")
+    elif keeps_tree and any(True for _ in tx.list(stem)):
+        msg = f"there are files below {stem!r} that belong to no object: choose another path, or delete them first"
+        raise InvalidInputError(msg)
+    for other in _extensions():
+        if other != extension and tx.exists(stem + other):
+            tx.delete(stem + other)
+
+
+def _digest_tree(tx: StagedBranch, stem: str, note: FileInfo) -> tuple[Digest, int]:
+    """Return what identifies the content of a stored directory, names included, and its size in bytes."""
+    digest = blake3.blake3(note.digest.encode(), derive_key_context=_TREE_DIGEST)
+    size = note.size
+    pending = [stem]
+    while pending:
+        for entry in tx.list(pending.pop()):
+            if entry.is_directory:
+                pending.append(entry.path)
+                continue
+            digest.update(f"{entry.path.removeprefix(stem)}\0{entry.digest}\0".encode())
+            size += entry.size
+    return Digest(digest.hexdigest()), size
+
+
+def _find_file(snap: Snapshot, stem: str) -> FileInfo:
+    info = find_object(snap, stem)
+    if info is not None:
+        return info
+    for other in snap.glob(f"{escape_glob(stem)}.*"):
+        if FORMAT in other.attributes and "/" not in other.path[len(stem) :]:
+            name, version = _recorded_format(other)
+            find_format(name, version, other.path)
+    raise PathNotFoundError(stem, snap.name, "no object was stored under this name")
+
+
+def _recorded_format(info: FileInfo) -> tuple[str, int]:
+    name, version = info.attributes.get(FORMAT), info.attributes.get(FORMAT_VERSION, "")
+    if name is None or not version.isdecimal():
+        msg = f"{info.path!r} has no recorded format, so it is no stored object: read its bytes with snapshot.read()"
+        raise FormatError(msg)
+    return name, int(version)
+
+
+def _check_out(snap: Snapshot, stem: str, directory: Path) -> Path:
+    target = directory / stem
+    target.mkdir(parents=True, exist_ok=True)
+    if snap.is_directory(stem):
+        checkout(snap, target, stem)
+    return target
+
+
+def _refuse_type(info: FileInfo, wanted: WantedTypes) -> InvalidInputError:
+    names = " or ".join(full_type_name(cls) for cls in wanted)
+    msg = (
+        f"{info.path!r} holds a {info.attributes.get(TYPE, 'value')} ({info.attributes[FORMAT]}), which can't be read "
+        f"as {names}: ask for what it is, or for no type"
+    )
+    return InvalidInputError(msg)
+
+
+def _without_addresses(reason: str) -> str:
+    """Return *reason* the same in every process, so that equal objects get equal attributes."""
+    return _ADDRESS.sub("", reason)[:200]
