@@ -73,10 +73,10 @@ class VersionedCommitOperator(BaseOperator):
                 self.write(tx)
             commit = tx.commit if tx.changed else self.find_own_commit(context, store)
             if commit is None:
-                if self.when_unchanged == "skip":
+                commit = tx.base
+                if self.when_unchanged == "skip" or commit is None:
                     msg = f"{self.ref} holds these bytes already"
                     raise AirflowSkipException(msg)
-                commit = tx.commit
             describe_outlets(context, store, commit)
             return event_extra(commit)
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 RECENT_EVENTS = 1000
 MAX_ANNOUNCING_TASKS = 2  # more would only queue in the API server, which does the work
-_RETRY: dict[str, Any] = {"retries": 3, "retry_delay": timedelta(seconds=5)}
+RETRIES = 3
+RETRY_DELAY = timedelta(seconds=5)
 
 
 def build_relay(
@@ -48,18 +49,18 @@ def build_relay(
     }
     with DAG(dag_id or name_relay(asset), schedule=[asset.head], max_active_runs=1, **options) as dag:
 
-        @task(inlets=[asset], **_RETRY)
+        @task(inlets=[asset], retries=RETRIES, retry_delay=RETRY_DELAY)
         def collect() -> list[dict[str, Any]]:
             return collect_due(asset, consumers)
 
-        @task(outlets=[asset], max_active_tis_per_dag=MAX_ANNOUNCING_TASKS, **_RETRY)
+        @task(outlets=[asset], max_active_tis_per_dag=MAX_ANNOUNCING_TASKS, retries=RETRIES, retry_delay=RETRY_DELAY)
         def announce(described: dict[str, Any]) -> None:
             announcement = Announcement.from_json(described)
             event = get_current_context()["outlet_events"][asset]
             event.extra.update(announcement.to_extra(asset.repo, asset.branch))
             event.add_partitions(list(announcement.keys))
 
-        @task(**_RETRY)
+        @task(retries=RETRIES, retry_delay=RETRY_DELAY)
         def confirm(described: dict[str, Any]) -> None:
             location = asset.address.locate()
             with location.open_store() as store:

@@ -90,8 +90,8 @@ class Watch:
             self._deployment = location.deployment
             self._store = location.open_store()
         store = self._store
-        for subscription, dues in announced.whole if announced is not None else ():
-            subscription.mark_announced(dues)
+        for told, requests in announced.whole if announced is not None else ():
+            told.mark_announced(requests)
         head = next(store.log(self._branch, limit=1), None)
         if head is None:
             return BranchState(None)

@@ -15,7 +15,7 @@ from airflow_versioned.wakeups import adopt_announcements, open_subscription
 
 if TYPE_CHECKING:
     from airflow_versioned.assets import VersionedAsset
-    from versioned_io import Commit, DueKey, Snapshot, Store, Subscription, Transaction
+    from versioned_io import DueKey, Run, Snapshot, Store, Subscription, Transaction
 
 WHOLE_BRANCH = "*"
 _FINISHED = {"success", "failed"}
@@ -27,15 +27,15 @@ class Work:
     Attributes:
         key: The partition key; ``*`` for a branch without partitions.
         store: The open store; it is closed with the work.
-        commits: What this work has committed so far.
+        run: What was read and committed so far.
     """
 
-    def __init__(self, asset: "VersionedAsset", store: "Store", due: "DueKey", context: Context) -> None:
+    def __init__(self, asset: "VersionedAsset", store: "Store", due: "DueKey", run: "Run", context: Context) -> None:
         self.asset = asset
         self.store = store
         self.due = due
         self.key = due.key
-        self.commits: list[Commit] = []
+        self.run = run
         self.is_completed = False
         self._context = context
 
@@ -81,14 +81,17 @@ class Work:
             ConflictError: Another writer changed the same paths; nothing is written, and a retry begins again.
             ClaimLostError: This partition is another run's by now, since the lease was too short; nothing is written.
         """
-        run: Any = self._context["dag_run"]
-        text = message or f"{run.dag_id}: {self.key}"
+        dag_run: Any = self._context["dag_run"]
+        text = message or f"{dag_run.dag_id}: {self.key}"
         dues = [self.due] if completes else []
+        before = len(self.run.commits)
         with self.store.transaction(ref, message=text, author=author, metadata=metadata, completes=dues) as tx:
             yield tx
         self.is_completed = self.is_completed or completes
-        self.commits.append(tx.commit)
-        describe_outlets(self._context, self.store, tx.commit)
+        if not tx.changed and tx.base is not None:
+            describe_outlets(self._context, self.store, tx.base)
+        for commit in self.run.commits[before:]:  # of every branch that the transaction wrote to
+            describe_outlets(self._context, self.store, commit)
 
 
 @contextmanager
@@ -111,19 +114,18 @@ def open_work(
         adopt_announcements(asset, store, location.deployment, subscription)
         forced = is_asked_for(context) if force is None else force
         due = claim(subscription, wanted, context, force=forced, lease_s=lease_s)
-        work = Work(asset, store, due, context)
-        try:
-            with open_run(context, store, lineage_id=due.lineage_id):
+        with open_run(context, store, lineage_id=due.lineage_id) as noted:
+            work = Work(asset, store, due, noted, context)
+            try:
                 yield work
-        except AirflowSkipException:  # the block decided that this partition needs nothing
-            subscription.complete(due)
-            raise
-        except BaseException:
-            if not work.is_completed:
+            except AirflowSkipException:  # the block decided that this partition needs nothing
+                subscription.complete(due)
+                raise
+            except BaseException:
                 subscription.release(due)
-            raise
-        if not work.is_completed:
-            subscription.complete(due)
+                raise
+            if not work.is_completed:
+                subscription.complete(due)
 
 
 def choose_key(asset: "VersionedAsset", key: str | None) -> str:

@@ -1,0 +1,96 @@
+"""Consumers of the example's branch for the end-to-end tests: each writes what it did into a journal."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from airflow.sdk import DAG, get_current_context, task
+
+from airflow_versioned import versioned_asset
+
+ORDERS = versioned_asset("orders@main", partitions="{date}.csv")
+LABELS = versioned_asset("labels@main", partitions="{name}.txt")
+ITEMS = versioned_asset("items@main", partitions="{item}.txt")
+RESULTS = versioned_asset("results@main", partitions="{item}.txt")
+JOURNAL = Path(os.environ["VERSIONED_TEST_JOURNAL"])
+
+LABELS.relay()
+ITEMS.relay()
+RESULTS.relay()
+
+
+def note(consumer, work):
+    content = [work.snapshot.read(path).decode() for path in work.paths] if work.key != "*" else []
+    run = get_current_context()["dag_run"]
+    line = {
+        "consumer": consumer,
+        "key": work.key,
+        "commit": work.due.commit,
+        "lineage_id": work.lineage_id,
+        "content": content,
+        "run": run.run_id,
+    }
+    with JOURNAL.open("a") as file:  # one write below the pipe size is atomic
+        file.write(json.dumps(line) + "\n")
+    return content
+
+
+with DAG("audit", schedule=ORDERS.schedule):
+
+    @task
+    def audit():
+        with ORDERS.work() as work:
+            note("audit", work)
+
+    audit()
+
+with DAG("train", schedule=[ORDERS.head], max_active_runs=1):
+
+    @task
+    def train():
+        with ORDERS.head.work() as work:
+            note("train", work)
+
+    train()
+
+with DAG("copy_items", schedule=ITEMS.schedule, max_active_runs=4):
+
+    @task(outlets=[RESULTS])
+    def copy():
+        with ITEMS.work() as work:
+            content = note("copy_items", work)
+            if "slow" in content[0]:
+                time.sleep(5)
+            if "bad" in content[0]:
+                message = "this item can't be copied"
+                raise RuntimeError(message)
+            with work.transaction("results@main") as tx:
+                tx.write(f"{work.key}.txt", "".join(content).upper().encode())
+
+    copy()
+
+with DAG("use_results", schedule=RESULTS.schedule, max_active_runs=4):
+
+    @task
+    def use():
+        with RESULTS.work() as work:
+            note("use_results", work)
+
+    use()
+
+with DAG("label", schedule=None):
+    from airflow_versioned import VersionedCommitOperator
+
+    VersionedCommitOperator(
+        task_id="commit", ref="labels@main", source="{{ dag_run.conf.source }}", outlets=[LABELS], retries=1
+    )
+
+with DAG("use_labels", schedule=LABELS.schedule):
+
+    @task
+    def use_labels():
+        with LABELS.work() as work:
+            note("use_labels", work)
+
+    use_labels()

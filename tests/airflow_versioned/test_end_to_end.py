@@ -1,0 +1,281 @@
+"""Commits drive partition runs through the four real Airflow components; one Airflow serves the whole module."""
+
+import json
+import shutil
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+import versioned_io as vio
+from devservers.airflow_server import AirflowServer
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+DAYS = [f"2026-01-{day:02}" for day in range(1, 13)]
+SETTLE_S = 8.0  # longer than a watcher's poll, a relay run and a partition run together, so a run too many would show
+
+
+class Lab:
+    """The store that the tests commit to, and the Airflow that is to notice."""
+
+    def __init__(self, airflow, store, journal):
+        self.airflow = airflow
+        self.api = airflow.api
+        self.store = store
+        self._journal = journal
+
+    def journal(self, consumer):
+        lines = map(json.loads, self._journal.read_text().splitlines())
+        return [line for line in lines if line["consumer"] == consumer]
+
+    def commit(self, ref, files, **options):
+        with self.store.transaction(ref, **options) as tx:
+            for path, content in files.items():
+                tx.write(path, content.encode())
+        return tx.commit
+
+    def new_runs(self, dag_id, before, count, **options):
+        """Wait for *count* more runs than *before*, and return all that are new."""
+        options.setdefault("settle_s", SETTLE_S)
+        return self.api.wait_for_runs(dag_id, before + count, **options)[before:]
+
+    def count(self, dag_id):
+        return len(self.api.runs(dag_id))
+
+    def states(self, runs, task_id):
+        return Counter(self.api.task_states(run.dag_id, run.run_id)[task_id] for run in runs)
+
+    def wait(self, condition, timeout_s=120.0):
+        until = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < until, "not in time"
+            time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    home = tmp_path_factory.mktemp("airflow")
+    dags = home / "dags"
+    shutil.copytree(ROOT / "example_projects" / "airflow_only" / "dags", dags)
+    shutil.copytree(Path(__file__).parent / "dags", dags, dirs_exist_ok=True)
+    journal = home / "journal.jsonl"
+    journal.touch()
+    env = {
+        "AIRFLOW_CONN_VERSIONED_DEFAULT": json.dumps({"conn_type": "versioned", "host": str(home / "store")}),
+        "VERSIONED_TEST_JOURNAL": str(journal),
+    }
+    settings = {"workers.min_heartbeat_interval": "1"}
+    with vio.create_store(home / "store") as store:
+        for repo in ("orders", "quality", "labels", "items", "results"):
+            store.create_repo(repo)
+        with AirflowServer(home / "airflow", dags, env=env, settings=settings) as airflow:
+            for dag_id in ("check_orders", "relay.orders.main.date", "copy_items", "use_labels", "train"):
+                airflow.api.wait_for_dag(dag_id)
+            yield Lab(airflow, store, journal)
+
+
+def orders(amount):
+    return f"customer,amount\nada,{amount}\n,2.5\n"
+
+
+def test_twelve_new_files_run_twelve_partitions_under_one_lineage_id(lab):
+    commit = lab.commit("orders@main", {f"{day}.csv": orders(day[-2:]) for day in DAYS})
+    runs = lab.new_runs("check_orders", 0, 12)
+    assert sorted(run.partition_key for run in runs) == DAYS
+    assert lab.states(runs, "check") == {"success": 12}
+    reports = list(lab.store.log("quality@main"))
+    assert len(reports) == 12
+    assert {report.lineage_id for report in reports} == {commit.lineage_id}
+    assert all(report.provenance == (commit.id,) for report in reports)
+    assert {report.run.partition_key for report in reports} == set(DAYS)
+    assert all(report.run.orchestrator == "airflow" and report.run.job == "check_orders" for report in reports)
+    assert len(lab.store.lineage(commit.lineage_id)) == 13
+
+
+def test_the_events_carry_commit_and_lineage(lab):
+    (commit,) = lab.store.log("orders@main", limit=1)
+    events = lab.api.asset_events("versioned://orders/main/{date}.csv")
+    assert sorted(event.partition_key for event in events) == DAYS
+    assert all(event.extra["commit"] == commit.id for event in events)
+    assert all(event.extra["lineage_id"] == commit.lineage_id for event in events)
+    made = lab.api.asset_events("versioned://quality/main/{date}.json")
+    written = {report.run.partition_key: report.id for report in lab.store.log("quality@main")}
+    assert {event.partition_key: event.extra["commit"] for event in made} == written
+
+
+def test_another_consumer_gets_every_partition_too(lab):
+    runs = lab.new_runs("audit", 0, 12)
+    assert lab.states(runs, "audit") == {"success": 12}
+    assert sorted(line["key"] for line in lab.journal("audit")) == DAYS
+
+
+def test_an_unpartitioned_consumer_of_the_head_works_once(lab):
+    lab.wait(lambda: lab.journal("train"))
+    assert [line["key"] for line in lab.journal("train")] == ["*"]
+
+
+def test_one_changed_file_runs_one_partition(lab):
+    before = lab.count("check_orders")
+    commit = lab.commit("orders@main", {"2026-01-05.csv": orders(99)})
+    (run,) = lab.new_runs("check_orders", before, 1)
+    assert run.partition_key == "2026-01-05"
+    (report,) = lab.store.log("quality@main", limit=1)
+    assert report.lineage_id == commit.lineage_id
+    assert json.loads(lab.store.snapshot("quality@main").read("2026-01-05.json"))["total"] == 101.5
+    assert len(lab.journal("train")) == 2
+
+
+def test_the_same_bytes_run_nothing(lab):
+    before = {dag_id: lab.count(dag_id) for dag_id in ("check_orders", "audit", "train")}
+    head = lab.commit("orders@main", {"2026-01-05.csv": orders(99)})
+    assert head.number == 2
+    time.sleep(SETTLE_S)
+    assert {dag_id: lab.count(dag_id) for dag_id in before} == before
+
+
+def test_a_person_may_run_a_partition_again(lab):
+    before = lab.count("audit")
+    run_id = lab.api.trigger("audit", partition_key="2026-01-07")
+    assert lab.api.wait_for_run("audit", run_id).state == "success"
+    assert [line["key"] for line in lab.journal("audit") if line["run"] == run_id] == ["2026-01-07"]
+    assert lab.count("audit") == before + 1
+
+
+def test_a_cleared_run_does_its_work_again(lab):
+    run = next(run for run in lab.api.runs("audit") if run.partition_key == "2026-01-09")
+    body = {"dry_run": False, "dag_run_id": run.run_id, "only_failed": False}
+    lab.api.request("POST", "/api/v2/dags/audit/clearTaskInstances", body)
+    lab.wait(lambda: len([line for line in lab.journal("audit") if line["run"] == run.run_id]) == 2)
+    assert lab.api.wait_for_run("audit", run.run_id).state == "success"
+
+
+def test_a_key_that_the_template_can_not_produce_fails_with_a_clear_sentence(lab):
+    run_id = lab.api.trigger("audit", partition_key="no/date")
+    assert lab.api.wait_for_run("audit", run_id).state == "failed"
+    assert "no partition key of" in lab.api.task_log("audit", run_id, "audit")
+
+
+def test_a_burst_from_three_writers_brings_every_partition_up_to_date_and_does_nothing_twice(lab):
+    def write(writer):
+        for number in range(20):
+            if number % 3 == writer:
+                lab.commit("items@main", {f"item{number % 7}-{writer}.txt": f"{number} by {writer}"})
+
+    writers = [threading.Thread(target=write, args=(writer,)) for writer in range(3)]
+    begin = time.monotonic()
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    committed = time.monotonic()
+    snapshot = lab.store.snapshot("items@main")
+    wanted = {info.path: snapshot.read(info.path).decode().upper() for info in snapshot.walk()}
+
+    def results():
+        found = lab.store.snapshot("results@main")
+        return {info.path: found.read(info.path).decode() for info in found.walk()} if found.commit else {}
+
+    lab.wait(lambda: results() == wanted)
+    print(
+        f"20 commits in {committed - begin:.1f} s; all partitions up to date {time.monotonic() - committed:.1f} s later"
+    )
+    lab.new_runs("copy_items", 0, 1)
+    done = Counter((line["key"], line["commit"]) for line in lab.journal("copy_items"))
+    assert set(done.values()) == {1}
+    assert results() == wanted
+
+
+def test_a_chain_keeps_the_lineage_id_and_does_nothing_twice(lab):
+    lab.new_runs("use_results", 0, 1)
+    done = Counter((line["key"], line["commit"]) for line in lab.journal("use_results"))
+    assert set(done.values()) == {1}
+    lineage = {(commit.lineage_id) for commit in lab.store.log("items@main")}
+    assert {line["lineage_id"] for line in lab.journal("use_results")} <= lineage
+
+
+def test_commits_while_the_triggerer_is_down_are_delivered_after_it(lab):
+    before = lab.count("copy_items")
+    lab.airflow.stop_components("triggerer")
+    for number in range(5):
+        lab.commit("items@main", {f"late{number}.txt": "while nobody looked"})
+    lab.airflow.start_components("triggerer")
+    runs = lab.new_runs("copy_items", before, 5)
+    assert sorted(run.partition_key for run in runs) == [f"late{number}" for number in range(5)]
+    assert lab.states(runs, "copy") == {"success": 5}
+
+
+def test_a_killed_triggerer_and_scheduler_lose_nothing(lab):
+    before = lab.count("copy_items")
+    lab.commit("items@main", {"crash.txt": "just before the crash"})
+    lab.airflow.stop_components("triggerer", "scheduler", crash=True)
+    lab.airflow.start_components("triggerer", "scheduler")
+    lab.new_runs("copy_items", before, 1)
+    assert [line["key"] for line in lab.journal("copy_items")].count("crash") == 1
+    assert lab.store.snapshot("results@main").read("crash.txt") == b"JUST BEFORE THE CRASH"
+
+
+def test_new_data_for_a_partition_at_work_runs_it_once_more_afterwards(lab):
+    lab.commit("items@main", {"busy.txt": "slow first"})
+    lab.wait(lambda: [line for line in lab.journal("copy_items") if line["key"] == "busy"])
+    lab.commit("items@main", {"busy.txt": "second"})
+    lab.wait(lambda: lab.store.snapshot("results@main").exists("busy.txt"))
+    lab.wait(lambda: lab.store.snapshot("results@main").read("busy.txt") == b"SECOND")
+    seen = [line["content"] for line in lab.journal("copy_items") if line["key"] == "busy"]
+    assert seen == [["slow first"], ["second"]]
+
+
+def test_a_failed_partition_stays_due_is_not_retried_by_itself_and_recovers_with_new_data(lab):
+    before = lab.count("copy_items")
+    lab.commit("items@main", {"spoilt.txt": "bad"})
+    (run,) = lab.new_runs("copy_items", before, 1)
+    assert run.state == "failed"
+    subscriptions = lab.store.subscriptions("items@main", prefix="airflow:copy_items:")
+    assert [due.key for due in subscriptions[0].due()] == ["spoilt"]
+    lab.commit("items@main", {"spoilt.txt": "good"})
+    lab.new_runs("copy_items", before, 2)
+    assert lab.store.snapshot("results@main").read("spoilt.txt") == b"GOOD"
+    assert subscriptions[0].due() == []
+
+
+def test_the_operator_commits_once_and_its_event_carries_the_commit(lab, tmp_path):
+    source = tmp_path / "cat.txt"
+    source.write_text("a cat")
+    run_id = lab.api.trigger("label", conf={"source": str(source)})
+    assert lab.api.wait_for_run("label", run_id).state == "success"
+    (commit,) = lab.store.log("labels@main")
+    assert lab.api.xcom("label", run_id, "commit")["lineage_id"] == commit.lineage_id
+    assert commit.run.run_id == run_id
+    runs = lab.new_runs("use_labels", 0, 1)
+    assert runs[0].partition_key == "cat"
+    assert [line["lineage_id"] for line in lab.journal("use_labels")] == [commit.lineage_id]
+    events = lab.api.asset_events("versioned://labels/main/{name}.txt")
+    assert {(event.partition_key, event.extra["commit"]) for event in events} == {("cat", commit.id)}
+
+
+def test_the_operator_skips_when_nothing_changed(lab, tmp_path):
+    source = tmp_path / "cat.txt"
+    source.write_text("a cat")
+    before = len(lab.api.asset_events("versioned://labels/main/{name}.txt"))
+    run_id = lab.api.trigger("label", conf={"source": str(source)})
+    lab.api.wait_for_run("label", run_id)
+    assert lab.api.task_states("label", run_id) == {"commit": "skipped"}
+    assert len(lab.api.asset_events("versioned://labels/main/{name}.txt")) == before
+
+
+def test_the_triggers_stay_the_same_while_files_are_parsed_again(lab):
+    engine = sqlalchemy.create_engine(lab.airflow.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+
+    def triggers():
+        with engine.connect() as connection:
+            return sorted(connection.execute(sqlalchemy.text("select id from trigger")).scalars())
+
+    before = triggers()
+    assert len(before) == 4  # one for each branch that is watched, however many DAGs name it
+    time.sleep(12)  # two rounds of parsing
+    assert triggers() == before
+    engine.dispose()
