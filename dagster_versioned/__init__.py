@@ -1,0 +1,13 @@
+"""Dagster's side of versioned-io: an IO manager, a resource, and sensors that run only what a commit affects."""
+
+from dagster_shared.libraries import DagsterLibraryRegistry
+
+from dagster_versioned.commit_sensor import build_commit_sensor
+from dagster_versioned.io_manager import VersionedIOManager
+from dagster_versioned.partitioned_output import PartitionedOutput
+from dagster_versioned.resource import VersionedStoreResource
+from dagster_versioned.version import __version__
+
+__all__ = ["PartitionedOutput", "VersionedIOManager", "VersionedStoreResource", "__version__", "build_commit_sensor"]
+
+DagsterLibraryRegistry.register("dagster-versioned", __version__, is_dagster_package=False)

@@ -16,7 +16,14 @@ from dagster._core.execution.context.compute import current_execution_context
 from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 from dagster._core.execution.context.system import StepExecutionContext
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, WILL_RETRY_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    AUTO_RETRY_RUN_ID_TAG,
+    BACKFILL_ID_TAG,
+    PARTITION_NAME_TAG,
+    WILL_RETRY_TAG,
+)
 
 UNFINISHED_BACKFILL_STATUSES = (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING)
 """What a backfill is while it may still launch runs, or wait for them."""
@@ -25,11 +32,13 @@ _RETRIES_LOOKED_AT = 100
 
 
 def step_of(context: dg.InputContext | dg.OutputContext) -> StepExecutionContext | None:
-    """Return the step that an IO manager is called in; ``None`` outside a run (a test's context, an asset value loader)."""
+    """Return the step that an IO manager is called in; ``None`` outside a run: in a test, or an asset value loader."""
     return context._step_context  # noqa: SLF001 (the property step_context raises where there is none)
 
 
-def step_of_compute(context: dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> StepExecutionContext:
+def step_of_compute(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+) -> StepExecutionContext:
     """Return the step whose compute function was given *context*."""
     op_context = context if isinstance(context, dg.OpExecutionContext) else context.op_execution_context
     return op_context._step_execution_context  # noqa: SLF001 (get_step_execution_context() warns)
@@ -39,6 +48,19 @@ def current_step() -> StepExecutionContext | None:
     """Return the step whose compute function is running in this thread; ``None`` outside one."""
     context = current_execution_context.get()
     return None if context is None else step_of_compute(context)
+
+
+def partitions_def_of(context: dg.InputContext | dg.OutputContext) -> dg.PartitionsDefinition[Any] | None:
+    """Return the partitions definition of the asset; ``None`` where the context was built without one."""
+    return context._asset_partitions_def  # noqa: SLF001 (the property asset_partitions_def raises where there is none)
+
+
+def instance_of(context: dg.InputContext | dg.OutputContext) -> dg.DagsterInstance | None:
+    """Return the instance of the run, or of the asset value loader; ``None`` outside of both."""
+    if isinstance(context, dg.InputContext):
+        return context.instance
+    step = step_of(context)
+    return None if step is None else step.instance
 
 
 def set_data_version(step: StepExecutionContext, asset_key: dg.AssetKey, version: str) -> None:
@@ -68,11 +90,26 @@ def runs_several_partitions_at_once(step: StepExecutionContext, asset_key: dg.As
     return policy is not None and policy.max_partitions_per_run != 1
 
 
-def code_version_of(step: StepExecutionContext, asset_key: dg.AssetKey | None) -> str | None:
-    """Return the code version that the asset, or else the op, declares."""
-    if asset_key is not None:
-        return step.job_def.asset_layer.get(asset_key).code_version
-    return step.op_def.version
+def code_version_of(step: StepExecutionContext) -> str | None:
+    """Return the code version that the step's assets declare, or else its op; ``key=version, …`` where they differ."""
+    layer = step.job_def.asset_layer
+    keys = sorted(step.get_output_asset_keys())
+    versions = {key.to_user_string(): layer.get(key).code_version for key in keys if layer.has(key)}
+    declared = {key: version for key, version in versions.items() if version is not None}
+    if not declared:
+        return step.op_def.version
+    if len(declared) == len(versions) and len(set(declared.values())) == 1:
+        return next(iter(declared.values()))
+    return ", ".join(f"{key}={version}" for key, version in declared.items())
+
+
+def partition_of_run(run_tags: Mapping[str, str]) -> str | None:
+    """Return the partition key of a run, or ``first...last`` of a run over a range."""
+    single = run_tags.get(PARTITION_NAME_TAG)
+    if single is not None:
+        return single
+    ends = (run_tags.get(ASSET_PARTITION_RANGE_START_TAG), run_tags.get(ASSET_PARTITION_RANGE_END_TAG))
+    return "...".join(end for end in ends if end is not None) or None
 
 
 def config_of_op(step: StepExecutionContext) -> object:
@@ -83,11 +120,6 @@ def config_of_op(step: StepExecutionContext) -> object:
 def executor_name_of(step: StepExecutionContext | None) -> str:
     """Return the name of the executor that runs the step."""
     return step.job_def.executor_def.name if step is not None else "executor"
-
-
-def attempt_of(step: StepExecutionContext) -> int:
-    """Return how often the step was tried before."""
-    return step.previous_attempt_count
 
 
 def cause_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[str, datetime]:
@@ -105,7 +137,7 @@ def cause_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[str,
 
 
 def describe_unfinished_work(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -> str | None:
-    """Return a phrase for the backfills and runs that carry one of the tag's *values* and are not finished; ``None`` if all are.
+    """Return a phrase for a backfill or run that carries one of the tag's *values* and is unfinished, if any.
 
     A failed run that will be retried, and whose retry was not launched yet, is not finished.
 
@@ -124,18 +156,23 @@ def describe_unfinished_work(instance: dg.DagsterInstance, tag: str, values: Seq
     if runs:
         return f"run {runs[0].run_id} of {runs[0].job_name}"
     failed = instance.get_runs(
-        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={**by_tag, WILL_RETRY_TAG: "true"}), limit=_RETRIES_LOOKED_AT
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={**by_tag, WILL_RETRY_TAG: "true"}),
+        limit=_RETRIES_LOOKED_AT,
     )
     waiting = next((run for run in failed if AUTO_RETRY_RUN_ID_TAG not in run.tags), None)
     return None if waiting is None else f"the retry of run {waiting.run_id}"
 
 
 def backfill_request(
-    partitions_defs: Mapping[dg.AssetKey, dg.PartitionsDefinition[Any]], partition_keys: Iterable[str], tags: Mapping[str, str]
+    partitions_defs: Mapping[dg.AssetKey, dg.PartitionsDefinition[Any]],
+    partition_keys: Iterable[str],
+    tags: Mapping[str, str],
 ) -> dg.RunRequest:
     """Return a request that the sensor daemon answers with one backfill of these partitions of these assets."""
     keys = list(partition_keys)
-    subsets = {asset_key: definition.subset_with_partition_keys(keys) for asset_key, definition in partitions_defs.items()}
+    subsets = {
+        asset_key: definition.subset_with_partition_keys(keys) for asset_key, definition in partitions_defs.items()
+    }
     return dg.RunRequest.for_asset_graph_subset(AssetGraphSubset(partitions_subsets_by_asset_key=subsets), tags=tags)
 
 

@@ -63,7 +63,7 @@ def _checked(values: Mapping[str, Any], partition_keys: Sequence[str]) -> dict[s
     if missing or unknown:
         faults = [f"{what} {_shown(keys)}" for what, keys in (("no value for", missing), ("unknown", unknown)) if keys]
         raise dg.DagsterInvariantViolationError(
-            f"the output must have one value for each of the run's {len(partition_keys)} partitions: {'; '.join(faults)}"
+            f"the output must have a value for each of the run's {len(partition_keys)} partitions: {'; '.join(faults)}"
         )
     return {key: values[key] for key in partition_keys}
 

@@ -41,7 +41,7 @@ class SensorCursor:
 
 
 def parse_sensor_cursor(text: str) -> SensorCursor:
-    """Return the cursor that *text* writes: a commit ID (which a person may have typed), ``beginning``, or the JSON form.
+    """Return the cursor that *text* writes: a commit ID, as a person may type it, ``beginning``, or the JSON form.
 
     Raises:
         InvalidInputError: It is none of these; the message says what to set the cursor to.

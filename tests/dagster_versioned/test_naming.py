@@ -6,15 +6,25 @@ import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dagster_versioned.naming import (
+    OP_OUTPUTS_REPO,
+    partition_segments,
+    repo_of_asset,
+    stem_of_asset,
+    stem_of_op_output,
+)
 from versioned_io.paths import parse_path
 from versioned_io.refs import parse_repo_name
 
-from dagster_versioned.naming import OP_OUTPUTS_REPO, partition_segments, repo_of_asset, stem_of_asset, stem_of_op_output
-
-key_parts = st.lists(st.text(st.sampled_from("ab./=%_- é\t") | st.characters(exclude_categories=["Cs"])), min_size=1, max_size=4)
+key_parts = st.lists(
+    st.text(st.sampled_from("ab./=%_- é\t") | st.characters(exclude_categories=["Cs"])), min_size=1, max_size=4
+)
 partition_keys = st.text(
     st.sampled_from("ab./%|data") | st.characters(exclude_categories=["Cs"]), min_size=1, max_size=24
-) | st.sampled_from(["data", "data.parquet", "a/data", "a/data.parquet", "/a", "a//b", "..", "a/../b", "e\u0301", "\u00e9"])
+) | st.sampled_from(
+    ["data", "data.parquet", "a/data", "a/data.parquet", "/a", "a//b", "..", "a/../b", "e\u0301", "\u00e9"]
+)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +63,9 @@ def test_distinct_asset_keys_have_distinct_legal_repos(first: list[str], second:
 
 
 @given(partition_keys, partition_keys)
-def test_distinct_partitions_have_distinct_legal_paths_and_none_is_inside_the_file_of_another(first: str, second: str) -> None:
+def test_distinct_partitions_have_distinct_legal_paths_and_none_is_inside_the_file_of_another(
+    first: str, second: str
+) -> None:
     asset = dg.AssetKey("asset")
     paths = [stem_of_asset(asset, key) + ".parquet" for key in (first, second)]
     for path in paths:

@@ -1,10 +1,10 @@
 """The text in which Dagster keeps a commit sensor's cursor."""
 
 import pytest
-from versioned_io.errors import InvalidInputError
-from versioned_io.identifiers import CommitId, LineageId
 
 from dagster_versioned.sensor_cursor import CausedBy, SensorCursor, parse_sensor_cursor
+from versioned_io.errors import InvalidInputError
+from versioned_io.identifiers import CommitId, LineageId
 
 COMMIT = CommitId("0" * 31 + "1")
 OTHER = CommitId("0" * 31 + "2")
@@ -17,13 +17,19 @@ def test_the_cursor_is_the_bare_commit_id_when_no_key_waits() -> None:
 
 @pytest.mark.parametrize(
     "cursor",
-    [SensorCursor(), SensorCursor(COMMIT), SensorCursor(COMMIT, {"2016-01": CausedBy(OTHER, LINEAGE), "é": CausedBy(OTHER, LINEAGE)})],
+    [
+        SensorCursor(),
+        SensorCursor(COMMIT),
+        SensorCursor(COMMIT, {"2016-01": CausedBy(OTHER, LINEAGE), "é": CausedBy(OTHER, LINEAGE)}),
+    ],
 )
 def test_a_cursor_is_read_back_as_it_was_written(cursor: SensorCursor) -> None:
     assert parse_sensor_cursor(str(cursor)) == cursor
 
 
-@pytest.mark.parametrize("text", ["", "main", "{}", "{", '{"commit": 1, "waiting": {}}', '{"commit": "beginning", "waiting": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "text", ["", "main", "{}", "{", '{"commit": 1, "waiting": {}}', '{"commit": "beginning", "waiting": {"a": 1}}']
+)
 def test_what_is_no_cursor_is_refused_with_what_to_write_instead(text: str) -> None:
     with pytest.raises(InvalidInputError, match="set it to the ID of the last commit"):
         parse_sensor_cursor(text)

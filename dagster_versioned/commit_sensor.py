@@ -1,0 +1,187 @@
+"""A sensor that turns the commits of a branch into runs of exactly the partitions that they affect."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import dagster as dg
+
+from dagster_versioned import compat
+from dagster_versioned.affected_partitions import request_partitions
+from dagster_versioned.commit_watch import CommitWatch, SensorTarget
+from dagster_versioned.lazy_store import LazyStore
+from dagster_versioned.resource import VersionedStoreResource
+from dagster_versioned.sensor_cursor import SensorCursor, parse_sensor_cursor
+from dagster_versioned.whole_target import request_whole
+from versioned_io import Store
+from versioned_io.errors import (
+    CommitNotFoundError,
+    InvalidInputError,
+    RefNotFoundError,
+    RepoNotFoundError,
+    StoreNotFoundError,
+)
+from versioned_io.partitions import PartitionTemplate
+from versioned_io.refs import parse_branch_ref
+
+DAY_S = 24 * 60 * 60.0
+
+
+def build_commit_sensor(
+    ref: str,
+    *,
+    target: Any = None,  # noqa: ANN401 (whatever Dagster takes for a selection of assets)
+    job: Any = None,  # noqa: ANN401 (whatever Dagster takes for a job)
+    partitions: str | None = None,
+    key: str | None = None,
+    store: str | VersionedStoreResource | None = None,
+    catalog: str | None = None,
+    resource_key: str = "versioned_store",
+    name: str | None = None,
+    start: Literal["beginning", "now"] = "beginning",
+    on_delete: Literal["skip", "request"] = "skip",
+    max_run_requests: int = 10,
+    max_wait_s: float | None = DAY_S,
+    run_config: Mapping[str, Any] | dg.RunConfig | None = None,
+    run_tags: Mapping[str, str] | None = None,
+    minimum_interval_seconds: int | None = None,
+    default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
+    description: str | None = None,
+) -> dg.SensorDefinition:
+    """Build a sensor that requests runs of *target* for what the commits of the branch *ref* changed.
+
+    **Partitioned assets.** Each new commit's changed paths are read from the diff, *partitions* turns them into
+    partition keys, and each affected partition is requested once: as a run, or in a backfill when there are more
+    than *max_run_requests*, one backfill for each lineage ID. Keys that the assets have no partition for wait in the
+    cursor until there is one; missing dynamic partitions are added.
+
+    **Assets without partitions.** One run is requested for the branch's newest commit when the content changed,
+    and only after every run and backfill of this instance that carries the lineage ID of a new commit has ended:
+    when one write lands as 48 commits of a partitioned asset, the model made from them is trained once.
+
+    A commit of the same bytes again changes nothing and requests nothing. The runs carry the tags
+    ``versioned/lineage_id``, ``versioned/commit`` and ``versioned/ref``, so what they commit goes on under the
+    lineage ID of the latest commit that touched the partition.
+
+    The sensor's cursor, kept by Dagster, is the durable cursor. What a crash leaves, in the order of a tick:
+
+    1. During the evaluation, or before Dagster stored its result: nothing happened; the next tick sees the same cursor
+       and the same commits and requests the same runs under the same run keys.
+    2. After dynamic partitions were added: they exist without a run until the next tick, which finds them and
+       requests the same runs.
+    3. Dagster stores the new cursor and the IDs of the runs and backfills *in one write*; before it, see 2; after it,
+       the daemon resumes the tick when it restarts and launches what is missing, each run key once.
+    4. While an unpartitioned target waits, the cursor stays where it was; there is nothing to lose.
+
+    A run that was launched and failed is Dagster's to retry: the cursor is behind it. A run key is used once for ever;
+    to repeat a commit's work, launch a backfill, or re-execute the run.
+
+    Args:
+        ref: A branch, ``repo@branch``. A store, repo or branch that does not exist yet is waited for.
+        target: The assets to run, as anything that Dagster takes for a selection; or else give *job*.
+        partitions: The template of the paths, such as ``{year}/{month}.csv``. Assets without partitions run when
+            one of the paths that match it changed.
+        key: How the fields make a partition key, such as ``{year}-{month}-01``; by default their values joined by
+            ``-``. A multi-dimensional key has the values in the order of the dimensions' names, joined by ``|``.
+        store: Its location, or a resource that is configured with plain values; by default the resource under
+            *resource_key*.
+        start: Whether the first evaluation begins with the branch's first commit, or leaves what is there alone.
+        on_delete: Whether a partition whose last file was deleted is requested.
+        max_run_requests: A hundred runs cost the daemon some 25 s, one backfill of a hundred partitions 0.25 s. A
+            *job* always gets runs, for Dagster has no backfill of a job from a sensor.
+        max_wait_s: How long the oldest commit may wait for unfinished runs of its lineage, in seconds, before an
+            unpartitioned target is run anyway; None for ever. It keeps a branch that is never at rest from starving it.
+        run_config, run_tags: For every run; *run_tags* also for backfills.
+
+    Raises:
+        RefSyntaxError: *ref* is no branch.
+        InvalidInputError: *partitions* or *key* is no template.
+        DagsterInvalidDefinitionError: Neither or both of *target* and *job* were given.
+    """
+    branch = parse_branch_ref(ref)
+    if partitions is not None:
+        PartitionTemplate.parse(partitions, key)
+    if (target is None) == (job is None):
+        raise dg.DagsterInvalidDefinitionError("a commit sensor runs assets or a job: give one of target= and job=")
+    watch = CommitWatch(
+        ref=branch,
+        partitions=partitions,
+        key=key,
+        from_head=start == "now",
+        request_deleted=on_delete == "request",
+        max_run_requests=max_run_requests,
+        max_wait_s=max_wait_s,
+        run_config=run_config,
+        run_tags=dict(run_tags or {}),
+    )
+    selection = dg.AssetSelection.from_coercible(target) if target is not None else None
+
+    def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        job_name = None if selection is not None else definition.job_name
+        found = store if store is not None else getattr(context.resources, resource_key)
+        with _opened(found, catalog) as opened:
+            return _evaluate(context, watch, opened, lambda: _target_of(context, selection, job_name))
+
+    definition = dg.SensorDefinition(
+        name=name or re.sub(r"[^A-Za-z0-9_]", "_", f"{branch.repo}_{branch.branch}_commits"),
+        evaluation_fn=evaluate,
+        job=job,
+        asset_selection=selection,
+        minimum_interval_seconds=minimum_interval_seconds,
+        default_status=default_status,
+        description=description or f"Runs what the commits of {branch} affect.",
+        required_resource_keys={resource_key} if store is None else None,
+        metadata={"versioned/ref": str(branch), **({"versioned/partitions": partitions} if partitions else {})},
+    )
+    return definition
+
+
+def _evaluate(
+    context: dg.SensorEvaluationContext,
+    watch: CommitWatch,
+    opened: LazyStore,
+    find_target: Callable[[], SensorTarget],
+) -> dg.SensorResult:
+    try:
+        store = opened.get()
+        if context.cursor is None and watch.from_head:
+            return _begin_at_head(watch, store)
+        cursor = parse_sensor_cursor(context.cursor) if context.cursor else SensorCursor()
+        changes = store.changes(str(watch.ref), since=cursor.commit, partitions=watch.partitions, key=watch.key)
+    except (StoreNotFoundError, RepoNotFoundError, RefNotFoundError) as error:
+        return dg.SensorResult(skip_reason=f"{watch.ref} does not exist yet: {error}")
+    except CommitNotFoundError as error:
+        msg = (
+            f"the cursor of sensor {context.sensor_name} is a commit that {watch.ref} does not have: {error}; "
+            "set the cursor to one that it has, or to 'beginning'"
+        )
+        raise InvalidInputError(msg) from error
+    target = find_target()
+    if target.definition is None:
+        return request_whole(context, watch, changes)
+    if watch.partitions is None:
+        raise dg.DagsterInvalidDefinitionError(
+            f"{target} is partitioned: build the commit sensor with partitions=, the template of the paths of "
+            f"{watch.ref}"
+        )
+    return request_partitions(context, watch, target, changes, cursor)
+
+
+def _begin_at_head(watch: CommitWatch, store: Store) -> dg.SensorResult:
+    head = store.changes(str(watch.ref), since=None).head
+    cursor = SensorCursor(head.id if head is not None else None)
+    return dg.SensorResult(
+        skip_reason=f"the first evaluation leaves alone what is on {watch.ref} already", cursor=str(cursor)
+    )
+
+
+def _opened(store: str | VersionedStoreResource, catalog: str | None) -> LazyStore:
+    if isinstance(store, str):
+        return LazyStore(store, catalog, create=False)
+    return LazyStore(store.store, store.catalog, create=False)
+
+
+def _target_of(
+    context: dg.SensorEvaluationContext, selection: dg.AssetSelection | None, job_name: str | None
+) -> SensorTarget:
+    return SensorTarget(compat.targeted_partitions(context, selection, job_name), takes_backfills=selection is not None)

@@ -1,0 +1,54 @@
+"""A store that is opened when it is first used, and made if it is missing."""
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from versioned_io import Store, open_or_create_store, open_store
+
+
+class LazyStore:
+    """A store by its location: nothing is opened, and nothing is made, before the first use. Thread-safe.
+
+    Args:
+        create: Whether a missing store is made.
+    """
+
+    def __init__(self, url: str, catalog: str | None, *, create: bool) -> None:
+        self._url = url
+        self._catalog = catalog
+        self._create = create
+        self._lock = threading.Lock()
+        self._store: Store | None = None
+
+    def get(self) -> Store:
+        """Return the store, open.
+
+        Raises:
+            StoreNotFoundError: There is none at this location, and it is not to be made.
+
+        Cost: the first time, what opening a store costs.
+        """
+        with self._lock:
+            if self._store is None:
+                opened = open_or_create_store if self._create else open_store
+                self._store = opened(self._url, catalog=self._catalog)
+            return self._store
+
+    def close(self) -> None:
+        """Close the store if it is open; a later use opens it again."""
+        with self._lock:
+            store, self._store = self._store, None
+        if store is not None:
+            store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

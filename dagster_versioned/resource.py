@@ -1,0 +1,116 @@
+"""The resource: a store for code that reads and commits in the body of an asset or op, or in a sensor."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from dagster_versioned import compat
+from dagster_versioned.compat import StepExecutionContext
+from dagster_versioned.lazy_store import LazyStore
+from dagster_versioned.step_runs import run_of_step, settle_lineage
+from versioned_io import Run, Snapshot, Store, Transaction
+from versioned_io.identifiers import CommitId
+
+ComputeContext = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
+
+
+class VersionedStoreResource(dg.ConfigurableResource[Any]):
+    """A versioned store: snapshots taken through it are noted in the running step, and its transactions inherit them.
+
+    In the body of an asset or op the step is found by itself. In a thread that the body started, pass
+    ``context=``. Outside a run it is the plain store.
+    """
+
+    store: str = Field(
+        description="Where the store is: a directory, or the URL of an object store such as s3://bucket/prefix."
+    )
+    catalog: str | None = Field(
+        default=None, description="The SQLAlchemy URL of the catalog; by default SQLite in the store's directory."
+    )
+    create: bool = Field(default=True, description="Whether a missing store is made at the first use.")
+    webserver_url: str | None = Field(
+        default=None, description="Where the Dagster UI is; commits then link to their run."
+    )
+    git_commit: str | None = Field(default=None, description="The version of the code, recorded with each commit.")
+
+    _lazy_store: LazyStore | None = PrivateAttr(default=None)
+
+    def get_store(self) -> Store:
+        """Return the store, opened at the first use and closed with the resource.
+
+        What is read through it is not noted by itself; `snapshot` and `transaction` do that, or the block of `step`.
+
+        Raises:
+            StoreNotFoundError: There is none at this location, and `create` is off.
+        """
+        if self._lazy_store is None:
+            self._lazy_store = LazyStore(self.store, self.catalog, create=self.create)
+        return self._lazy_store.get()
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)
+        """Close the store."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the store, where the resource was used outside a run; a later use opens it again."""
+        if self._lazy_store is not None:
+            self._lazy_store.close()
+
+    @contextmanager
+    def step(self, context: ComputeContext | None = None) -> Iterator[Run | None]:
+        """Make the block's reads and commits part of the running step; yield its run, or None outside a step."""
+        step = _step(context)
+        run = self._run(step)
+        with run.active() if run is not None else nullcontext():
+            yield run
+
+    def snapshot(self, ref: str, *, context: ComputeContext | None = None) -> Snapshot:
+        """Return the read view of *ref*; what is read of it is noted as what the step's outputs are made from."""
+        with self.step(context):
+            return self.get_store().snapshot(ref)
+
+    @contextmanager
+    def transaction(
+        self,
+        ref: str,
+        *,
+        message: str = "",
+        author: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        provenance: Sequence[CommitId] = (),
+        empty: Literal["skip", "allow", "refuse"] = "skip",
+        context: ComputeContext | None = None,
+    ) -> Iterator[Transaction]:
+        """Yield a transaction on *ref* whose commit carries the step's run, inputs and lineage ID.
+
+        It is committed when the block ends and abandoned when the block raises; the arguments are those of
+        `versioned_io.Store.transaction`. The run gets the lineage ID as a tag.
+        """
+        step = _step(context)
+        run = self._run(step)
+        lineage_id = settle_lineage(step, run) if step is not None and run is not None else None
+        with (
+            run.active() if run is not None else nullcontext(),
+            self.get_store().transaction(
+                ref,
+                message=message,
+                author=author,
+                metadata=metadata,
+                provenance=provenance,
+                empty=empty,
+                lineage_id=lineage_id,
+            ) as transaction,
+        ):
+            yield transaction
+
+    def _run(self, step: StepExecutionContext | None) -> Run | None:
+        if step is None:
+            return None
+        return run_of_step(step, self.get_store(), webserver_url=self.webserver_url, git_commit=self.git_commit)
+
+
+def _step(context: ComputeContext | None) -> StepExecutionContext | None:
+    return compat.current_step() if context is None else compat.step_of_compute(context)

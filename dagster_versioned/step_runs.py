@@ -1,0 +1,108 @@
+"""The run context of each Dagster step: what it has read so far, and the lineage ID that its commits will carry.
+
+An input is loaded, the compute function reads more, and outputs are stored, all in one process but in
+calls that don't nest. So the core's run is kept beside the step for as long as Dagster keeps the step,
+and made active around each of these calls.
+"""
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from dagster_versioned import compat, tags
+from dagster_versioned.compat import StepExecutionContext
+from versioned_io import Run, Store
+from versioned_io.identifiers import LineageId, parse_lineage_id
+
+ORCHESTRATOR = "dagster"
+
+_RUNS_REMEMBERED = 1_000
+_MAX_PARAMS_BYTES = 16_384
+
+_lock = threading.Lock()
+_run_of_step: WeakKeyDictionary[StepExecutionContext, Run] = WeakKeyDictionary()
+_lineage_of_run: OrderedDict[str, LineageId] = OrderedDict()
+
+
+def run_of_step(
+    step: StepExecutionContext, store: Store, *, webserver_url: str | None = None, git_commit: str | None = None
+) -> Run:
+    """Return the run context of *step*: one for each attempt at it, whoever asks first makes it.
+
+    Args:
+        webserver_url: Where the Dagster UI is, for the link to the run.
+        git_commit: The version of the code, where it is known.
+    """
+    with _lock:
+        run = _run_of_step.get(step)
+        if run is None:
+            run = _run_of_step[step] = store.begin_run(
+                step.job_name,
+                orchestrator=ORCHESTRATOR,
+                run_id=step.run_id,
+                partition_key=compat.partition_of_run(step.run_tags),
+                url=f"{webserver_url.rstrip('/')}/runs/{step.run_id}" if webserver_url else None,
+                code_version=compat.code_version_of(step),
+                git_commit=git_commit,
+                params=_params_of(compat.config_of_op(step)),
+                lineage_id=_known_lineage(step),
+            )
+        return run
+
+
+def settle_lineage(step: StepExecutionContext, run: Run) -> LineageId:
+    """Return the lineage ID for a commit made in *step*, and make it the whole Dagster run's.
+
+    It is the one in the run's tag, or else the one of what the step has read, or else a new one that
+    every process of the run (and every run of a backfill) derives alike. A run without the tag gets it,
+    so that the run is found by it and its later steps carry it.
+
+    Cost: nothing once the run has the tag; the first time in a process, 1 or 2 queries of the instance.
+    """
+    known = _known_lineage(step)
+    if known is not None:
+        return known
+    lineage_id = run.lineage_id or mint_lineage(step)
+    step.instance.add_run_tags(step.run_id, {tags.LINEAGE_ID: lineage_id})
+    with _lock:
+        _lineage_of_run[step.run_id] = lineage_id
+        while len(_lineage_of_run) > _RUNS_REMEMBERED:
+            _lineage_of_run.popitem(last=False)
+    return lineage_id
+
+
+def mint_lineage(step: StepExecutionContext) -> LineageId:
+    """Return the lineage ID of a run that no commit caused: a UUIDv7 made from when, and under which ID, it began.
+
+    Steps that run at the same time in different processes, and retries, get the same one.
+
+    Cost: 1 query of the instance.
+
+    Source: RFC 9562, section 5.7; the 74 free bits are a digest, not random.
+    """
+    cause, started_at = compat.cause_of_run(step.instance, step.dagster_run)
+    free = int.from_bytes(hashlib.blake2b(cause.encode(), digest_size=16).digest()) >> (128 - 74)
+    value = (
+        int(started_at.timestamp() * 1_000) << 80 | 0x7 << 76 | (free >> 62) << 64 | 0b10 << 62 | free & ((1 << 62) - 1)
+    )
+    return LineageId(f"{value:032x}")
+
+
+def _known_lineage(step: StepExecutionContext) -> LineageId | None:
+    tagged = step.run_tags.get(tags.LINEAGE_ID)
+    return parse_lineage_id(tagged) if tagged is not None else _lineage_of_run.get(step.run_id)
+
+
+def _params_of(config: object) -> Mapping[str, Any]:
+    """Return the op's config as a record of parameters, or how long it is where it is too long for one."""
+    if config is None:
+        return {}
+    text = json.dumps(config, default=str)
+    if len(text) > _MAX_PARAMS_BYTES:
+        return {"config_size_bytes": len(text)}
+    params = json.loads(text)
+    return params if isinstance(params, dict) else {"config": params}

@@ -1,0 +1,61 @@
+"""Weather months in a versioned repo, a summary of each month, and a model of all of them."""
+
+import os
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+
+from dagster_versioned import VersionedIOManager, VersionedStoreResource, build_commit_sensor
+
+STORE = os.environ.get("VERSIONED_STORE", "./store")
+MONTHS = dg.MonthlyPartitionsDefinition(start_date="2012-01", end_date="2016-01", fmt="%Y-%m")
+
+
+@dg.asset(partitions_def=MONTHS)
+def monthly_summary(context: dg.AssetExecutionContext, versioned_store: VersionedStoreResource) -> pd.DataFrame:
+    """Rain and temperature of one month, from the file of that month."""
+    with versioned_store.snapshot("weather@main").open(f"{context.partition_key.replace('-', '/')}.csv") as file:
+        days = pd.read_csv(file)
+    return pd.DataFrame(
+        {
+            "month": [context.partition_key],
+            "days": [len(days)],
+            "rain_mm": [days.precipitation.sum()],
+            "mean_temp_c": [(days.temp_max.mean() + days.temp_min.mean()) / 2],
+        }
+    )
+
+
+@dg.asset(ins={"monthly_summary": dg.AssetIn(metadata={"allow_missing_partitions": True})})
+def climate_model(monthly_summary: dict[str, pd.DataFrame]) -> dict[str, float]:
+    """The year's swing of temperature: the wave that fits the monthly means best."""
+    months = pd.concat(monthly_summary.values())
+    angle = 2 * np.pi * months.month.str[-2:].astype(int) / 12
+    waves = np.column_stack([np.ones(len(months)), np.sin(angle), np.cos(angle)])
+    (mean, sine, cosine), *_ = np.linalg.lstsq(waves, months.mean_temp_c.to_numpy(), rcond=None)
+    return {"mean_c": round(mean, 3), "swing_c": round(float(np.hypot(sine, cosine)), 3), "months": len(months)}
+
+
+definitions = dg.Definitions(
+    assets=[monthly_summary, climate_model],
+    sensors=[
+        build_commit_sensor(
+            "weather@main",
+            target=[monthly_summary],
+            partitions="{year}/{month}.csv",
+            minimum_interval_seconds=2,
+            default_status=dg.DefaultSensorStatus.RUNNING,
+        ),
+        build_commit_sensor(
+            "monthly_summary@main",
+            target=[climate_model],
+            minimum_interval_seconds=2,
+            default_status=dg.DefaultSensorStatus.RUNNING,
+        ),
+    ],
+    resources={
+        "io_manager": VersionedIOManager(store=STORE),
+        "versioned_store": VersionedStoreResource(store=STORE),
+    },
+)

@@ -1,0 +1,160 @@
+"""Commit sensors through the code that Dagster's daemon runs: its ticks, its backfills, its runs, on SQLite."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_test_daemon_workspace_context, instance_for_test
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import PythonFileTarget
+from dagster._daemon import get_default_daemon_logger
+from dagster._daemon.backfill import execute_backfill_iteration
+from dagster._daemon.sensor import execute_sensor_iteration
+
+import versioned_io as vio
+
+DEFINITIONS = Path(__file__).parent / "sensor_definitions.py"
+IN_MEMORY = {
+    "module": "dagster._core.launcher.sync_in_memory_run_launcher",
+    "class": "SyncInMemoryRunLauncher",
+}
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+
+class Daemon:
+    """The sensor and backfill daemons, one iteration at a time; runs are executed where they are launched."""
+
+    def __init__(self, instance: dg.DagsterInstance, workspace: WorkspaceProcessContext, store: vio.Store) -> None:
+        self.instance = instance
+        self.store = store
+        self._workspace = workspace
+        self._seen: set[str] = set()
+
+    def tick(self) -> None:
+        """Evaluate every sensor once."""
+        time.sleep(1.05)  # the interval of the sensors, which the daemon takes from the wall clock
+        list(execute_sensor_iteration(self._workspace, get_default_daemon_logger("SensorDaemon"), None, None))
+
+    def backfill(self) -> None:
+        """Go on with every backfill."""
+        list(execute_backfill_iteration(self._workspace, get_default_daemon_logger("BackfillDaemon")))
+
+    def settle(self) -> dict[str, list[str | None]]:
+        """Let the daemons work until nothing happens any more; return which partitions of which assets ran."""
+        for _ in range(8):
+            before = (self.instance.get_runs_count(), self._unfinished_backfills())
+            self.tick()
+            self.backfill()
+            self.backfill()
+            if before == (self.instance.get_runs_count(), 0) and not self._unfinished_backfills():
+                break
+        return self.new_runs()
+
+    def new_runs(self) -> dict[str, list[str | None]]:
+        """Return the partitions of each asset that ran since the last call, sorted."""
+        ran: dict[str, list[str | None]] = {}
+        for run in self.instance.get_runs():
+            if run.run_id in self._seen:
+                continue
+            self._seen.add(run.run_id)
+            assert run.status == dg.DagsterRunStatus.SUCCESS, run
+            for key in run.asset_selection or []:
+                ran.setdefault(key.to_user_string(), []).append(run.tags.get("dagster/partition"))
+        return {asset: sorted(keys, key=str) for asset, keys in sorted(ran.items())}
+
+    def last_tick(self, sensor: str):
+        """Return the latest tick of a sensor."""
+        for state in self.instance.all_instigator_state():
+            if state.instigator_name == sensor:
+                (tick,) = self.instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+                return tick
+        raise LookupError(sensor)
+
+    def _unfinished_backfills(self) -> int:
+        finished = {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED", "COMPLETED"}
+        return len([one for one in self.instance.get_backfills() if one.status.value not in finished])
+
+
+@contextmanager
+def running_daemon(home: Path, store: vio.Store) -> Iterator[Daemon]:
+    with instance_for_test(temp_dir=str(home), overrides={"run_launcher": IN_MEMORY}) as instance:
+        target = PythonFileTarget(
+            python_file=str(DEFINITIONS), attribute=None, working_directory=str(Path.cwd()), location_name="tests"
+        )
+        with create_test_daemon_workspace_context(target, instance) as workspace:
+            yield Daemon(instance, workspace, store)
+
+
+@pytest.fixture
+def daemon(tmp_path, store_url, opened, monkeypatch) -> Iterator[Daemon]:
+    monkeypatch.setenv("DAGSTER_VERSIONED_TEST_STORE", store_url)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    home = tmp_path / "home"
+    home.mkdir()
+    opened.create_repo("weather")
+    assert sys.executable
+    with running_daemon(home, opened) as daemon:
+        yield daemon
+
+
+def commit(store: vio.Store, files: dict[str, bytes], **options) -> vio.Commit:
+    with store.transaction("weather@main", **options) as transaction:
+        for path, content in files.items():
+            transaction.write(path, content)
+    return transaction.commit
+
+
+def months(count: int) -> dict[str, bytes]:
+    return {f"{2012 + number // 12}/{number % 12 + 1:02}.csv": b"1 2" for number in range(count)}
+
+
+def test_each_commit_runs_exactly_the_partitions_that_it_affects_and_the_model_once(daemon):
+    first = commit(daemon.store, months(12))
+    ran = daemon.settle()
+    assert ran == {
+        "climate_model": [None],
+        "monthly_summary": [f"2012-{month:02}" for month in range(1, 13)],
+    }
+    assert len(daemon.instance.get_backfills()) == 1
+    assert {commit.lineage_id for commit in daemon.store.log("monthly_summary@main")} == {first.lineage_id}
+    model = daemon.store.commit("climate_model@main")
+    assert model.lineage_id == first.lineage_id
+
+    upstream = daemon.store.upstream("climate_model@main")
+    assert {use.file.path for use in upstream.files if use.file.repo == "weather"} == set(months(12))
+
+    correction = commit(daemon.store, {"2012/03.csv": b"100"})
+    assert daemon.settle() == {"climate_model": [None], "monthly_summary": ["2012-03"]}
+    assert daemon.store.commit("climate_model@main").lineage_id == correction.lineage_id
+    assert daemon.store.snapshot("climate_model@main").read("data.json") == b"133"
+
+    again = commit(daemon.store, {"2012/03.csv": b"100"}, empty="allow")
+    assert daemon.settle() == {}
+    assert daemon.last_tick("weather_commits").cursor == again.id
+
+
+def test_a_poisonous_path_stops_nothing(daemon):
+    commit(daemon.store, {"1999/13.csv": b"1", "x/y.csv": b"1", "2012/01.csv": b"1"})
+    assert daemon.settle() == {"climate_model": [None], "monthly_summary": ["2012-01"]}
+    commit(daemon.store, {"2012/02.csv": b"1"})
+    assert daemon.settle() == {"climate_model": [None], "monthly_summary": ["2012-02"]}
+    assert "'1999-13', 'x-y'" in daemon.last_tick("weather_commits").skip_reason
+
+
+def test_the_model_waits_while_the_backfill_of_the_same_lineage_is_unfinished(daemon):
+    commit(daemon.store, months(12))
+    daemon.tick()
+    (backfill,) = daemon.instance.get_backfills()
+    with daemon.store.transaction("monthly_summary@main", lineage_id=backfill.tags["versioned/lineage_id"]) as landed:
+        daemon.store.repo("monthly_summary")
+        landed.write("2012-01/note", b"the first of many")
+    daemon.tick()
+    tick = daemon.last_tick("summary_commits")
+    assert f"wait for backfill {backfill.backfill_id}" in tick.skip_reason
+    ran = daemon.settle()
+    assert ran["climate_model"] == [None]
