@@ -1,7 +1,7 @@
 """Git-like versioned storage for data: repos of files over any object store, with lineage that records itself.
 
-The front door is `create_store`, `open_store` and the `Store` that they return. Names are loaded when first used, so that
-``import versioned_io`` costs nothing.
+The front door is `create_store`, `open_store` and the `Store` that they return. Names are loaded when first used, so
+that ``import versioned_io`` costs nothing.
 """
 
 from importlib import import_module

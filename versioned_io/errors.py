@@ -157,7 +157,7 @@ class ConflictError(VersionedError):
 
     def __str__(self) -> str:
         branch, paths, winner = self.args
-        shown = ", ".join(map(repr, paths[:5])) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")  # noqa: PLR2004
+        shown = ", ".join(map(repr, paths[:5])) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
         return (
             f"{branch} changed under this transaction: commit {winner} already changed {shown}; read it and try again"
         )
@@ -239,7 +239,9 @@ class ClaimLostError(ConflictError):
 
     def __str__(self) -> str:
         subscription, key, holder = self.args
-        return f"the claim of {subscription!r} on partition key {key!r} passed to {holder!r}: throw this work away, theirs counts"
+        return (
+            f"{holder!r} has taken partition key {key!r} of {subscription!r} over: throw this work away, theirs counts"
+        )
 
 
 class InvalidInputError(VersionedError, ValueError):

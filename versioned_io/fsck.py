@@ -98,7 +98,7 @@ def _check_commit(check: _Check, commit: Commit) -> None:
         check.problems.append(Problem("page", str(commit), str(error)))
         return
     if (count, size) != (commit.root.files, commit.root.size_bytes):
-        found = f"its tree holds {count} files of {size} bytes, its root says {commit.root.files} of {commit.root.size_bytes}"
+        found = f"its tree holds {count} files of {size} bytes, not {commit.root.files} of {commit.root.size_bytes}"
         check.problems.append(Problem("page", str(commit), found))
 
 

@@ -1,6 +1,7 @@
 """Making and opening stores: where the objects and the catalog are, and whether this version can read them."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,19 +31,27 @@ _MEMORY = "memory://"
 _memory_directories: dict[str, TemporaryDirectory[str]] = {}
 
 
+@dataclass(frozen=True, slots=True)
+class _Marker:
+    format: int
+    store_id: str
+
+
 def create_store(url: str | Path, *, catalog: str | None = None, clock: Clock = system_clock) -> Store:
     """Make an empty store and open it.
 
     Args:
-        url: A directory, ``s3://bucket/prefix``, ``gs://...``, ``az://...``, or ``memory://name`` for this process only.
-        catalog: The SQLAlchemy URL of the catalog, such as ``postgresql+psycopg://user@host/database``. By default SQLite inside the
-            directory; a store that is not a directory needs one.
+        url: A directory, ``s3://bucket/prefix``, ``gs://...``, ``az://...``, or ``memory://name`` for this
+            process only.
+        catalog: The SQLAlchemy URL of the catalog, such as ``postgresql+psycopg://user@host/database``. By default
+            SQLite inside the directory; a store that is not a directory needs one.
         clock: What tells the time.
 
     Raises:
         ExistsError: There is a store already; open it.
         InvalidInputError: *url* or *catalog* is malformed, or *catalog* is missing.
-        StorageError: The place can't be written to, or the catalog can't be reached; nothing is half made that a second call can't complete.
+        StorageError: The place can't be written to, or the catalog can't be reached; nothing is half made that a
+            second call can't complete.
 
     Cost: 1 GET, 1 PUT, 1 SQL transaction; the import of Alembic, about 0.2 s.
     """
@@ -76,8 +85,11 @@ def open_store(url: str | Path, *, catalog: str | None = None, clock: Clock = sy
     marker = _read_marker(objects)
     if marker is None:
         raise StoreNotFoundError(objects.url)
-    if marker["format"] > STORE_FORMAT:
-        msg = f"the store {objects.url} has format {marker['format']}, this version reads up to {STORE_FORMAT}: upgrade versioned-io"
+    if marker.format > STORE_FORMAT:
+        msg = (
+            f"the store {objects.url} has format {marker.format}, this version reads up to {STORE_FORMAT}: "
+            f"upgrade versioned-io"
+        )
         raise FormatError(msg)
     found = connect_catalog(_catalog_url(objects, catalog))
     if not check_revision(found):
@@ -85,7 +97,7 @@ def open_store(url: str | Path, *, catalog: str | None = None, clock: Clock = sy
             f"the catalog {found.url} of the store {objects.url} is empty: check its URL, or rebuild it from the packs"
         )
         raise FormatError(msg)
-    _check_store_id(found, objects, str(marker["store_id"]))
+    _check_store_id(found, objects, marker.store_id)
     return _assemble(objects, found, clock)
 
 
@@ -110,16 +122,16 @@ def _assemble(objects: ObjectStore, catalog: Catalog, clock: Clock) -> Store:
     return Store(objects.url, Backend(objects, catalog, PageSource(objects), ChunkReader(objects), clock))
 
 
-def _read_marker(objects: ObjectStore) -> dict[str, int | str] | None:
+def _read_marker(objects: ObjectStore) -> _Marker | None:
     try:
         payload = objects.get(MARKER_KEY)
     except ObjectNotFoundError:
         return None
     try:
         marker = json.loads(payload)
-        return {"format": int(marker["format"]), "store_id": str(marker["store_id"])}
+        return _Marker(int(marker["format"]), str(marker["store_id"]))
     except (ValueError, KeyError, TypeError) as error:
-        msg = f"{MARKER_KEY} at {objects.url} is not what a store's marker looks like ({error}): is this another program's directory?"
+        msg = f"{MARKER_KEY} at {objects.url} is no store's marker ({error}): is this another program's directory?"
         raise FormatError(msg) from error
 
 
@@ -161,5 +173,5 @@ def _check_store_id(catalog: Catalog, objects: ObjectStore, expected: str) -> No
             select(properties.c.value).where(properties.c.name == "store_id")
         ).scalar_one_or_none()
     if found != expected:
-        msg = f"the catalog {catalog.url} belongs to another store than {objects.url}: pass the catalog that this store was made with"
+        msg = f"the catalog {catalog.url} is another store's, not that of {objects.url}: pass the one it was made with"
         raise InvalidInputError(msg)

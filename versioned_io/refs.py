@@ -84,7 +84,8 @@ def parse_repo_name(name: str, text: str | None = None) -> str:
     if _REPO.fullmatch(name) is None:
         raise RefSyntaxError(
             text if text is not None else name,
-            f"{name!r} is no repo name (1 to 128 letters, digits, '.', '_', '=' or '-', starting with a letter, digit or '_')",
+            f"{name!r} is no repo name "
+            f"(1 to 128 letters, digits, '.', '_', '=' or '-', starting with a letter, digit or '_')",
         )
     return name
 
@@ -98,7 +99,8 @@ def parse_ref_name(name: str, text: str | None = None) -> str:
     if _NAME.fullmatch(name) is None or ".." in name or name.endswith("/") or "//" in name:
         raise RefSyntaxError(
             text if text is not None else name,
-            f"{name!r} is no branch or tag name (1 to 128 letters, digits, '.', '_', '/' or '-', without '..' or a '/' at the end)",
+            f"{name!r} is no branch or tag name "
+            f"(1 to 128 letters, digits, '.', '_', '/' or '-', without '..' or a '/' at the end)",
         )
     return name
 

@@ -187,9 +187,10 @@ class Store:
         )
 
     def snapshot(self, ref: str) -> Snapshot:
-        """Return the read view of the commit that *ref* names: ``repo@branch``, ``@tag``, ``@<commit>``, ``@<lineage ID>``, ``@main~2``.
+        """Return the read view of the commit that *ref* names.
 
-        A branch without a commit gives an empty snapshot.
+        After ``repo@`` stands a branch, a tag, a commit ID or a lineage ID; ``~2`` goes two commits back. A branch
+        without a commit gives an empty snapshot.
 
         Raises:
             RepoNotFoundError, RefNotFoundError, RefSyntaxError: There is no such commit.
@@ -217,7 +218,8 @@ class Store:
         Raises:
             NotFoundError: There is no such repo or ref.
 
-        Cost: 3 SELECTs for each 200 commits. With the path of a file: 1 look-up for each change of it, if it still exists.
+        Cost: 3 SELECTs for each 200 commits. With the path of a file: 1 look-up for each change of it, if it still
+        exists.
         """
         head = self._resolve(parse_ref(branch))
         if path is None:
@@ -382,7 +384,7 @@ class Store:
         url: str | None = None,
         git_commit: str | None = None,
     ) -> Run:
-        """Return a run that is not active yet, for code that enters and leaves it several times: ``with run.active(): ...``.
+        """Return a run that is not active yet, for code that enters and leaves it: ``with run.active(): ...``.
 
         Raises:
             InvalidInputError: As for `run`.
@@ -419,8 +421,8 @@ class Store:
         """Return what a file, or all files of a snapshot, were made from, all the way up to exact versions of files.
 
         Args:
-            ref: ``repo@ref:path``, or ``repo@ref`` for all files as they are there. The search begins at the commits that
-                wrote them, which may be older than the snapshot.
+            ref: ``repo@ref:path``, or ``repo@ref`` for all files as they are there. The search begins at the commits
+                that wrote them, which may be older than the snapshot.
 
         Raises:
             NotFoundError: There is no such repo, ref or path.
@@ -438,8 +440,8 @@ class Store:
         """Return what was made from a commit, or from one version of a file, all the way down.
 
         Args:
-            ref: ``repo@ref:path`` for the version that the file has there, or ``repo@ref`` for the commit: what read its snapshot, or
-                a file that it wrote.
+            ref: ``repo@ref:path`` for the version that the file has there, or ``repo@ref`` for the commit: what read
+                its snapshot, or a file that it wrote.
 
         Raises:
             NotFoundError: There is no such repo, ref or path.

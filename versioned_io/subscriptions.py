@@ -22,10 +22,10 @@ DEFAULT_LEASE_S = 3600.0
 class Subscription:
     """A named, durable cursor over the commits of a branch, and the partition keys that are due for it.
 
-    Two ways of use. *By commit*: `pending`, then `advance`. *By key*: `collect` moves the cursor to the head and records the
-    keys that changed as due, both or neither; `claim` gives one to a worker; the transaction that stores the result is
-    begun with ``completes=[due]`` and marks it done in the same instant. A wake-up that is lost, late or doubled changes
-    nothing about what is due, so nothing is lost and nothing is done twice.
+    Two ways of use. *By commit*: `pending`, then `advance`. *By key*: `collect` moves the cursor to the head and
+    records the keys that changed as due, both or neither; `claim` gives one to a worker; the transaction that stores
+    the result is begun with ``completes=[due]`` and marks it done in the same instant. A wake-up that is lost, late or
+    doubled changes nothing about what is due, so nothing is lost and nothing is done twice.
 
     Where the store has no template for it, the one key is ``"*"``: the branch as a whole.
     """
@@ -89,14 +89,15 @@ class Subscription:
         """Move the cursor to the head and make the keys that changed since then due, both or neither.
 
         Returns:
-            How many keys were recorded. What was changed and changed back between cursor and head is not among them, and a
-            key whose last file is gone is no longer due.
+            How many keys were recorded. What was changed and changed back between cursor and head is not among them,
+            and a key whose last file is gone is no longer due.
 
         Raises:
             PartitionKeyError: A changed path can be read as a key in two ways; the cursor stays. Make a subscription
                 whose template has a ``key``.
 
-        Cost: 1 SELECT when nothing happened; else as `find_changes`, and one transaction of about 1 INSERT for each 400 keys.
+        Cost: 1 SELECT when nothing happened; else as `find_changes`, and one transaction of about 1 INSERT for each
+        400 keys.
         """
         while True:
             cursor = self.cursor
@@ -125,8 +126,8 @@ class Subscription:
         """Return the keys that are due and whose wake-up was never sent, or was probably lost, oldest request first.
 
         Args:
-            redeliver_after_s: How long to wait for somebody to claim an announced key before it counts as lost. The wait doubles
-                with each announcement, up to an hour.
+            redeliver_after_s: How long to wait for somebody to claim an announced key before it counts as lost. The
+                wait doubles with each announcement, up to an hour.
 
         Cost: 1 SELECT.
         """
@@ -137,7 +138,9 @@ class Subscription:
             )
 
     def mark_announced(self, dues: Sequence[DueKey]) -> None:
-        """Note that a wake-up was sent for these requests; do so after sending, so that a crash repeats and never loses one.
+        """Note that a wake-up was sent for these requests.
+
+        Call it after sending, so that a crash repeats one and never loses one.
 
         Cost: 1 UPDATE a request, in one transaction.
         """
@@ -188,7 +191,7 @@ class Subscription:
             due_catalog.release_key(connection, due, self._backend.clock())
 
     def complete(self, due: DueKey) -> None:
-        """Note that a claimed key was done, when its work stored nothing; else begin the transaction with ``completes``.
+        """Note that a claimed key was done by work that stored nothing; else begin the transaction with ``completes``.
 
         Raises:
             ClaimLostError: The claim is somebody else's by now; throw the work away.

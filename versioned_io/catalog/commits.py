@@ -133,8 +133,8 @@ def _continue_segment(connection: Connection, commit: Commit) -> int:
         ).scalar_one()
         if last == parent.number:
             return parent_segment
-    result = connection.execute(insert(segments).values(parent_id=parent_segment, first_number=commit.number))
-    return int(result.inserted_primary_key[0])
+    begun = insert(segments).values(parent_id=parent_segment, first_number=commit.number).returning(segments.c.id)
+    return int(connection.execute(begun).scalar_one())
 
 
 _COMMIT = select(commits, repos.c.name.label("repo")).join(repos, repos.c.id == commits.c.repo_id)

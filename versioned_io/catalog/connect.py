@@ -1,10 +1,10 @@
 """A connection to the catalog: transactions, durability settings, and its errors in our words."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
@@ -81,7 +81,8 @@ def connect_catalog(url: str) -> Catalog:
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         msg = (
             f"{_without_password(url)!r} is no catalog URL that can be used here ({error}); "
-            f"use sqlite:///path or postgresql+psycopg://user@host/database, and install versioned-io[postgres] for the latter"
+            f"use sqlite:///path or postgresql+psycopg://user@host/database, "
+            "and install versioned-io[postgres] for the latter"
         )
         raise InvalidInputError(msg) from error
     return Catalog(engine)
@@ -115,12 +116,13 @@ def check_revision(catalog: Catalog) -> bool:
 def migrate(catalog: Catalog) -> None:
     """Bring the catalog's tables to the newest revision; one that is there already is left as it is.
 
-    Two processes may do so at once: on SQLite the second waits for the first, on PostgreSQL an advisory lock orders them.
+    Two processes may do so at once: on SQLite the second waits for the first, on PostgreSQL an advisory lock orders
+        them.
 
     Cost: one transaction; the import of Alembic, about 0.2 s, the first time.
     """
-    from alembic.command import upgrade  # noqa: PLC0415 (a heavy import that only the making of a store needs)
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic.command import upgrade
+    from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
@@ -138,7 +140,7 @@ def _create_sqlite(url: URL) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: object) -> None:
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
         # The driver must not begin transactions by itself: `begin` below does, and says which kind.
         connection.isolation_level = None
         cursor = connection.cursor()

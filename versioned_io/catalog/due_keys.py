@@ -109,8 +109,8 @@ def list_unannounced(
     """Return the keys that are due and whose announcement is missing or was probably lost, oldest request first.
 
     It was probably lost when nobody has claimed the request for *redeliver_after_s* seconds, or, after several
-    announcements, for as long as the request had waited at the last of them, up to an hour: so a consumer that is paused
-    for a week is not told every minute. A request that was claimed was delivered, whatever became of it.
+    announcements, for as long as the request had waited at the last of them, up to an hour: so a consumer that is
+    paused for a week is not told every minute. A request that was claimed was delivered, whatever became of it.
 
     Cost: 1 SELECT.
     """
@@ -118,7 +118,7 @@ def list_unannounced(
     leased = and_(due_keys.c.owner.is_not(None), due_keys.c.claimed_until > now)
     overdue = due_keys.c.announced_at < now - timedelta(seconds=redeliver_after_s)
     query = _requests(due_keys.c.subscription_id == subscription_id).where(
-        _IS_DUE, ~leased, or_(due_keys.c.announced_at.is_(None), and_(overdue, ~delivered))
+        _IS_DUE, ~leased, ~delivered, or_(due_keys.c.announced_at.is_(None), overdue)
     )
     rows = connection.execute(query.order_by(due_keys.c.sequence, due_keys.c.key))
     found = (due for due in map(_to_due, rows) if _waited_long_enough(due, now))
@@ -162,13 +162,15 @@ def claim_key(
     """
     free = or_(due_keys.c.owner.is_(None), due_keys.c.owner == owner, due_keys.c.claimed_until <= now)
     open_to_owner = or_(_IS_DUE, and_(due_keys.c.done_by == owner, due_keys.c.done_sequence == due_keys.c.sequence))
-    return _take(connection, subscription_id, key, and_(free, open_to_owner), owner, now + timedelta(seconds=lease_s))
+    return _take(
+        connection, _is(subscription_id, key), and_(free, open_to_owner), owner, now + timedelta(seconds=lease_s)
+    )
 
 
 def force_key(
     connection: Connection, subscription_id: int, key: str, *, head: CommitId, owner: str, now: datetime, lease_s: float
 ) -> DueKey | None:
-    """Give *key* to *owner* although it is not due, as of the commit *head*; None while another owner's lease is running.
+    """Give *key* to *owner* although it is not due, as of the commit *head*; None while another owner holds it.
 
     Cost: 1 INSERT, 1 UPDATE, 1 SELECT.
     """
@@ -185,18 +187,14 @@ def force_key(
     settled = and_(_is(subscription_id, key), ~_IS_DUE)
     connection.execute(update(due_keys).where(settled).values(commit_id=head))
     free = or_(due_keys.c.owner.is_(None), due_keys.c.owner == owner, due_keys.c.claimed_until <= now)
-    return _take(connection, subscription_id, key, free, owner, now + timedelta(seconds=lease_s))
+    return _take(connection, _is(subscription_id, key), free, owner, now + timedelta(seconds=lease_s))
 
 
 def _take(
-    connection: Connection, subscription_id: int, key: str, condition: ColumnElement[bool], owner: str, until: datetime
+    connection: Connection, mine: ColumnElement[bool], condition: ColumnElement[bool], owner: str, until: datetime
 ) -> DueKey | None:
-    mine = _is(subscription_id, key)
-    claimed = connection.execute(
-        update(due_keys)
-        .where(mine, condition)
-        .values(owner=owner, claimed_sequence=due_keys.c.sequence, claimed_until=until)
-    )
+    claim = {"owner": owner, "claimed_sequence": due_keys.c.sequence, "claimed_until": until}
+    claimed = connection.execute(update(due_keys).where(mine, condition).values(claim))
     return _to_due(connection.execute(_requests(mine)).one()) if claimed.rowcount == 1 else None
 
 

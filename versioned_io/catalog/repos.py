@@ -50,10 +50,13 @@ def insert_repo(connection: Connection, name: str, description: str, now: dateti
     """
     try:
         with connection.begin_nested():
-            result = connection.execute(insert(repos).values(name=name, description=description, created_at=now))
+            repo_id = int(
+                connection.execute(
+                    insert(repos).values(name=name, description=description, created_at=now).returning(repos.c.id)
+                ).scalar_one()
+            )
     except DuplicateRowError:
         raise ExistsError("repo", name) from None
-    repo_id = int(result.inserted_primary_key[0])
     connection.execute(insert(branches).values(repo_id=repo_id, name=DEFAULT_BRANCH, head_id=None))
     return repo_id
 

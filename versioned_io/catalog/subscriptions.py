@@ -61,7 +61,7 @@ def ensure_subscription(
     found = _to_row(connection.execute(_of_branch(row.id).where(subscriptions.c.name == name)).one(), branch)
     if (found.partitions, found.key_template) != (partitions, key_template):
         msg = (
-            f"subscription {name!r} of {branch} exists with partitions={found.partitions!r} and key={found.key_template!r}, "
+            f"subscription {name!r} of {branch} has partitions={found.partitions!r} and key={found.key_template!r}, "
             f"not {partitions!r} and {key_template!r}: use another name, or the same templates"
         )
         raise InvalidInputError(msg)
@@ -97,9 +97,9 @@ def get_cursor(connection: Connection, subscription_id: int) -> CommitId | None:
 
     Cost: 1 SELECT.
     """
-    return connection.execute(
-        select(subscriptions.c.cursor_id).where(subscriptions.c.id == subscription_id)
-    ).scalar_one()
+    query = select(subscriptions.c.cursor_id).where(subscriptions.c.id == subscription_id)
+    cursor: CommitId | None = connection.execute(query).scalar_one()
+    return cursor
 
 
 def is_behind(connection: Connection, subscription_id: int) -> bool:

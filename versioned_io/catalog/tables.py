@@ -1,7 +1,6 @@
 """The catalog's tables, as the newest migration leaves them."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -44,7 +43,7 @@ class Timestamp(TypeDecorator[datetime]):
         delta = value.astimezone(UTC) - _EPOCH
         return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Return the time that *value* microseconds since 1970 are."""
         return (
             None
@@ -78,7 +77,7 @@ segments = Table(
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("parent_id", RowId, ForeignKey("segments.id")),
     Column("first_number", BigInteger, nullable=False),
-    comment="unbroken runs of history: a fork begins a segment, so the n-th commit of any history is one look-up a fork",
+    comment="unbroken runs of history; a fork begins one, so any n-th commit is one look-up a fork away",
 )
 
 commits = Table(

@@ -1,18 +1,31 @@
 """Writing the files of a snapshot into a local directory."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from versioned_io.errors import InvalidInputError
-from versioned_io.snapshots.snapshot import Snapshot
+from versioned_io.paths import parse_directory
 from versioned_io.snapshots.values import FileInfo
 
 _BUFFER_BYTES = 1 << 20
 
 
+class Files(Protocol):
+    """What can be checked out: a snapshot."""
+
+    def walk(self, directory: str = "") -> Iterator[FileInfo]:
+        """Yield every file below *directory*."""
+        ...
+
+    def open(self, path: str) -> BinaryIO:
+        """Return the file opened for reading."""
+        ...
+
+
 def checkout(
-    snapshot: Snapshot,
+    snapshot: Files,
     dest: Path,
     path: str = "",
     *,
@@ -30,16 +43,18 @@ def checkout(
 
     Raises:
         PathNotFoundError: The snapshot has no such directory.
-        InvalidInputError: *path* is a file, or something that would be replaced exists and *overwrite* is false;
-            nothing is written then.
+        InvalidInputError: *path* is a file; or something that would be replaced exists and *overwrite* is false; or a
+            symbolic link in *dest* would lead out of it. Nothing is written then.
 
     Cost: 1 GET a page and 1 for each chunk that is not cached; memory for one page and one chunk.
     """
-    infos = list(snapshot.walk(path))
-    skipped = len(path.strip("/")) + 1 if path.strip("/") else 0
+    directory = parse_directory(path)
+    infos = list(snapshot.walk(directory))
+    skipped = len(directory) + 1 if directory else 0
     targets = [dest / info.path[skipped:] for info in infos]
-    if not overwrite:
-        for target in targets:
+    for target in targets:
+        _check_inside(target, dest)
+        if not overwrite:
             _check_absent(target)
     for info, target in zip(infos, targets, strict=True):
         if progress is not None:
@@ -48,7 +63,7 @@ def checkout(
     return len(infos)
 
 
-def write_local_file(snapshot: Snapshot, path: str, target: Path, *, overwrite: bool = True) -> None:
+def write_local_file(snapshot: Files, path: str, target: Path, *, overwrite: bool = True) -> None:
     """Write one file of the snapshot to the local file *target*, whose directories are made.
 
     Raises:
@@ -72,4 +87,11 @@ def write_local_file(snapshot: Snapshot, path: str, target: Path, *, overwrite: 
 def _check_absent(target: Path) -> None:
     if target.exists() or target.is_symlink():
         msg = f"{str(target)!r} exists already: choose another place, or allow overwriting"
+        raise InvalidInputError(msg)
+
+
+def _check_inside(target: Path, dest: Path) -> None:
+    """Refuse a target that symbolic links in *dest* would put somewhere else; paths of a tree have no ``..``."""
+    if not target.parent.resolve().is_relative_to(dest.resolve()):
+        msg = f"can't write {str(target)!r}: a symbolic link leads out of {str(dest)!r}; remove it"
         raise InvalidInputError(msg)

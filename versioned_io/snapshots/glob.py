@@ -67,10 +67,8 @@ class _Translator:
             return ".*"
         self._at += 1
         match character:
-            case "*":
-                return "[^/]*"
-            case "?":
-                return "[^/]"
+            case "*" | "?":
+                return "[^/]*" if character == "*" else "[^/]"
             case "[":
                 return self._character_class()
             case "{" if not self._in_braces:

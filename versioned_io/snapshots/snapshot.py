@@ -1,7 +1,8 @@
 """Reading the files of one commit."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import BinaryIO, cast
 
 import blake3
@@ -16,6 +17,7 @@ from versioned_io.pages.read import FileRow, file_rows, list_directory, lookup, 
 from versioned_io.pages.schema import PageRef
 from versioned_io.paths import parse_directory, parse_path
 from versioned_io.runs import current_run
+from versioned_io.snapshots.checkout import checkout
 from versioned_io.snapshots.glob import parse_glob
 from versioned_io.snapshots.values import FileInfo, FileKind, decode_attributes
 
@@ -184,6 +186,17 @@ class Snapshot:
         for batch in scan(self._root, glob.prefix, source=self._backend.pages):
             matches = pc.match_substring_regex(batch.column("path"), glob.regex)
             yield from map(_file_info, file_rows(batch.filter(matches)))
+
+    def checkout(
+        self,
+        dest: str | Path,
+        path: str = "",
+        *,
+        overwrite: bool = False,
+        progress: Callable[[FileInfo], None] | None = None,
+    ) -> int:
+        """Write every file below the directory *path* into the local directory *dest*; see `checkout`."""
+        return checkout(self, Path(dest), path, overwrite=overwrite, progress=progress)
 
     def row(self, path: str) -> FileRow:
         """Return the row of the file at *path* as the tree holds it, with its chunk references; it counts as read.

@@ -113,7 +113,8 @@ _Head = tuple[BranchRow, Commit | None]
 def publish_plan(backend: Backend, data: DataWriter, plan: CommitPlan) -> list[Outcome]:
     """Make the plan's commits visible, all or none, and return what became of each branch, in the plan's order.
 
-    First without holding anything: the branches' heads are compared and moved in one catalog transaction. When they have moved
+    First without holding anything: the branches' heads are compared and moved in one catalog transaction. When they
+    have moved
     and the changes are disjoint, again, with fresh pages on the new heads; after a few lost races with the branches
     held, so that every writer gets its turn.
 
@@ -152,48 +153,81 @@ def _head_of(connection: Connection, branch: BranchRow) -> _Head:
     return row, None if row.head is None else get_commit(connection, row.head)
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One attempt to write what the plan's branches become: pages and records in one pack, durable at its end."""
+
+    backend: Backend
+    data: DataWriter
+    plan: CommitPlan
+    origin: _Origin
+    pack: PackWriter
+
+    def draft(self, branch: BranchChanges, row: BranchRow, head: Commit | None) -> _Draft:
+        """Write what *branch* becomes on top of *head*; nothing refers to it yet."""
+        root = None if head is None else head.root
+        moved = row.head != (None if branch.base is None else branch.base.id)
+        if moved:
+            _refuse_overlap(self.backend, branch, head)
+        commit_id = new_commit_id()
+        deletes = branch.staging.deletes
+        stated = branch.staging.rows(self.data, commit_id)
+        rows = effective_rows(stated, root, deletes=bool(deletes), source=self.backend.pages)
+        _refuse_collisions(self.backend, branch, head, rows, moved=moved)
+        new_root = edit_tree(root, rows.table, deletes, source=self.backend.pages, sink=_PackSink(self.pack))
+        if _digest(new_root) == _digest(root):
+            if self.plan.empty is Empty.REFUSE:
+                raise EmptyCommitError(str(row.ref))
+            if self.plan.empty is Empty.SKIP:
+                return _Draft(head, None)
+            new_root = root
+        commit = self._describe(row, head, commit_id, new_root, rows)
+        self.pack.append(FrameKind.COMMIT, encode_record(CommitRecord(commit, self.origin.inputs)))
+        own = {self.pack.name, *(info.name for info in self.data.packs())}
+        reused = frozenset(map(pack_name, rows.packs())) - own
+        return _Draft(head, Publication(row, commit, self.pack.name, self.origin.inputs, reused))
+
+    def _describe(
+        self, row: BranchRow, parent: Commit | None, commit_id: CommitId, root: PageRef | None, rows: EffectiveRows
+    ) -> Commit:
+        now = self.backend.clock()
+        files = 0 if root is None else root.files
+        stats = CommitStats(
+            added=rows.added,
+            modified=rows.modified,
+            deleted=(0 if parent is None else parent.stats.files) + rows.added - files,
+            files=files,
+            size_bytes=0 if root is None else root.size_bytes,
+            bytes_written=rows.bytes_written,
+            bytes_stored=self.data.bytes_stored,
+        )
+        return Commit(
+            id=commit_id,
+            lineage_id=self.origin.lineage_id,
+            repo=row.ref.repo,
+            branch=row.ref.branch,
+            number=1 if parent is None else parent.number + 1,
+            parent=None if parent is None else parent.id,
+            provenance=self.origin.provenance,
+            message=self.plan.facts.message,
+            author=self.plan.facts.author,
+            metadata=dict(self.plan.facts.metadata),
+            # A branch's times never run backwards, whatever its writers' clocks do.
+            created_at=now if parent is None else max(now, parent.created_at + timedelta(microseconds=1)),
+            run=self.origin.info,
+            stats=stats,
+            root=root,
+        )
+
+
 def _draft_all(
     backend: Backend, data: DataWriter, plan: CommitPlan, origin: _Origin, heads: Sequence[_Head]
 ) -> list[_Draft]:
     """Write the pages and records of one attempt, durably; nothing refers to them yet."""
-    pack = data.open_pack()
-    drafts = [
-        _draft(backend, data, pack, plan, origin, branch, head)
-        for branch, head in zip(plan.branches, heads, strict=True)
-    ]
+    attempt = _Attempt(backend, data, plan, origin, data.open_pack())
+    drafts = [attempt.draft(branch, row, head) for branch, (row, head) in zip(plan.branches, heads, strict=True)]
     data.close_pack()
     return drafts
-
-
-def _draft(
-    backend: Backend,
-    data: DataWriter,
-    pack: PackWriter,
-    plan: CommitPlan,
-    origin: _Origin,
-    branch: BranchChanges,
-    head: _Head,
-) -> _Draft:
-    row, commit = head
-    root = None if commit is None else commit.root
-    moved = row.head != (None if branch.base is None else branch.base.id)
-    if moved:
-        _refuse_overlap(backend, branch, commit)
-    commit_id = new_commit_id()
-    deletes = branch.staging.deletes
-    rows = effective_rows(branch.staging.rows(data, commit_id), root, deletes=bool(deletes), source=backend.pages)
-    _refuse_collisions(backend, branch, commit, rows, moved=moved)
-    new_root = edit_tree(root, rows.table, deletes, source=backend.pages, sink=_PackSink(pack))
-    if _digest(new_root) == _digest(root):
-        if plan.empty is Empty.REFUSE:
-            raise EmptyCommitError(str(row.ref))
-        if plan.empty is Empty.SKIP:
-            return _Draft(commit, None)
-        new_root = root
-    made = _build_commit(backend, data, plan, origin, row, commit, commit_id, new_root, rows)
-    pack.append(FrameKind.COMMIT, encode_record(CommitRecord(made, origin.inputs)))
-    reused = {pack_name(name) for name in rows.packs()} - {pack.name, *(info.name for info in data.packs())}
-    return _Draft(commit, Publication(row, made, pack.name, origin.inputs, frozenset(reused)))
 
 
 def _refuse_overlap(backend: Backend, branch: BranchChanges, head: Commit | None) -> None:
@@ -226,47 +260,6 @@ def _winner(backend: Backend, head: Commit | None, path: str) -> str:
         return ""
     row = lookup(head.root, path, source=backend.pages)
     return head.id if row is None else row.commit.hex()
-
-
-def _build_commit(
-    backend: Backend,
-    data: DataWriter,
-    plan: CommitPlan,
-    origin: _Origin,
-    branch: BranchRow,
-    parent: Commit | None,
-    commit_id: CommitId,
-    root: PageRef | None,
-    rows: EffectiveRows,
-) -> Commit:
-    now = backend.clock()
-    files = 0 if root is None else root.files
-    stats = CommitStats(
-        added=rows.added,
-        modified=rows.modified,
-        deleted=(0 if parent is None else parent.stats.files) + rows.added - files,
-        files=files,
-        size_bytes=0 if root is None else root.size_bytes,
-        bytes_written=rows.bytes_written,
-        bytes_stored=data.bytes_stored,
-    )
-    return Commit(
-        id=commit_id,
-        lineage_id=origin.lineage_id,
-        repo=branch.ref.repo,
-        branch=branch.ref.branch,
-        number=1 if parent is None else parent.number + 1,
-        parent=None if parent is None else parent.id,
-        provenance=origin.provenance,
-        message=plan.facts.message,
-        author=plan.facts.author,
-        metadata=dict(plan.facts.metadata),
-        # A branch's times never run backwards, whatever its writers' clocks do.
-        created_at=now if parent is None else max(now, parent.created_at + timedelta(microseconds=1)),
-        run=origin.info,
-        stats=stats,
-        root=root,
-    )
 
 
 def _commit_drafts(backend: Backend, data: DataWriter, plan: CommitPlan, drafts: Sequence[_Draft]) -> None:

@@ -14,7 +14,7 @@ from versioned_io.catalog.repos import BranchRow, find_branch
 from versioned_io.catalog.values import Commit
 from versioned_io.chunks.refs import StoredFile
 from versioned_io.chunks.writer import DataWriter, Source
-from versioned_io.errors import InvalidInputError, NotAFileError, PathNotFoundError, TransactionClosedError
+from versioned_io.errors import InvalidInputError, PathNotFoundError, TransactionClosedError
 from versioned_io.identifiers import Digest
 from versioned_io.paths import parse_directory, parse_path
 from versioned_io.refs import BranchRef, parse_branch_ref
@@ -50,6 +50,7 @@ class StagedBranch:
         writer: DataWriter,
         branch: BranchRow,
         base: Commit | None,
+        *,
         run: Run,
         resolve: SnapshotResolver,
     ) -> None:
@@ -131,7 +132,8 @@ class StagedBranch:
             progress: Called before each file.
 
         Raises:
-            InvalidInputError: *directory* is no directory, or holds a symbolic link or a special file; nothing is staged then.
+            InvalidInputError: *directory* is no directory, or holds a symbolic link or a special file; nothing is
+            staged then.
             IllegalPathError: A file's name breaks the path rules; nothing is staged then.
 
         Cost: as `write` of each file.
@@ -148,7 +150,7 @@ class StagedBranch:
         return len(paths)
 
     def copy(self, source: str, to: str) -> int:
-        """Stage a file or a whole directory of any snapshot at *to*, by reference: no bytes move. Return how many files.
+        """Stage a file or a directory of any snapshot at *to*, by reference, and return how many files: no bytes move.
 
         Args:
             source: ``repo@ref:path`` for any commit of the store; ``:path`` for this branch with what is staged.
@@ -219,7 +221,7 @@ class StagedBranch:
         return self._chunks.read_file(file.content.chunks)
 
     def exists(self, path: str) -> bool:
-        """Say whether there is a file at *path*, as it is staged or else as the branch had it when the transaction began.
+        """Say whether there is a file or directory at *path*, as it is staged.
 
         Cost: at most 1 GET a page level.
         """
@@ -229,7 +231,7 @@ class StagedBranch:
         return not self.staging.hides(path) and self._snapshot.exists(path)
 
     def list(self, directory: str = "") -> Iterator[FileInfo]:
-        """Yield the files and directories right below *directory*, in order, with what is staged; nothing if there is none.
+        """Yield the files and directories right below *directory*, in order, as they are staged.
 
         Cost: as `Snapshot.list`.
         """
@@ -293,7 +295,7 @@ class StagedBranch:
 
 
 class Transaction(StagedBranch):
-    """Staged changes to one branch, and through `branch` to others, that commit together at the end of the ``with`` block.
+    """Staged changes to one branch, and through `branch` to others; the end of the ``with`` block commits them all.
 
     An exception in the block abandons all of it: nothing was ever visible. When another writer has moved a branch
     meanwhile, the changes are replayed on its new head, unless both changed the same path: then `ConflictError` says
@@ -316,7 +318,7 @@ class Transaction(StagedBranch):
         self._empty = empty
         self._completes = completes
         row, base = self._find(ref)
-        super().__init__(backend, self._data, row, base, current_run() or Run(None), resolve)
+        super().__init__(backend, self._data, row, base, run=current_run() or Run(None), resolve=resolve)
         self._branches: dict[BranchRef, StagedBranch] = {ref: self}
 
     def __enter__(self) -> Self:
@@ -336,7 +338,9 @@ class Transaction(StagedBranch):
         target = parse_branch_ref(ref)
         if target not in self._branches:
             row, base = self._find(target)
-            self._branches[target] = StagedBranch(self._backend, self._data, row, base, self._run, self._resolve)
+            self._branches[target] = StagedBranch(
+                self._backend, self._data, row, base, run=self._run, resolve=self._resolve
+            )
         return self._branches[target]
 
     def abort(self) -> None:

@@ -41,7 +41,7 @@ def _create_names_and_history() -> None:
         sa.Column("first_number", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_segments"),
         sa.ForeignKeyConstraint(["parent_id"], ["segments.id"], name="fk_segments_parent_id"),
-        comment="unbroken runs of history: a fork begins a segment, so the n-th commit of any history is one look-up a fork",
+        comment="unbroken runs of history; a fork begins one, so any n-th commit is one look-up a fork away",
     )
     op.create_table(
         "commits",
