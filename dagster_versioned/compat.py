@@ -55,6 +55,13 @@ def partitions_def_of(context: dg.InputContext | dg.OutputContext) -> dg.Partiti
     return context._asset_partitions_def  # noqa: SLF001 (the property asset_partitions_def raises where there is none)
 
 
+def annotation_of(context: dg.InputContext) -> Any:  # noqa: ANN401 (a type annotation)
+    """Return the annotation of the input; ``None`` where there is none, or the context was built without."""
+    dagster_type = context._dagster_type  # noqa: SLF001 (the property dagster_type raises where there is none)
+    annotation = None if dagster_type is None else dagster_type.typing_type
+    return None if annotation is Any else annotation
+
+
 def instance_of(context: dg.InputContext | dg.OutputContext) -> dg.DagsterInstance | None:
     """Return the instance of the run, or of the asset value loader; ``None`` outside of both."""
     if isinstance(context, dg.InputContext):
@@ -97,7 +104,8 @@ def code_version_of(step: StepExecutionContext) -> str | None:
     versions = {key.to_user_string(): layer.get(key).code_version for key in keys if layer.has(key)}
     declared = {key: version for key, version in versions.items() if version is not None}
     if not declared:
-        return step.op_def.version
+        of_outputs = {output.code_version for output in step.op_def.output_defs}
+        return of_outputs.pop() if len(of_outputs) == 1 else None
     if len(declared) == len(versions) and len(set(declared.values())) == 1:
         return next(iter(declared.values()))
     return ", ".join(f"{key}={version}" for key, version in declared.items())
@@ -147,11 +155,10 @@ def describe_unfinished_work(instance: dg.DagsterInstance, tag: str, values: Seq
     Cost: at most 3 queries.
     """
     by_tag = {tag: list(values)}
-    backfills = instance.get_backfills(
-        filters=BulkActionsFilter(statuses=list(UNFINISHED_BACKFILL_STATUSES), tags=by_tag), limit=1
-    )
-    if backfills:
-        return f"backfill {backfills[0].backfill_id}"
+    # Not filtered by tag in the query: Dagster 1.13 builds that query so that SQLAlchemy warns at every call.
+    for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=list(UNFINISHED_BACKFILL_STATUSES))):
+        if backfill.tags.get(tag) in values:
+            return f"backfill {backfill.backfill_id}"
     runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES, tags=by_tag), limit=1)
     if runs:
         return f"run {runs[0].run_id} of {runs[0].job_name}"

@@ -1,5 +1,6 @@
 """The IO manager: what Dagster's assets and ops return becomes commits, and what they take is read from snapshots."""
 
+import types
 import typing
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ NOT_PICKLABLE = "can't be pickled"
 """What the core's error says when the last format, the pickle, could not take an object either."""
 
 _LOADING_THREADS = 8
+
+_TABLE_PACKAGES = frozenset({"pandas", "polars", "pyarrow"})
 
 ALLOW_MISSING_PARTITIONS = "allow_missing_partitions"
 """The metadata of a `dagster.AssetIn` with which partitions without a value are left out, as in Dagster's managers."""
@@ -215,7 +218,7 @@ class VersionedIOManager(dg.ConfigurableIOManager):
 
     def _load(self, context: dg.InputContext, place: _Place) -> Any:  # noqa: ANN401
         metadata = context.definition_metadata or {}
-        wanted_type = _wanted_type(context)
+        annotation = compat.annotation_of(context)
         try:
             snapshot = self._snapshot_of(place, pinned=metadata.get(tags.REF, self.ref))
         except PathNotFoundError:
@@ -225,21 +228,21 @@ class VersionedIOManager(dg.ConfigurableIOManager):
             return None if len(place.stems) == 1 else {}
         if len(place.stems) == 1:
             ((key, stem),) = place.stems.items()
-            return self._load_one(context, snapshot, key, stem, wanted_type)
-        value_type = _value_type_of_dict(wanted_type)
+            return self._load_one(context, snapshot, key, stem, annotation)
+        value_type = _value_type_of_dict(annotation)
         with ThreadPoolExecutor(max_workers=_LOADING_THREADS, thread_name_prefix="versioned-load") as threads:
             loaded = threads.map(lambda item: self._load_one(context, snapshot, *item, value_type), place.stems.items())
             return {key: value for key, value in zip(place.stems, loaded, strict=True) if value is not None}
 
     def _load_one(
-        self, context: dg.InputContext, snapshot: Snapshot, key: str | None, stem: str, wanted_type: object
+        self, context: dg.InputContext, snapshot: Snapshot, key: str | None, stem: str, annotation: object
     ) -> object:
         """Return one value, or ``None`` for a partition that was never stored and may be missing."""
         try:
             return load_object(
                 snapshot,
                 stem,
-                type_hint=wanted_type,
+                type_hint=_table_type(annotation),
                 allow_pickle=self.allow_pickle,
                 directory=self._checkouts.new_directory(kept=compat.step_of(context) is None),
             )
@@ -317,12 +320,23 @@ def _unpicklable(context: dg.OutputContext, value: object) -> str:
     )
 
 
-def _wanted_type(context: dg.InputContext) -> Any:  # noqa: ANN401
-    annotated = context.dagster_type.typing_type
-    return None if annotated is Any else annotated
+def _table_type(annotation: object) -> object:
+    """Return *annotation* if it names a kind of table, which a stored table of another kind is converted to; else ``None``.
+
+    Anything else comes as it was stored, and Dagster's own type check judges it: it knows, for one, that an
+    input annotated ``list`` may be loaded element by element.
+    """
+    alternatives = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    classes = [one for one in alternatives if isinstance(one, type)]
+    tables = [one for one in classes if one.__module__.partition(".")[0] in _TABLE_PACKAGES]
+    return annotation if tables else None
 
 
-def _value_type_of_dict(annotated: Any) -> Any:  # noqa: ANN401
+def _is_union(annotation: object) -> bool:
+    return typing.get_origin(annotation) in {typing.Union, types.UnionType}
+
+
+def _value_type_of_dict(annotation: object) -> object:
     """Return ``V`` of ``dict[str, V]``, which is how an input of several partitions is annotated."""
-    arguments = typing.get_args(annotated)
-    return arguments[1] if len(arguments) == 2 else None
+    arguments = typing.get_args(annotation)
+    return arguments[1] if len(arguments) == 2 and not _is_union(annotation) else None

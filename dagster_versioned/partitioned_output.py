@@ -1,32 +1,17 @@
 """One value per partition, from a run that materialises several partitions at once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 
-class PartitionedOutput(Mapping[str, Any]):
+class PartitionedOutput(dict[str, Any]):
     """The values of several partitions, by partition key: what a single-run backfill returns.
 
     A plain ``dict`` whose keys are exactly the partitions of the run means the same; this class says so
     whatever the keys are, and is understood for a single partition too.
     """
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = dict(values)
-
-    def __getitem__(self, partition_key: str) -> Any:  # noqa: ANN401
-        return self._values[partition_key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return f"PartitionedOutput({list(self._values)!r})"
 
 
 def split_by_partition(obj: object, partition_keys: Sequence[str], *, several_per_run: bool) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import dagster as dg
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 import versioned_io as vio
@@ -276,10 +278,10 @@ def test_a_graph_backed_asset_has_its_inner_outputs_among_those_of_ops(instance,
 @pytest.mark.parametrize(
     ("definition", "key", "path"),
     [
-        (dg.StaticPartitionsDefinition(["a", "b"]), "a", "a/data.json"),
-        (dg.DailyPartitionsDefinition(start_date="2020-02-01"), "2020-02-03", "2020-02-03/data.json"),
-        (dg.HourlyPartitionsDefinition("2020-02-01-00:00"), "2020-02-01-13:00", "2020-02-01-13:00/data.json"),
-        (dg.DynamicPartitionsDefinition(name="files"), "../x//y%", "%2E%2E/x/%/y%25/data.json"),
+        (dg.StaticPartitionsDefinition(["a", "b"]), "a", "a/data.txt"),
+        (dg.DailyPartitionsDefinition(start_date="2020-02-01"), "2020-02-03", "2020-02-03/data.txt"),
+        (dg.HourlyPartitionsDefinition("2020-02-01-00:00"), "2020-02-01-13:00", "2020-02-01-13:00/data.txt"),
+        (dg.DynamicPartitionsDefinition(name="files"), "../x//y%", "%2E%2E/x/%/y%25/data.txt"),
         (
             dg.MultiPartitionsDefinition(
                 {
@@ -288,7 +290,7 @@ def test_a_graph_backed_asset_has_its_inner_outputs_among_those_of_ops(instance,
                 }
             ),
             dg.MultiPartitionKey({"date": "2020-04-22", "abc": "b/c"}),
-            "b%2Fc/2020-04-22/data.json",
+            "b%2Fc/2020-04-22/data.txt",
         ),
     ],
     ids=["static", "daily", "hourly", "dynamic", "multi"],
@@ -370,10 +372,9 @@ def test_a_run_over_one_partition_of_such_an_asset_stores_the_value_not_the_dict
     def rows(monthly: pd.DataFrame) -> int:
         return len(monthly)
 
-    result = dg.materialize(
-        [monthly, rows], resources={"io_manager": io_manager}, instance=instance, partition_key="2012-01"
-    )
-    assert result.output_for_node("rows") == 3
+    options = {"resources": {"io_manager": io_manager}, "instance": instance, "partition_key": "2012-01"}
+    dg.materialize([monthly], **options)
+    assert dg.materialize([monthly.to_source_asset(), rows], **options).output_for_node("rows") == 3
 
 
 def test_several_partitions_are_loaded_as_a_dict_in_their_order(instance, io_manager):
@@ -514,6 +515,44 @@ def test_any_object_is_stored_by_pickle_unless_that_is_switched_off(instance, io
         dg.materialize([point.to_source_asset(), x], resources={"io_manager": strict}, instance=instance)
 
 
+def test_a_table_of_one_library_is_loaded_as_that_of_another(instance, io_manager):
+    @dg.asset
+    def frame() -> pd.DataFrame:
+        return pd.DataFrame({"rain": [1, 2]})
+
+    @dg.asset
+    def as_polars(frame: pl.DataFrame) -> int:
+        return frame["rain"].sum()
+
+    @dg.asset
+    def as_arrow(frame: pa.Table | None) -> int:
+        return frame.num_rows
+
+    result = dg.materialize([frame, as_polars, as_arrow], resources={"io_manager": io_manager}, instance=instance)
+    assert (result.output_for_node("as_polars"), result.output_for_node("as_arrow")) == (3, 2)
+
+
+def test_a_file_comes_back_as_a_file_for_as_long_as_the_step_needs_it(instance, io_manager, tmp_path):
+    paths = []
+
+    @dg.asset
+    def report() -> Path:
+        (tmp_path / "report.txt").write_text("rain")
+        return tmp_path / "report.txt"
+
+    @dg.asset
+    def words(report: Path) -> str:
+        paths.append(report)
+        return report.read_text()
+
+    result = dg.materialize([report, words], resources={"io_manager": io_manager}, instance=instance)
+    assert result.output_for_node("words") == "rain"
+    assert paths[0] != tmp_path / "report.txt"
+    assert not paths[0].exists()
+    definitions = dg.Definitions(assets=[report], resources={"io_manager": io_manager})
+    assert definitions.load_asset_value("report", instance=instance).read_text() == "rain"
+
+
 def test_what_can_not_be_pickled_is_refused_in_the_words_of_dagsters_own_manager(instance, io_manager, opened):
     @dg.op
     def local_function():
@@ -548,10 +587,11 @@ def test_inputs_can_be_read_as_of_a_commit_a_tag_or_a_lineage_id(instance, io_ma
     assert newest.run is not None
     assert newest.run.params == {"value": 2}
     definitions = dg.Definitions(assets=[number], resources={"io_manager": io_manager})
-    loaded = {
-        ref: definitions.load_asset_value("number", instance=instance, metadata={"versioned/ref": ref})
-        for ref in (oldest.id, "v1", oldest.lineage_id, "main")
-    }
+    with definitions.get_asset_value_loader(instance=instance) as loader:
+        loaded = {
+            ref: loader.load_asset_value("number", input_definition_metadata={"versioned/ref": ref})
+            for ref in (oldest.id, "v1", oldest.lineage_id, "main")
+        }
     assert loaded == {oldest.id: 1, "v1": 1, oldest.lineage_id: 1, "main": 2}
 
     @dg.asset
@@ -599,7 +639,7 @@ def test_one_repo_can_hold_all_assets(instance, store_url, opened):
 def test_it_works_in_unit_tests_without_a_run(io_manager):
     output = dg.build_output_context(asset_key="number", run_id="r", step_key="s", name="result")
     io_manager.handle_output(output, 1)
-    assert output.get_logged_metadata()["versioned/repo"] == "number"
+    assert output.get_logged_metadata()["versioned/repo"].value == "number"
     with dg.build_input_context(asset_key="number", upstream_output=output) as context:
         assert io_manager.load_input(context) == 1
     io_manager.teardown_after_execution(dg.build_init_resource_context())

@@ -38,7 +38,5 @@ def test_missing_and_unknown_partitions_are_named() -> None:
         split_by_partition(PartitionedOutput({}), [f"k{i}" for i in range(9)], several_per_run=True)
 
 
-def test_it_is_a_mapping() -> None:
-    output = PartitionedOutput({"a": 1})
-    assert (output["a"], len(output), dict(output)) == (1, 1, {"a": 1})
-    assert repr(output) == "PartitionedOutput(['a'])"
+def test_it_is_a_dict_so_that_an_asset_annotated_so_may_return_it() -> None:
+    assert isinstance(PartitionedOutput({"a": 1}), dict)
