@@ -55,35 +55,28 @@ def main() -> int:
 
 def fingerprint() -> str:
     """Return a text that changes when the environment has to be made again."""
-    digest = hashlib.sha256()
-    for path in (ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__)):
+    import tomllib  # an older Python must get as far as being told that it is too old
+
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)
+    digest = hashlib.sha256(repr((project["project"], project["build-system"])).encode())
+    for path in (CONSTRAINTS, Path(__file__)):
         digest.update(path.read_bytes())
     return f"{sys.version}\n{digest.hexdigest()}\n"
 
 
 def create_environment() -> None:
-    """Create the virtual environment, unless one of this Python is there, and put uv into it."""
-    if not is_environment_usable():
-        say(f"creating .venv with Python {sys.version.split()[0]}")
-        shutil.rmtree(VENV, ignore_errors=True)
-        try:
-            venv.create(VENV, with_pip=True, symlinks=True)
-        except subprocess.CalledProcessError:
-            say("this Python can't create virtual environments with pip; on Debian: apt-get install python3-venv")
-            raise
-    if not (VENV / "bin" / "uv").exists():
-        say("installing uv")
-        # Failure is not the end: pip then installs everything.
-        subprocess.run([*pip(VENV), "install", "--quiet", "-c", str(CONSTRAINTS), "uv"], check=False)
-
-
-def is_environment_usable() -> bool:
-    """Whether ``.venv`` is there and runs the same version of Python as this one."""
-    python = VENV / "bin" / "python"
-    if not python.exists():
-        return False
-    probe = [str(python), "-c", "import sys; print(sys.version)"]
-    return subprocess.run(probe, capture_output=True, text=True, check=False).stdout.strip() == sys.version.strip()
+    """Create the virtual environment anew, without what the project no longer names, and put uv into it."""
+    say(f"creating .venv with Python {sys.version.split()[0]}")
+    shutil.rmtree(VENV, ignore_errors=True)
+    try:
+        venv.create(VENV, with_pip=True, symlinks=True)
+    except subprocess.CalledProcessError:
+        say("this Python can't create virtual environments with pip; on Debian: apt-get install python3-venv")
+        raise
+    say("installing uv")
+    # Failure is not the end: pip then installs everything.
+    subprocess.run([*pip(VENV), "install", "--quiet", "-c", str(CONSTRAINTS), "uv"], check=False)
 
 
 def install_project() -> None:
