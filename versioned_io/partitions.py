@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count, pairwise
-from typing import Any, overload
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING, Any, overload
 
 from versioned_io.errors import IllegalPathError, InvalidInputError, PartitionKeyError
 from versioned_io.paths import parse_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # an orchestrator reads templates in every process that parses definitions; this takes 1 s
 
 KEY_SEPARATOR = "-"
 """What joins the values of the fields into a key where the template does not say."""
@@ -43,10 +43,7 @@ class _Part:
 
 _Segment = tuple[_Part, ...]
 
-# The stubs of pyarrow.compute widen every result to a scalar or a column: columns are typed at the public edge only.
-_compute: Any = pc
 _Column = Any
-_NO: Any = pa.scalar(False)  # noqa: FBT003
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +154,7 @@ class PartitionTemplate:
         return self._filled(self.fields_of(key), wildcards=True)
 
     @overload
-    def keys_of(self, paths: "pa.Array[Any]") -> pa.StringArray: ...
+    def keys_of(self, paths: "pa.Array[Any]") -> "pa.StringArray": ...
     @overload
     def keys_of(self, paths: "pa.ChunkedArray[Any]") -> "pa.ChunkedArray[Any]": ...
     def keys_of(self, paths: "pa.Array[Any] | pa.ChunkedArray[Any]") -> "pa.StringArray | pa.ChunkedArray[Any]":
@@ -174,6 +171,8 @@ class PartitionTemplate:
 
         Cost: about 0.6 s for 1,000,000 paths, 1 s where a part of the path has two variable places.
         """
+        import pyarrow as pa
+
         if isinstance(paths, pa.ChunkedArray):
             return pa.chunked_array([self.keys_of(chunk) for chunk in paths.chunks], type=pa.string())
         texts = paths.cast(pa.string())
@@ -183,7 +182,7 @@ class PartitionTemplate:
             self._raise_as_key_of(texts, _differ(columns, shortest))
         values, matches = self._merge_repeats(columns)
         joined = [values[part.text] if part.varies else pa.scalar(part.text) for part in self._plan.key_parts]
-        keys: pa.StringArray = _where(matches, _compute.binary_join_element_wise(*joined, ""))
+        keys: pa.StringArray = _where(matches, _kernels().binary_join_element_wise(*joined, ""))
         if self._plan.key_may_mislead:
             read_back = _extract(keys, self._plan.key_pattern)
             expected = [_where(matches, values[name]) for name in self._plan.key_fields]
@@ -238,7 +237,8 @@ class PartitionTemplate:
         matches = columns[0].is_valid()
         for name, column in zip(self._plan.occurrences, columns, strict=True):
             if name in values:
-                matches = _compute.and_(matches, _compute.fill_null(_compute.equal(values[name], column), _NO))
+                compute = _kernels()
+                matches = compute.and_(matches, compute.fill_null(compute.equal(values[name], column), False))  # noqa: FBT003
             else:
                 values[name] = column
         return values, matches
@@ -379,22 +379,34 @@ def _fill(part: _Part, values: Mapping[str, str], *, wildcards: bool) -> str:
     return escape_glob(text) if wildcards else text
 
 
+def _kernels() -> Any:  # noqa: ANN401 (the stubs widen every result to a scalar or a column)
+    """Return Arrow's compute functions; columns are typed at the public edge only."""
+    import pyarrow.compute
+
+    return pyarrow.compute
+
+
 def _extract(texts: _Column, pattern: str) -> list[_Column]:
     """Return one column per group of *pattern*, null where the whole of a text does not match."""
-    columns: list[_Column] = _compute.extract_regex(texts, pattern=rf"\A(?:{pattern})\z").flatten()
+    columns: list[_Column] = _kernels().extract_regex(texts, pattern=rf"\A(?:{pattern})\z").flatten()
     return columns
 
 
 def _where(matches: _Column, values: _Column) -> _Column:
-    return _compute.if_else(matches, values, pa.scalar(None, pa.string()))
+    import pyarrow as pa
+
+    return _kernels().if_else(matches, values, pa.scalar(None, pa.string()))
 
 
 def _differ(left: Sequence[_Column], right: Sequence[_Column]) -> _Column:
     """Return whether any column differs, row by row; a null differs from a value, and not from a null."""
-    wrong = pa.repeat(_NO, len(left[0]))
+    import pyarrow as pa
+
+    compute = _kernels()
+    wrong: _Column = pa.repeat(False, len(left[0]))  # noqa: FBT003
     for one, other in zip(left, right, strict=True):
-        unequal = _compute.fill_null(_compute.not_equal(one, other), _NO)
-        wrong = _compute.or_(wrong, _compute.or_(unequal, _compute.xor(one.is_valid(), other.is_valid())))
+        unequal = compute.fill_null(compute.not_equal(one, other), False)  # noqa: FBT003
+        wrong = compute.or_(wrong, compute.or_(unequal, compute.xor(one.is_valid(), other.is_valid())))
     return wrong
 
 
