@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 
 RECENT_EVENTS = 1000
 MAX_ANNOUNCING_TASKS = 2  # more would only queue in the API server, which does the work
-RETRIES = 3
-RETRY_DELAY = timedelta(seconds=5)
+DEFAULT_ARGS: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay": timedelta(seconds=5),
+    # A relay's task makes hundreds of others possible, or superfluous, so it goes before them.
+    "priority_weight": 1000,
+    "weight_rule": "absolute",
+}
 
 
 def build_relay(
@@ -46,21 +51,22 @@ def build_relay(
         "description": f"Announces the partitions of {asset.branch_ref} that commits affect",
         "tags": ["versioned-io", "relay"],
         **dag_options,
+        "default_args": {**DEFAULT_ARGS, **dag_options.get("default_args", {})},
     }
     with DAG(dag_id or name_relay(asset), schedule=[asset.head], max_active_runs=1, **options) as dag:
 
-        @task(inlets=[asset], retries=RETRIES, retry_delay=RETRY_DELAY)
+        @task(inlets=[asset])
         def collect() -> list[dict[str, Any]]:
             return collect_due(asset, consumers)
 
-        @task(outlets=[asset], max_active_tis_per_dag=MAX_ANNOUNCING_TASKS, retries=RETRIES, retry_delay=RETRY_DELAY)
+        @task(outlets=[asset], max_active_tis_per_dag=MAX_ANNOUNCING_TASKS)
         def announce(described: dict[str, Any]) -> None:
             announcement = Announcement.from_json(described)
             event = get_current_context()["outlet_events"][asset]
             event.extra.update(announcement.to_extra(asset.repo, asset.branch))
             event.add_partitions(list(announcement.keys))
 
-        @task(retries=RETRIES, retry_delay=RETRY_DELAY)
+        @task
         def confirm(described: dict[str, Any]) -> None:
             location = asset.address.locate()
             with location.open_store() as store:

@@ -1,6 +1,7 @@
 """The watcher of a branch: it wakes Airflow when there is something to do, and again when nobody answered."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,20 +13,24 @@ from airflow_versioned.connections import StoreAddress
 from airflow_versioned.uris import DEFAULT_CONNECTION
 from airflow_versioned.wakeups import BranchState, Watch
 
-REPEAT_AFTER_S = 30.0  # a wake-up that changed nothing is repeated: the relay's run may have been lost on the way
+REPEAT_AFTER_S = 10.0  # a relay run takes about 5 s; what waits longer may have been lost on the way
 LONGEST_PAUSE_S = 3600.0
 LONGEST_BACKOFF_S = 60.0
 
 
 @dataclass(slots=True)
 class Alarm:
-    """When to fire: at once for news, and again with growing pauses while the same things still wait.
+    """When to fire: at once for a new head, and with growing pauses for what goes on waiting.
 
-    The memory is this process's only: after a restart, everything that still waits in the store is news again.
+    What begins to wait without a new head (a key that was overtaken while it was worked on, a wake-up that
+    nobody answered) fires at once too, unless an event went out less than `REPEAT_AFTER_S` ago: then the relay is
+    probably at work, and the waiting is its progress.
+
+    The memory is this process's only: after a restart, everything that still waits in the store fires again.
     """
 
     state: BranchState | None = field(default=None)
-    fired_at: float = 0.0
+    fired_at: float = -math.inf
     pause_s: float = REPEAT_AFTER_S
 
     def rings(self, state: BranchState, now: float) -> bool:
@@ -37,16 +42,15 @@ class Alarm:
         previous, self.state = self.state, state
         if state.head is None:
             return False
-        if previous is None:
-            is_news = bool(state.waiting) or not state.has_subscribers
-        else:
-            is_news = previous.head != state.head or not state.waiting <= previous.waiting
-        if is_news:
+        is_new_head = not state.has_subscribers if previous is None else previous.head != state.head
+        is_news = previous is None or not state.waiting <= previous.waiting
+        if is_new_head or is_news:
             self.pause_s = REPEAT_AFTER_S
-        elif not state.waiting or now - self.fired_at < self.pause_s:
-            return False
-        else:
-            self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
+        if not is_new_head:
+            if not state.waiting or now - self.fired_at < self.pause_s:
+                return False
+            if not is_news:
+                self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
         self.fired_at = now
         return True
 

@@ -37,11 +37,18 @@ def test_a_new_head_fires_even_when_the_subscriptions_have_seen_it():
     assert alarm.rings(state("c2"), 1.0)
 
 
-def test_something_more_to_wait_for_fires_and_something_less_does_not():
+def test_the_relays_progress_is_no_reason_to_fire():
     alarm = Alarm()
-    alarm.rings(state("c1", "a", "b"), 0.0)
-    assert not alarm.rings(state("c1", "a"), 1.0)
-    assert alarm.rings(state("c1", "a", "c"), 2.0)
+    alarm.rings(state("c1"), 0.0)
+    assert alarm.rings(state("c2", "relay is behind"), 100.0)
+    assert not alarm.rings(state("c2", "a", "b"), 102.0)
+    assert not alarm.rings(state("c2", "b"), 104.0)
+
+
+def test_what_begins_to_wait_later_fires_at_once():
+    alarm = Alarm()
+    alarm.rings(state("c1"), 0.0)
+    assert alarm.rings(state("c1", "a was overtaken"), 100.0)
 
 
 def test_what_nobody_answers_is_repeated_with_growing_pauses():
@@ -52,6 +59,7 @@ def test_what_nobody_answers_is_repeated_with_growing_pauses():
             fired.append(now)
         now += 10.0
     pauses = [later - earlier for earlier, later in pairwise(fired)]
+    assert fired[0] == 0.0
     assert pauses[0] == REPEAT_AFTER_S
     assert pauses == sorted(pauses)
     assert pauses[-1] == LONGEST_PAUSE_S
