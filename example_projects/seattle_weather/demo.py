@@ -1,0 +1,144 @@
+"""One commit drives only the affected partitions, in Dagster and in Airflow, under one lineage ID: shown for real.
+
+``make demo`` runs it; ``make demo KEEP=1`` leaves both orchestrators running, to be looked at in a browser.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+import versioned_io as vio
+from example_projects.seattle_weather import weather
+from example_projects.seattle_weather.orchestrators import Orchestrators, Ran
+
+DIRECTORY = Path(__file__).parents[2] / ".demo"
+CORRECTED_DAY = "2013-05-21"
+
+
+class Demo:
+    """The six steps, each of which returns what the next, or a test, wants to know.
+
+    Args:
+        directory: Where the store and the orchestrators' state go; emptied first.
+    """
+
+    def __init__(self, directory: Path, console: Console) -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        self.location = directory / "store"
+        self.orchestrators = Orchestrators(self.location, directory)
+        self.store = vio.create_store(self.location)
+        self._console = console
+        self._days = weather.read_days()
+        self._rows: list[tuple[str, Ran]] = []
+        for repo in (weather.REPO, "quality"):
+            self.store.create_repo(repo)
+
+    def ingest(self) -> tuple[vio.Commit, Ran]:
+        """Step 1 to 3: commit 48 monthly files, and see both orchestrators work on all of them."""
+        self._say("1", f"ingest: one transaction writes {len(self._days):,} observations as 48 monthly files")
+        commit = weather.commit_days(self.store, self._days, "first load").commit
+        self._describe(commit)
+        return commit, self._watch("ingest", "2, 3", partitions=48, models=1)
+
+    def correct(self) -> tuple[vio.Commit, Ran]:
+        """Step 4: commit the same data with one day corrected, and see one partition run in each."""
+        self._say("4", f"correction: it rained 12 mm more on {CORRECTED_DAY}; all 48 files are written again")
+        self._days = weather.correct_day(self._days, CORRECTED_DAY, more_rain_mm=12)
+        commit = weather.commit_days(self.store, self._days, f"correct {CORRECTED_DAY}").commit
+        self._describe(commit)
+        return commit, self._watch("correct one day", "4", partitions=1, models=1)
+
+    def repeat(self) -> tuple[vio.Commit, Ran]:
+        """Step 5: commit the same bytes once more, and see nothing run."""
+        self._say("5", "the same bytes again")
+        skipped = weather.commit_days(self.store, self._days, "the same again")
+        self._console.print(f"   nothing changed, so no commit was made: {not skipped.changed}")
+        commit = weather.commit_days(self.store, self._days, "the same again", empty="allow").commit
+        self._console.print("   made all the same, as an empty commit:")
+        self._describe(commit)
+        return commit, self._watch("same bytes", "5", partitions=0, models=0)
+
+    def show_lineage(self, lineage_id: str) -> None:
+        """Step 6: ask where things come from, on the command line."""
+        self._say("6", "lineage: what the correction led to, and what the model was made from")
+        self.command("lineage", "show", lineage_id)
+        self.command("lineage", "upstream", "climate_model@main")
+
+    def summarise(self, seconds: float) -> None:
+        """Print the page that says what was shown."""
+        table = Table(title=f"One commit drives only the affected partitions ({seconds:.0f} s)", title_justify="left")
+        for heading in ("commit", "Dagster partitions", "models trained", "Airflow partitions"):
+            table.add_column(heading)
+        for name, ran in self._rows:
+            table.add_row(name, _shown(ran.dagster), str(ran.models), _shown(ran.airflow))
+        self._console.print()
+        self._console.print(table)
+
+    def command(self, *arguments: str) -> str:
+        """Run the ``versioned`` command on the demo's store, print what it prints, and return it."""
+        self._console.print(f"   $ versioned {' '.join(arguments)}", highlight=False)
+        program = Path(sys.executable).with_name("versioned")
+        environment = {**os.environ, "VERSIONED_STORE": str(self.location), "COLUMNS": str(self._console.width)}
+        done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"versioned {' '.join(arguments)} failed: {done.stderr}")
+        self._console.print(done.stdout, highlight=False, markup=False)
+        return done.stdout
+
+    def _watch(self, name: str, step: str, *, partitions: int, models: int) -> Ran:
+        ran = self.orchestrators.wait(partitions=partitions, models=models)
+        self._rows.append((name, ran))
+        self._say(step, f"Dagster ran {_shown(ran.dagster)} of monthly_summary, and trained {ran.models} climate_model")
+        self._say(step, f"Airflow ran {_shown(ran.airflow)} of quality_report")
+        return ran
+
+    def _describe(self, commit: vio.Commit) -> None:
+        stats = commit.stats
+        self._console.print(
+            f"   {commit}: {stats.added} added, {stats.modified} modified of {stats.files} files, "
+            f"{stats.bytes_stored:,} bytes stored, lineage ID {commit.lineage_id}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _say(self, step: str, text: str) -> None:
+        self._console.print(f"[bold]{step:>4}[/bold]  {text}", highlight=False, soft_wrap=True)
+
+
+def run(directory: Path, *, keep: bool) -> None:
+    """Show the six steps, and with *keep* leave the orchestrators running until Ctrl-C."""
+    console = Console()
+    started = time.monotonic()
+    demo = Demo(directory, console)
+    console.print("demo: starting Dagster (webserver, daemon) and Airflow (scheduler, triggerer, API server, DAG processor)")
+    with demo.orchestrators as orchestrators:
+        demo.ingest()
+        correction, _ = demo.correct()
+        demo.repeat()
+        demo.show_lineage(correction.lineage_id)
+        demo.summarise(time.monotonic() - started)
+        if keep:
+            console.print(f"\nDagster UI  {orchestrators.dagster.url}\nAirflow UI  {orchestrators.airflow.url}")
+            console.print(f"store       {demo.location}\n\nCtrl-C ends both.", highlight=False)
+            with suppress(KeyboardInterrupt):
+                signal.pause()
+
+
+def _shown(runs: Mapping[str, int]) -> str:
+    again = {key: count for key, count in runs.items() if count > 1}
+    few = ", ".join(runs) if 0 < len(runs) <= 3 else f"{min(runs)} to {max(runs)}" if runs else "none"
+    return f"{len(runs)} ({few})" + (f", more than once: {again}" if again else "")
+
+
+if __name__ == "__main__":
+    run(DIRECTORY, keep=bool(os.environ.get("KEEP")))
