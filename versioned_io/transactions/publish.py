@@ -133,13 +133,7 @@ def publish_plan(backend: Backend, data: DataWriter, plan: CommitPlan) -> list[O
         with suppress(HeadMovedError):
             _commit_drafts(backend, data, plan, drafts)
             return _outcomes(plan, drafts)
-    with backend.catalog.write() as connection:
-        for branch in sorted(plan.branches, key=lambda branch: branch.target.id):
-            lock_branch(connection, branch.target.id)
-        heads = [_head_of(connection, branch.target) for branch in plan.branches]
-        drafts = _draft_all(backend, data, plan, origin, heads)
-        _enter(connection, backend, data, plan, drafts)
-    return _outcomes(plan, drafts)
+    return _outcomes(plan, _commit_holding_branches(backend, data, plan, origin))
 
 
 def _settle_origin(plan: CommitPlan) -> _Origin:
@@ -260,6 +254,22 @@ def _winner(backend: Backend, head: Commit | None, path: str) -> str:
         return ""
     row = lookup(head.root, path, source=backend.pages)
     return head.id if row is None else row.commit.hex()
+
+
+def _commit_holding_branches(backend: Backend, data: DataWriter, plan: CommitPlan, origin: _Origin) -> list[_Draft]:
+    """Draft and publish while no other writer can move the branches: what has lost every race can't lose this one."""
+    drafts: list[_Draft] = []
+    try:
+        with backend.catalog.write() as connection:
+            for branch in sorted(plan.branches, key=lambda branch: branch.target.id):
+                lock_branch(connection, branch.target.id)
+            heads = [_head_of(connection, branch.target) for branch in plan.branches]
+            drafts += _draft_all(backend, data, plan, origin, heads)
+            _enter(connection, backend, data, plan, drafts)
+    except StorageError:
+        if not _were_published(backend, drafts):
+            raise
+    return drafts
 
 
 def _commit_drafts(backend: Backend, data: DataWriter, plan: CommitPlan, drafts: Sequence[_Draft]) -> None:
