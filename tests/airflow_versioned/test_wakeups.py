@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 
-import versioned_io as vio
 from airflow_versioned import versioned_asset
 from airflow_versioned.connections import StoreAddress
 from airflow_versioned.wakeups import (
@@ -21,13 +20,6 @@ from airflow_versioned.wakeups import (
 
 DEPLOYMENT = "airflow"
 RUN_NUMBERS = itertools.count()
-
-
-@pytest.fixture
-def store(tmp_path):
-    with vio.create_store(tmp_path / "store") as store:
-        store.create_repo("orders")
-        yield store
 
 
 @pytest.fixture

@@ -1,0 +1,89 @@
+"""The commit operator: once, whatever is retried, and silent when nothing changed."""
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_versioned import VersionedCommitOperator, versioned_asset
+
+
+@pytest.fixture
+def operator(tmp_path):
+    def build(**options):
+        with DAG("check", schedule=None):
+            return VersionedCommitOperator(task_id="task", ref="orders@main", store=str(tmp_path / "store"), **options)
+
+    return build
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "in" / "a.csv"
+    path.parent.mkdir()
+    path.write_text("1")
+    return path
+
+
+def test_a_file_is_committed_under_its_name(store, operator, source, build_context):
+    made = operator(source=source).execute(build_context())
+    (commit,) = store.log("orders@main")
+    expected = {"repo": "orders", "branch": "main", "commit": commit.id, "lineage_id": commit.lineage_id, "number": 1}
+    assert made == expected
+    assert commit.message == "check.task"
+    assert store.snapshot("orders@main").read("a.csv") == b"1"
+
+
+def test_a_file_can_be_given_another_path(store, operator, source, build_context):
+    operator(source=source, to="in/b.csv", message="named").execute(build_context())
+    assert store.snapshot("orders@main").read("in/b.csv") == b"1"
+
+
+def test_a_directory_is_committed_whole(store, operator, source, build_context):
+    source.with_name("b.csv").write_text("2")
+    operator(source=str(source.parent), to="raw").execute(build_context())
+    assert [info.path for info in store.snapshot("orders@main").walk()] == ["raw/a.csv", "raw/b.csv"]
+
+
+def test_a_callable_writes_what_it_wants(store, operator, build_context):
+    operator(source=lambda tx: tx.write("c.csv", b"3")).execute(build_context())
+    assert store.snapshot("orders@main").read("c.csv") == b"3"
+
+
+def test_the_same_bytes_are_skipped(store, operator, source, build_context):
+    operator(source=source).execute(build_context())
+    with pytest.raises(AirflowSkipException, match="holds these bytes already"):
+        operator(source=source).execute(build_context(run_id="another"))
+    assert len(list(store.log("orders@main"))) == 1
+
+
+def test_the_same_bytes_may_succeed_with_the_head(store, operator, source, build_context):
+    made = operator(source=source).execute(build_context())
+    again = operator(source=source, when_unchanged="succeed").execute(build_context(run_id="another"))
+    assert again == made
+
+
+def test_a_retry_after_a_lost_reply_emits_the_first_commit(store, operator, source, build_context, tmp_path):
+    orders = versioned_asset("orders@main", partitions="{date}.csv", store=str(tmp_path / "store"))
+    made = operator(source=source).execute(build_context())
+    operator(source=lambda tx: tx.write("z.csv", b"another writer")).execute(build_context(run_id="another"))
+    context = build_context(outlets=[orders])
+    assert operator(source=source).execute(context) == made
+    assert context["outlet_events"][orders].extra["commit"] == made["commit"]
+    assert context["outlet_events"][orders].partition_keys == {"a"}
+
+
+def test_nothing_for_an_empty_branch_is_skipped(store, operator, build_context):
+    with pytest.raises(AirflowSkipException):
+        operator(source=lambda tx: None, when_unchanged="succeed").execute(build_context())
+
+
+def test_a_missing_source_fails_and_writes_nothing(store, operator, build_context, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        operator(source=tmp_path / "none.csv").execute(build_context())
+    assert list(store.log("orders@main")) == []
+
+
+def test_the_lineage_id_of_what_caused_the_run_is_carried_on(store, operator, source, build_context):
+    lineage = "0199" * 8
+    made = operator(source=source).execute(build_context(conf={"lineage_id": lineage}))
+    assert made["lineage_id"] == lineage

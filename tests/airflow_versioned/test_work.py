@@ -1,0 +1,209 @@
+"""A partition's work in a run: claimed, pinned, completed with its commit; skipped when nothing is due."""
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_versioned import versioned_asset
+from versioned_io.errors import PartitionKeyError
+
+
+@pytest.fixture
+def orders(tmp_path):
+    return versioned_asset("orders@main", partitions="{date}.csv", store=str(tmp_path / "store"))
+
+
+@pytest.fixture
+def quality(tmp_path):
+    return versioned_asset("quality@main", partitions="{date}.json", store=str(tmp_path / "store"))
+
+
+def commit(store, **files):
+    with store.transaction("orders@main") as tx:
+        for key, content in files.items():
+            tx.write(f"{key}.csv", content.encode())
+    return tx.commit
+
+
+def due(store):
+    (subscription,) = store.subscriptions("orders@main", prefix="airflow:check:")
+    return [found.key for found in subscription.due()]
+
+
+def test_it_reads_the_claimed_commit_and_carries_its_lineage_on(store, orders, build_context):
+    asked = commit(store, a="1", b="2")
+    with orders.work(build_context(partition_key="a")) as work:
+        assert (work.key, work.paths, work.lineage_id) == ("a", ["a.csv"], asked.lineage_id)
+        commit(store, a="newer")
+        assert work.snapshot.read("a.csv") == b"1"
+        with work.transaction("quality@main") as tx:
+            tx.write("a.json", b"{}")
+    assert (tx.commit.lineage_id, tx.commit.provenance) == (asked.lineage_id, (asked.id,))
+    assert tx.commit.message == "check: a"
+
+
+def test_its_commit_completes_it(store, orders, build_context):
+    commit(store, a="1", b="2")
+    with orders.work(build_context(partition_key="a")) as work, work.transaction("quality@main") as tx:
+        tx.write("a.json", b"{}")
+    assert due(store) == ["b"]
+
+
+def test_a_transaction_that_changes_nothing_completes_it_too(store, orders, build_context):
+    commit(store, a="1")
+    with orders.work(build_context(partition_key="a")) as work, work.transaction("quality@main"):
+        pass
+    assert due(store) == []
+
+
+def test_without_a_transaction_it_is_completed_at_the_end(store, orders, build_context):
+    commit(store, a="1")
+    with orders.work(build_context(partition_key="a")):
+        assert due(store) == ["a"]
+    assert due(store) == []
+
+
+def test_a_second_wake_up_is_skipped(store, orders, build_context):
+    commit(store, a="1")
+    with orders.work(build_context(partition_key="a")):
+        pass
+    with pytest.raises(AirflowSkipException, match="nothing is due"):
+        orders.work(build_context(run_id="again", partition_key="a")).__enter__()
+
+
+def test_a_failure_leaves_it_due_and_a_retry_claims_it_again(store, orders, build_context):
+    commit(store, a="1")
+    with pytest.raises(RuntimeError), orders.work(build_context(partition_key="a")):
+        raise RuntimeError
+    assert due(store) == ["a"]
+    with orders.work(build_context(partition_key="a")) as work:
+        assert work.key == "a"
+
+
+def test_a_transaction_that_fails_writes_nothing_and_leaves_it_due(store, orders, build_context):
+    commit(store, a="1")
+    with pytest.raises(RuntimeError), orders.work(build_context(partition_key="a")) as work:  # noqa: SIM117, PT012
+        with work.transaction("quality@main") as tx:
+            tx.write("a.json", b"{}")
+            raise RuntimeError
+    assert due(store) == ["a"]
+    assert list(store.log("quality@main")) == []
+
+
+def test_a_block_that_skips_itself_is_done(store, orders, build_context):
+    commit(store, a="1")
+    with pytest.raises(AirflowSkipException), orders.work(build_context(partition_key="a")):
+        raise AirflowSkipException
+    assert due(store) == []
+
+
+def test_a_retry_after_a_commit_that_airflow_never_heard_of_finds_it_done_by_itself(
+    store, orders, quality, build_context
+):
+    commit(store, a="1")
+    made = []
+    for _ in range(2):
+        context = build_context(partition_key="a", outlets=[quality])
+        with orders.work(context) as work, work.transaction("quality@main") as tx:
+            tx.write("a.json", b"{}")
+        made.append((tx.changed, context["outlet_events"][quality].extra["commit"]))
+    assert [changed for changed, _ in made] == [True, False]
+    assert made[0][1] == made[1][1]
+
+
+def test_only_the_last_of_several_transactions_completes_it(store, orders, build_context):
+    commit(store, a="1")
+    with orders.work(build_context(partition_key="a")) as work:
+        with work.transaction("quality@main", completes=False) as tx:
+            tx.write("a.json", b"{}")
+        assert due(store) == ["a"]
+        with work.transaction("quality@main") as tx:
+            tx.write("b.json", b"{}")
+        assert due(store) == []
+
+
+def test_what_another_run_is_at_is_skipped_with_its_name(store, orders, build_context):
+    commit(store, a="1")
+    with (
+        orders.work(build_context(partition_key="a")),
+        pytest.raises(AirflowSkipException, match="being processed by check/asset_triggered__1"),
+    ):
+        orders.work(build_context(run_id="other", run_type="manual", partition_key="a")).__enter__()
+
+
+def test_what_a_run_that_is_over_held_is_taken_over(store, orders, build_context):
+    commit(store, a="1")
+    killed = orders.work(build_context(partition_key="a"))
+    killed.__enter__()
+    context = build_context(run_id="other", partition_key="a", states={"asset_triggered__1": "failed"})
+    with orders.work(context) as work:
+        assert work.key == "a"
+    assert due(store) == []
+
+
+def test_a_person_may_do_it_again(store, orders, build_context):
+    commit(store, a="1")
+    for options in ({}, {"run_id": "by hand", "run_type": "manual"}, {"max_tries": 1}):
+        with orders.work(build_context(partition_key="a", **options)) as work:
+            assert work.paths == ["a.csv"]
+
+
+def test_force_decides_when_it_is_given(store, orders, build_context):
+    commit(store, a="1")
+    with orders.work(build_context(partition_key="a"), force=False):
+        pass
+    with orders.work(build_context(run_id="2", partition_key="a"), force=True):
+        pass
+    with pytest.raises(AirflowSkipException):
+        orders.work(build_context(run_id="3", run_type="manual", partition_key="a"), force=False).__enter__()
+
+
+def test_each_consumer_has_its_own_due_list(store, orders, build_context):
+    commit(store, a="1")
+    for consumer in ("one", "two"):
+        with orders.work(build_context(partition_key="a"), consumer=consumer) as work:
+            assert work.key == "a"
+
+
+def test_a_run_without_a_partition_key_is_told_what_to_do(store, orders, build_context):
+    with pytest.raises(ValueError, match="has no partition key"):
+        orders.work(build_context()).__enter__()
+
+
+def test_a_key_that_the_template_can_not_produce_is_refused(store, orders, build_context):
+    with pytest.raises(PartitionKeyError, match="is no partition key"):
+        orders.work(build_context(partition_key="a/b")).__enter__()
+
+
+def test_a_whole_branch_is_worked_on_as_one(store, orders, build_context):
+    commit(store, a="1", b="2")
+    with orders.head.work(build_context()) as work:
+        assert (work.key, work.paths) == ("*", ["a.csv", "b.csv"])
+    with pytest.raises(AirflowSkipException):
+        orders.head.work(build_context(run_id="again")).__enter__()
+
+
+def test_an_outlet_that_is_the_branch_gets_the_commit_and_its_keys(store, orders, quality, build_context):
+    commit(store, a="1")
+    other = versioned_asset("other@main")
+    context = build_context(partition_key="a", outlets=[quality, quality.head, other])
+    with orders.work(context) as work, work.transaction("quality@main") as tx:
+        tx.write("a.json", b"{}")
+        tx.write("b.json", b"{}")
+        tx.write("notes.txt", b"none of the template")
+    event = context["outlet_events"][quality]
+    facts = {"commit": tx.commit.id, "lineage_id": tx.commit.lineage_id, "number": 1}
+    assert event.extra == {"repo": "quality", "branch": "main", **facts}
+    assert event.partition_keys == {"a", "b"}
+    assert context["outlet_events"][quality.head].extra == event.extra
+    assert context["outlet_events"][quality.head].partition_keys == set()
+    assert context["outlet_events"][other].extra == {}
+
+
+def test_every_branch_of_a_transaction_is_described(store, orders, quality, build_context):
+    commit(store, a="1")
+    context = build_context(partition_key="a", outlets=[quality, orders])
+    with orders.work(context) as work, work.transaction("quality@main") as tx:
+        tx.write("a.json", b"{}")
+        tx.branch("orders@main").write("b.csv", b"2")
+    assert context["outlet_events"][orders].partition_keys == {"b"}
+    assert context["outlet_events"][orders].extra["lineage_id"] == tx.commit.lineage_id
