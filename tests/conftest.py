@@ -5,6 +5,11 @@ import itertools
 import uuid
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long one example takes says more about the machine's other work than about ours.
+settings.register_profile("versioned-io", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("versioned-io")
 
 
 @pytest.fixture(params=["directory", "memory"])
