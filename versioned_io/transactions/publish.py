@@ -138,7 +138,8 @@ def publish_plan(backend: Backend, data: DataWriter, plan: CommitPlan) -> list[O
 
 def _settle_origin(plan: CommitPlan) -> _Origin:
     lineage_id = plan.facts.lineage_id or plan.run.lineage_id or new_lineage_id()
-    provenance = tuple(dict.fromkeys((*plan.facts.provenance, *plan.run.provenance)))
+    # In the order of the IDs, which is that of age, so that the record and the catalog say the same.
+    provenance = tuple(sorted({*plan.facts.provenance, *plan.run.provenance}))
     return _Origin(lineage_id, provenance, plan.run.inputs, plan.run.info)
 
 
@@ -167,7 +168,7 @@ class _Attempt:
         deletes = branch.staging.deletes
         stated = branch.staging.rows(self.data, commit_id)
         rows = effective_rows(stated, root, deletes=bool(deletes), source=self.backend.pages)
-        _refuse_collisions(self.backend, branch, head, rows, moved=moved)
+        _refuse_collisions(self.backend, branch, head, rows)
         new_root = edit_tree(root, rows.table, deletes, source=self.backend.pages, sink=_PackSink(self.pack))
         if _digest(new_root) == _digest(root):
             if self.plan.empty is Empty.REFUSE:
@@ -228,14 +229,12 @@ def _refuse_overlap(backend: Backend, branch: BranchChanges, head: Commit | None
     """Raise unless what others committed since the transaction began leaves its own paths alone."""
     old = None if branch.base is None else branch.base.root
     new = None if head is None else head.root
-    both = branch.staging.overlaps(diff(old, new, source=backend.pages))
+    both = branch.staging.overlaps(diff(old, new, source=backend.pages), new, source=backend.pages)
     if both:
-        raise ConflictError(str(branch.target.ref), tuple(both), _winner(backend, head, both[0]))
+        raise ConflictError(str(branch.target.ref), tuple(both), _winner(backend, branch, head, both[0]))
 
 
-def _refuse_collisions(
-    backend: Backend, branch: BranchChanges, head: Commit | None, rows: EffectiveRows, *, moved: bool
-) -> None:
+def _refuse_collisions(backend: Backend, branch: BranchChanges, head: Commit | None, rows: EffectiveRows) -> None:
     root = None if head is None else head.root
     collisions = find_collisions(
         root, rows.table.column("path").to_pylist(), branch.staging.deletes, source=backend.pages
@@ -243,17 +242,31 @@ def _refuse_collisions(
     if not collisions:
         return
     first = collisions[0]
-    if moved:
-        # It may be the other writer who brought the other half: whoever came first has won.
-        raise ConflictError(str(branch.target.ref), (first.file_path, first.below), "" if head is None else head.id)
-    raise PathCollisionError(first.file_path, first.below)
+    both = (first.file_path, first.below)
+    base = None if branch.base is None else branch.base.root
+    for path in both:
+        if branch.staging.find(path) is None and lookup(base, path, source=backend.pages) is None:
+            # This half came from another writer, who was faster.
+            raise ConflictError(str(branch.target.ref), both, _winner(backend, branch, head, path))
+    raise PathCollisionError(*both)
 
 
-def _winner(backend: Backend, head: Commit | None, path: str) -> str:
+def _winner(backend: Backend, branch: BranchChanges, head: Commit | None, path: str) -> str:
+    """Return the commit after the base of *branch* that brought *path* to what it is in *head*."""
     if head is None:
         return ""
     row = lookup(head.root, path, source=backend.pages)
-    return head.id if row is None else row.commit.hex()
+    if row is not None:
+        return row.commit.hex()
+    base = None if branch.base is None else branch.base.id
+    deleted_by = head
+    with backend.catalog.read() as connection:
+        while deleted_by.parent not in {None, base}:
+            before = get_commit(connection, str(deleted_by.parent))
+            if lookup(before.root, path, source=backend.pages) is not None:
+                break
+            deleted_by = before
+    return deleted_by.id
 
 
 def _commit_holding_branches(backend: Backend, data: DataWriter, plan: CommitPlan, origin: _Origin) -> list[_Draft]:

@@ -1,5 +1,6 @@
 """The changes that a transaction has staged on one branch, and what they make of a tree."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from versioned_io.identifiers import CommitId
 from versioned_io.pages.read import FileRow, lookup_many
 from versioned_io.pages.schema import ROWS, PageRef
 from versioned_io.pages.source import PageSource
+from versioned_io.paths import parent_directories
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ class Staging:
 
     def __init__(self) -> None:
         self._files: dict[str, StagedFile] = {}
+        self._files_below: Counter[str] = Counter()
         self._deleted: set[str] = set()
+        self._read: set[str] = set()
 
     @property
     def deletes(self) -> list[str]:
@@ -51,19 +55,25 @@ class Staging:
 
     def write(self, path: str, file: StagedFile) -> None:
         """Stage *file* as the new content of *path*."""
+        if path not in self._files:
+            self._files_below.update(parent_directories(path))
         self._files[path] = file
 
     def delete_file(self, path: str) -> None:
         """Stage the end of the file *path*; deleting what is not there changes nothing."""
-        self._files.pop(path, None)
+        self._drop(path)
         self._deleted.add(path)
 
     def delete_directory(self, directory: str) -> None:
         """Stage the end of all files below *directory*; the root is ``""``."""
-        prefix = f"{directory}/" if directory else ""
-        for path in [path for path in self._files if path.startswith(prefix)]:
-            del self._files[path]
-        self._deleted.add(prefix)
+        if self.has_below(directory):
+            for path, _ in list(self.below(directory)):
+                self._drop(path)
+        self._deleted.add(f"{directory}/" if directory else "")
+
+    def note_read(self, path: str) -> None:
+        """Note that what is staged may depend on what the branch has at *path*."""
+        self._read.add(path)
 
     def find(self, path: str) -> StagedFile | None:
         """Return the file that is staged at *path*, if there is one."""
@@ -71,7 +81,15 @@ class Staging:
 
     def hides(self, path: str) -> bool:
         """Say whether what the branch has at *path* is staged to go; a directory ends with ``/``."""
-        return path in self._deleted or any(path.startswith(prefix) for prefix in self._directories())
+        return (
+            path in self._deleted
+            or "" in self._deleted
+            or any(f"{directory}/" in self._deleted for directory in parent_directories(path))
+        )
+
+    def has_below(self, directory: str) -> bool:
+        """Say whether a file is staged below *directory*."""
+        return bool(self._files_below[directory] if directory else self._files)
 
     def below(self, directory: str) -> Iterator[tuple[str, StagedFile]]:
         """Yield the staged files below *directory*, sorted by path."""
@@ -95,25 +113,35 @@ class Staging:
         }
         return pa.Table.from_arrays([columns[name] for name in ROWS.names], schema=ROWS)
 
-    def overlaps(self, theirs: pa.Table) -> list[str]:
-        """Return the paths that both this and another writer changed, and not to the same content, sorted.
+    def overlaps(self, theirs: pa.Table, root: PageRef | None, *, source: PageSource) -> list[str]:
+        """Return the paths that both this and another writer changed, sorted.
+
+        Not those that both brought to the same content and attributes, unless this one had read the path first: what
+        it made of the old content is then not what it would make of the new one, even if it looks the same (two that
+        count one on from 5 both write 6).
 
         Args:
             theirs: What the other changed, as `diff` returns it.
+            root: The tree that the other left.
+
+        Cost: the pages of the paths that both changed.
         """
         paths = theirs.column("path")
         touched = pc.is_in(paths, pa.array(sorted({*self._files, *self._deleted}), pa.string()))
-        for prefix in self._directories():
+        for prefix in (path for path in self._deleted if not path or path.endswith("/")):
             touched = pc.or_(touched, pc.starts_with(paths, prefix))
-        both = theirs.filter(touched).select(["path", "new_digest"]).to_pylist()
-        return [row["path"] for row in both if row["new_digest"] != self._digest_at(row["path"])]
+        both = paths.filter(touched).to_pylist()
+        found = lookup_many(root, both, source=source).select(["path", "digest", "attributes"]).to_pylist()
+        stored = {row["path"]: (row["digest"], row["attributes"]) for row in found}
+        return [path for path in both if path in self._read or stored.get(path) != self._state_at(path)]
 
-    def _digest_at(self, path: str) -> bytes | None:
+    def _state_at(self, path: str) -> tuple[bytes, str | None] | None:
         file = self._files.get(path)
-        return None if file is None else file.digest
+        return None if file is None else (file.digest, file.attributes)
 
-    def _directories(self) -> Iterator[str]:
-        return (path for path in self._deleted if not path or path.endswith("/"))
+    def _drop(self, path: str) -> None:
+        if self._files.pop(path, None) is not None:
+            self._files_below.subtract(parent_directories(path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from versioned_io.catalog.repos import BranchRow, find_branch
 from versioned_io.catalog.values import Commit
 from versioned_io.chunks.refs import StoredFile
 from versioned_io.chunks.writer import DataWriter, Source
-from versioned_io.errors import InvalidInputError, PathNotFoundError, TransactionClosedError
+from versioned_io.errors import InvalidInputError, NotAFileError, PathNotFoundError, TransactionClosedError
 from versioned_io.identifiers import Digest
 from versioned_io.paths import parse_directory, parse_path
 from versioned_io.refs import BranchRef, parse_branch_ref
@@ -65,6 +65,7 @@ class StagedBranch:
         # What the branch itself held is no input of the change to it: the parent says so already.
         self._snapshot = Snapshot(backend, branch.ref.repo, branch.ref.branch, base, is_noted=False)
         self._commit: Commit | None = None
+        self._why_no_commit = "the transaction is not committed yet"
         self._changed = False
 
     @property
@@ -72,15 +73,10 @@ class StagedBranch:
         """The commit that came of it, or, when nothing changed and none was made, the head as it is.
 
         Raises:
-            InvalidInputError: The transaction is still open, or nothing was ever written to the branch.
+            InvalidInputError: The transaction is still open or was abandoned, or the branch never had a commit.
         """
-        if self._open or self._commit is None:
-            state = (
-                "the transaction is not committed yet"
-                if self._open
-                else f"nothing was ever committed to {self.target.ref}"
-            )
-            msg = f"there is no commit: {state}"
+        if self._commit is None:
+            msg = f"there is no commit: {self._why_no_commit}"
             raise InvalidInputError(msg)
         return self._commit
 
@@ -97,14 +93,16 @@ class StagedBranch:
         Args:
             source: The bytes, a `Path` of a local file, a binary file (read from its position), or an iterator of
                 bytes. Not a `str`: text is encoded, and a local file is a `Path`.
-            attributes: Text to keep with the file, such as its format.
+            attributes: Text to keep with the file, such as its format; None for none, or, with *append*, for those
+                that the file has.
 
         Returns:
             What the file will be; its digest is final, its ``written_by`` is not known yet.
 
         Raises:
             IllegalPathError: *path* breaks the path rules.
-            InvalidInputError: *source* is none of the kinds that can be read.
+            InvalidInputError: *source* is none of the kinds that can be read, or an attribute is not text.
+            NotAFileError: *append* was asked for, and *path* is a directory.
             TransactionClosedError: The transaction has ended.
 
         Cost: as `DataWriter.write`; an append reads the file that it continues.
@@ -112,12 +110,15 @@ class StagedBranch:
         self._check_open("write")
         path = parse_path(path)
         text = encode_attributes(attributes)
+        continues = append and self.exists(path)
         if isinstance(source, str):
             msg = (
                 f"can't write the text {source[:40]!r}: encode it to bytes, or pass a pathlib.Path to read a local file"
             )
             raise InvalidInputError(msg)
-        stored = self._writer.write(self._continued(path, source) if append and self.exists(path) else source)
+        if continues and attributes is None:
+            text = self._attributes_of(path)
+        stored = self._writer.write(self._continued(path, source) if continues else source)
         self.staging.write(path, StagedFile(stored, text))
         return FileInfo(path, FileKind.FILE, stored.size, Digest(stored.digest.hex()), decode_attributes(text))
 
@@ -179,13 +180,17 @@ class StagedBranch:
 
         Cost: the pages of the source's files; no bytes move.
         """
+        self._check_open("move")
         origin, target = parse_path(source.rstrip("/")), parse_path(to.rstrip("/"))
         if target == origin or target.startswith(f"{origin}/"):
             msg = f"can't move {origin!r} to {target!r}: that is the same place, or below it"
             raise InvalidInputError(msg)
-        moved = self.copy(f":{origin}", target)
+        moves = list(self._staged_below(origin))
+        # First away with the old place: it may hold the new one, as when a/b/b moves with a/b to a.
         self._delete(origin)
-        return moved
+        for below, file in moves:
+            self.staging.write(parse_path(f"{target}/{below}" if below else target), file)
+        return len(moves)
 
     def delete(self, path: str) -> None:
         """Stage the end of a file, or of everything below a directory when *path* ends with ``/`` or names one.
@@ -206,14 +211,22 @@ class StagedBranch:
     def read(self, path: str) -> bytes:
         """Return the bytes of a file as it is staged, or else as the branch had it when the transaction began.
 
+        A transaction that reads a file and changes it counts on what it read: when another writer has changed the file
+        meanwhile, it ends with `ConflictError`, even if both happened to write the same.
+
         Raises:
             PathNotFoundError: There is no such file, or it is staged to go.
+            NotAFileError: It is a directory.
 
         Cost: as `Snapshot.read`; none for what is still in memory.
         """
+        self._check_open("read")
         path = parse_path(path)
         file = self.staging.find(path)
         if file is None:
+            self.staging.note_read(path)
+            if self.staging.has_below(path):
+                raise NotAFileError(path, self._snapshot.name)
             self._check_not_hidden(path)
             return self._snapshot.read(path)
         if isinstance(file.content, StoredFile):
@@ -225,42 +238,49 @@ class StagedBranch:
 
         Cost: at most 1 GET a page level.
         """
+        self._check_open("read")
         path = parse_path(path)
-        if self.staging.find(path) is not None:
+        if self.staging.find(path) is not None or self.staging.has_below(path):
             return True
+        if self._snapshot.is_directory(path):
+            return self._survives(path)
         return not self.staging.hides(path) and self._snapshot.exists(path)
 
     def list(self, directory: str = "") -> Iterator[FileInfo]:
-        """Yield the files and directories right below *directory*, in order, as they are staged.
+        """Yield the files and directories right below *directory*, in order, as they are staged; none if it is none.
 
         Cost: as `Snapshot.list`.
         """
+        self._check_open("list")
         directory = parse_directory(directory)
         entries: dict[str, FileInfo] = {}
         if self._snapshot.is_directory(directory):
             entries = {
                 entry.path: entry
                 for entry in self._snapshot.list(directory)
-                if not self.staging.hides(_deletion_of(entry))
+                if (self._survives(entry.path) if entry.is_directory else not self.staging.hides(entry.path))
             }
         for path, file in self.staging.below(directory):
             name, slash, _ = path[len(directory) + 1 if directory else 0 :].partition("/")
             child = f"{directory}/{name}" if directory else name
-            kind = FileKind.DIRECTORY if slash else FileKind.FILE
-            digest = Digest("" if slash else file.digest.hex())
-            entries[child] = FileInfo(
-                child, kind, file.size, digest, decode_attributes(None if slash else file.attributes)
+            entries[child] = (
+                FileInfo(child, FileKind.DIRECTORY, 0, Digest(""), files=0)
+                if slash
+                else FileInfo(
+                    child, FileKind.FILE, file.size, Digest(file.digest.hex()), decode_attributes(file.attributes)
+                )
             )
         yield from (entries[path] for path in sorted(entries))
 
-    def close(self, commit: Commit | None, *, changed: bool) -> None:
+    def close(self, commit: Commit | None, *, changed: bool, why_no_commit: str) -> None:
         """End the staging; only the transaction calls this."""
         self._open = False
         self._commit = commit
+        self._why_no_commit = why_no_commit
         self._changed = changed
 
     def _delete(self, path: str) -> None:
-        if self._snapshot.is_directory(path) or any(self.staging.below(path)):
+        if self._snapshot.is_directory(path) or self.staging.has_below(path):
             self.staging.delete_directory(path)
         self.staging.delete_file(path)
 
@@ -268,6 +288,17 @@ class StagedBranch:
         # The whole file is cut again, at the same places as before, so its old chunks are found and not stored again.
         yield self.read(path)
         yield from _parts(source)
+
+    def _attributes_of(self, path: str) -> str | None:
+        file = self.staging.find(path)
+        return self._snapshot.row(path).attributes if file is None else file.attributes
+
+    def _survives(self, directory: str) -> bool:
+        """Say whether the branch has a file below *directory* that is not staged to go."""
+        if self.staging.hides(f"{directory}/"):
+            return False
+        paths = (path for rows in self._snapshot.batches(directory) for path in rows.column("path").to_pylist())
+        return any(not self.staging.hides(path) for path in paths)
 
     def _staged_below(self, origin: str) -> Iterator[tuple[str, StagedFile]]:
         file = self.staging.find(origin)
@@ -347,7 +378,7 @@ class Transaction(StagedBranch):
         """Abandon every staged change; what was uploaded stays as garbage for the collector."""
         self._data.abort()
         for branch in self._branches.values():
-            branch.close(None, changed=False)
+            branch.close(None, changed=False, why_no_commit="the transaction was abandoned")
 
     def finish(self) -> None:
         """Commit every staged change, on all branches or on none. The end of the ``with`` block calls this.
@@ -376,16 +407,13 @@ class Transaction(StagedBranch):
             self.abort()
             raise
         for branch, outcome in zip(self._branches.values(), outcomes, strict=True):
-            branch.close(outcome.commit, changed=outcome.changed)
+            why_no_commit = f"nothing was ever committed to {branch.target.ref}"
+            branch.close(outcome.commit, changed=outcome.changed, why_no_commit=why_no_commit)
 
     def _find(self, ref: BranchRef) -> tuple[BranchRow, Commit | None]:
         with self._backend.catalog.read() as connection:
             row = find_branch(connection, ref)
             return row, None if row.head is None else get_commit(connection, row.head)
-
-
-def _deletion_of(entry: FileInfo) -> str:
-    return f"{entry.path}/" if entry.is_directory else entry.path
 
 
 def _rows_below(snapshot: Snapshot, path: str) -> Iterator[tuple[str, StagedFile]]:
