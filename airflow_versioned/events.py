@@ -1,15 +1,19 @@
 """What an asset event carries: the commit and the lineage ID, small enough to be stored with every event."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.definitions.asset import AssetUniqueKey
+from airflow.sdk.execution_time.context import OutletEventAccessor
+
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, Context
 
     from versioned_io import Commit, Store
 
-MAX_KEYS_PER_TASK = 200
-"""Airflow's API server spends about 15 ms on each key and consumer, inside a request that times out after 5 s."""
+MAX_KEYS_PER_TASK = 100
+"""Airflow's API server spends about 15 ms on each key and consumer, inside a request that times out after 5 s: enough
+for three consumers."""
 
 
 def event_extra(commit: "Commit") -> dict[str, Any]:
@@ -32,6 +36,35 @@ def read_extra(extra: Mapping[str, Any] | None) -> dict[str, Any]:
     payload = found.get("payload")
     facts = payload if isinstance(payload, Mapping) else found
     return {name: facts[name] for name in ("repo", "branch", "commit", "lineage_id", "number") if name in facts}
+
+
+def emit_events(
+    context: "Context", outlet: "Asset", events: "Iterable[tuple[Mapping[str, Any], Iterable[str]]]"
+) -> None:
+    """Have the running task emit, for *outlet*, an event for each key of each of *events*, when it succeeds.
+
+    Airflow's own accessor has one ``extra`` for all keys of an asset; its API takes one for each event. So every item
+    of *events* gets an accessor of its own, under a key that equals no other.
+
+    Args:
+        events: ``extra`` and the partition keys that it is for.
+    """
+    accessors: Any = context["outlet_events"]
+    for extra, keys in events:
+        key = _EventKey(outlet.name, outlet.uri)
+        accessor = OutletEventAccessor(key=key, extra=dict(extra))
+        accessor.add_partitions(list(keys))
+        accessors._dict[key] = accessor  # noqa: SLF001 (read by Airflow's task runner; test_events.py watches over it)
+
+
+class _EventKey(AssetUniqueKey):
+    """The name and URI of an asset, for one group of its events: equal to itself only."""
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
 
 
 def describe_outlets(context: "Context", store: "Store", commit: "Commit") -> None:

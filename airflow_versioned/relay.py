@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_versioned.events import read_extra
+from airflow_versioned.events import build_extra, emit_events, read_extra
 from airflow_versioned.wakeups import Announcement, collect_announcements, confirm_announcement
 
 if TYPE_CHECKING:
     from airflow_versioned.assets import VersionedAsset
 
-RECENT_EVENTS = 1000
+FIRST = "announced"  # the XCom of what the first task announced; its return value is what it left to others
+RECENT_EVENTS = 300
 MAX_ANNOUNCING_TASKS = 2  # more would only queue in the API server, which does the work
 DEFAULT_ARGS: dict[str, Any] = {
     "retries": 3,
@@ -35,7 +36,7 @@ def build_relay(
     consumers: Sequence[str],
     **dag_options: Any,  # noqa: ANN401 (DAG's own options)
 ) -> DAG:
-    """Return the relay of *asset*: wake-up → collect → announce → confirm, one run at a time.
+    """Return the relay of *asset*: wake-up → collect and announce → confirm, one run at a time.
 
     A crash between announcing and confirming announces again, which is harmless: consumers claim.
 
@@ -55,29 +56,40 @@ def build_relay(
     }
     with DAG(dag_id or name_relay(asset), schedule=[asset.head], max_active_runs=1, **options) as dag:
 
-        @task(inlets=[asset])
-        def collect() -> list[dict[str, Any]]:
-            return collect_due(asset, consumers)
-
-        @task(outlets=[asset], max_active_tis_per_dag=MAX_ANNOUNCING_TASKS)
-        def announce(described: dict[str, Any]) -> None:
-            announcement = Announcement.from_json(described)
-            event = get_current_context()["outlet_events"][asset]
-            event.extra.update(announcement.to_extra(asset.repo, asset.branch))
-            event.add_partitions(list(announcement.keys))
+        @task(inlets=[asset], outlets=[asset])
+        def announce() -> list[list[dict[str, Any]]]:
+            first, *rest = collect_due(asset, consumers)
+            emit(asset, first)
+            get_current_context()["ti"].xcom_push(FIRST, first.to_json())
+            return [announcement.to_json() for announcement in rest]
 
         @task
-        def confirm(described: dict[str, Any]) -> None:
+        def confirm(announced: list[dict[str, Any]]) -> None:
             location = asset.address.locate()
             with location.open_store() as store:
-                confirm_announcement(asset, store, location.deployment, Announcement.from_json(described))
+                confirm_announcement(asset, store, location.deployment, Announcement.from_json(announced))
+
+        @task(outlets=[asset], max_active_tis_per_dag=MAX_ANNOUNCING_TASKS)
+        def announce_chunk(chunk: list[dict[str, Any]]) -> None:
+            emit(asset, Announcement.from_json(chunk))
 
         @task_group
-        def announcement(described: dict[str, Any]) -> None:
-            announce(described) >> confirm(described)
+        def more(chunk: list[dict[str, Any]]) -> None:
+            announce_chunk(chunk) >> confirm.override(task_id="confirm_chunk")(chunk)
 
-        announcement.expand(described=collect())
+        rest: Any = announce()
+        confirm(rest[FIRST])
+        more.expand(chunk=rest)
     return dag
+
+
+def emit(asset: "VersionedAsset", announcement: Announcement) -> None:
+    """Have the running task emit the events of *announcement*."""
+    events = (
+        (build_extra(asset.repo, asset.branch, commit.commit, commit.lineage_id, commit.number), commit.keys)
+        for commit in announcement.commits
+    )
+    emit_events(get_current_context(), asset, events)
 
 
 def name_relay(asset: "VersionedAsset") -> str:
@@ -87,8 +99,8 @@ def name_relay(asset: "VersionedAsset") -> str:
     return ".".join("".join(c if c.isalnum() or c in "-_" else "-" for c in part) for part in parts)
 
 
-def collect_due(asset: "VersionedAsset", consumers: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the announcements to make now, as XCom takes them.
+def collect_due(asset: "VersionedAsset", consumers: Sequence[str]) -> list[Announcement]:
+    """Return the announcements to make now, at least one.
 
     Raises:
         AirflowSkipException: Nothing is due: the wake-up came twice, or a task's own events said it all.
@@ -106,7 +118,7 @@ def collect_due(asset: "VersionedAsset", consumers: Sequence[str]) -> list[dict[
     if not announcements:
         msg = f"nothing to announce for {asset.branch_ref}"
         raise AirflowSkipException(msg)
-    return [announcement.to_json() for announcement in announcements]
+    return announcements
 
 
 def read_announced(asset: "VersionedAsset") -> dict[str, int]:

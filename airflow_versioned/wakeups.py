@@ -5,12 +5,13 @@ consumers that it does not know yet; see docs/design/0003-wakeups-and-durable-cu
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from airflow_versioned.connections import StoreAddress
-from airflow_versioned.events import MAX_KEYS_PER_TASK, build_extra, event_extra
+from airflow_versioned.events import MAX_KEYS_PER_TASK, event_extra
 
 if TYPE_CHECKING:
     from airflow_versioned.assets import VersionedAsset
@@ -117,31 +118,34 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
-class Announcement:
-    """Keys to be announced in one task, with the lineage ID that they share.
+class AnnouncedCommit:
+    """The keys that one commit asks to be processed."""
 
-    Attributes:
-        keys: At most `MAX_KEYS_PER_TASK`, sorted.
-        commit, number: The newest commit among them.
-    """
-
-    keys: tuple[str, ...]
     commit: str
     lineage_id: str
     number: int
+    keys: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What one task announces: at most `MAX_KEYS_PER_TASK` keys, oldest commit first."""
+
+    commits: tuple[AnnouncedCommit, ...]
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Each key with the place of its commit in the branch."""
+        return {key: commit.number for commit in self.commits for key in commit.keys}
+
+    def to_json(self) -> list[dict[str, Any]]:
         """Return it as XCom takes it."""
-        return {"keys": list(self.keys), "commit": self.commit, "lineage_id": self.lineage_id, "number": self.number}
+        return [asdict(commit) | {"keys": list(commit.keys)} for commit in self.commits]
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Announcement":
+    def from_json(cls, value: Iterable[Mapping[str, Any]]) -> "Announcement":
         """Return what `to_json` wrote."""
-        return cls(tuple(value["keys"]), value["commit"], value["lineage_id"], value["number"])
-
-    def to_extra(self, repo: str, branch: str) -> dict[str, Any]:
-        """Return what its events carry."""
-        return build_extra(repo, branch, self.commit, self.lineage_id, self.number)
+        return cls(tuple(AnnouncedCommit(**{**commit, "keys": tuple(commit["keys"])}) for commit in value))
 
 
 def collect_announcements(
@@ -165,30 +169,35 @@ def collect_announcements(
     for consumer in (RELAY, *consumers):
         open_subscription(asset, store, deployment, consumer)
     newest: dict[str, DueKey] = {}
-    for subscription in list_subscriptions(asset, store, deployment):
+    told: dict[str, int] = {}
+    for subscription in sorted(list_subscriptions(asset, store, deployment), key=is_relay, reverse=True):
         subscription.collect()
         dues = list_waiting(subscription, redeliver_after_s)
-        told = [due for due in dues if due.announced_at is None and (seen or {}).get(due.key, 0) >= due.number]
-        subscription.mark_announced(told)
+        if is_relay(subscription):
+            # Only what the relay itself has not announced: a key that waits again, after its event, is to be repeated.
+            told = {due.key: due.number for due in dues if (seen or {}).get(due.key, 0) >= due.number}
+        known = [due for due in dues if due.number <= told.get(due.key, 0)]
+        subscription.mark_announced(known)
         for due in dues:
-            if due not in told and (due.key not in newest or newest[due.key].number < due.number):
+            if due not in known and (due.key not in newest or newest[due.key].number < due.number):
                 newest[due.key] = due
-    return group_announcements(list(newest.values()))
+    return group_announcements(newest.values())
 
 
-def group_announcements(dues: Sequence["DueKey"]) -> list[Announcement]:
-    """Return *dues* as announcements of one lineage ID each, at most `MAX_ANNOUNCEMENTS`, oldest commit first."""
-    by_lineage: dict[str, list[DueKey]] = {}
-    for due in sorted(dues, key=lambda due: (due.number, due.key)):
-        by_lineage.setdefault(due.lineage_id, []).append(due)
+def group_announcements(dues: Iterable["DueKey"]) -> list[Announcement]:
+    """Return *dues* as announcements, at most `MAX_ANNOUNCEMENTS`, oldest commit first."""
+    ordered = sorted(dues, key=lambda due: (due.number, due.key))
     announcements = []
-    for lineage_id, group in by_lineage.items():
-        for start in range(0, len(group), MAX_KEYS_PER_TASK):
-            chunk = group[start : start + MAX_KEYS_PER_TASK]
-            newest = chunk[-1]
-            keys = tuple(sorted(due.key for due in chunk))
-            announcements.append(Announcement(keys, newest.commit, lineage_id, newest.number))
-    return announcements[:MAX_ANNOUNCEMENTS]
+    for start in range(0, len(ordered), MAX_KEYS_PER_TASK)[:MAX_ANNOUNCEMENTS]:
+        chunk = ordered[start : start + MAX_KEYS_PER_TASK]
+        commits = [
+            AnnouncedCommit(commit, lineage_id, number, tuple(due.key for due in group))
+            for (number, commit, lineage_id), group in groupby(
+                chunk, key=lambda due: (due.number, due.commit, due.lineage_id)
+            )
+        ]
+        announcements.append(Announcement(tuple(commits)))
+    return announcements
 
 
 def is_relay(subscription: "Subscription") -> bool:
@@ -212,12 +221,12 @@ def confirm_announcement(asset: "VersionedAsset", store: "Store", deployment: st
     A consumer that subscribes meanwhile reads the relay's notes after it has collected (`adopt_announcements`), so in
     either order it learns that its keys were announced.
     """
-    keys = frozenset(announcement.keys)
+    numbers = announcement.numbers
     open_subscription(asset, store, deployment, RELAY)
     subscriptions = list_subscriptions(asset, store, deployment)
     for subscription in sorted(subscriptions, key=is_relay, reverse=True):
         dues = list_waiting(subscription, asset.redeliver_after_s)
-        subscription.mark_announced([due for due in dues if due.key in keys and due.number <= announcement.number])
+        subscription.mark_announced([due for due in dues if due.number <= numbers.get(due.key, 0)])
 
 
 def adopt_announcements(asset: "VersionedAsset", store: "Store", deployment: str, subscription: "Subscription") -> None:

@@ -99,7 +99,7 @@ def test_the_relay_wakes_on_the_head_one_run_at_a_time_and_survives_serialisatio
     assert dag.dag_id == "relay.orders.main.date"
     assert dag.max_active_runs == 1
     assert encoded["timetable"]["__var"]["asset_condition"]["objects"][0]["uri"] == ORDERS.head.uri
-    assert set(dag.task_ids) == {"collect", "announcement.announce", "announcement.confirm"}
+    assert set(dag.task_ids) == {"announce", "confirm", "more.announce_chunk", "more.confirm_chunk"}
 
 
 def test_a_relay_takes_the_dags_own_options():
