@@ -138,7 +138,7 @@ def _requests(watch: CommitWatch, target: SensorTarget, known: Mapping[str, Caus
     by_lineage: dict[str, dict[str, CausedBy]] = defaultdict(dict)
     for key, cause in known.items():
         by_lineage[cause.lineage_id][key] = cause
-    requests = []
+    requests: list[dg.RunRequest] = []
     for _, keys in sorted(by_lineage.items()):
         newest = max(keys.values(), key=lambda cause: cause.commit)
         if len(keys) == 1:

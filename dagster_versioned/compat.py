@@ -25,26 +25,29 @@ from dagster._core.storage.tags import (
     WILL_RETRY_TAG,
 )
 
+Step = StepExecutionContext
+"""One attempt at one step of a run, as Dagster executes it; an object of its own for each attempt."""
+
 UNFINISHED_BACKFILL_STATUSES = (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING)
 """What a backfill is while it may still launch runs, or wait for them."""
 
 _RETRIES_LOOKED_AT = 100
 
 
-def step_of(context: dg.InputContext | dg.OutputContext) -> StepExecutionContext | None:
+def step_of(context: dg.InputContext | dg.OutputContext) -> Step | None:
     """Return the step that an IO manager is called in; ``None`` outside a run: in a test, or an asset value loader."""
     return context._step_context  # noqa: SLF001 (the property step_context raises where there is none)
 
 
 def step_of_compute(
     context: dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
-) -> StepExecutionContext:
+) -> Step:
     """Return the step whose compute function was given *context*."""
     op_context = context if isinstance(context, dg.OpExecutionContext) else context.op_execution_context
     return op_context._step_execution_context  # noqa: SLF001 (get_step_execution_context() warns)
 
 
-def current_step() -> StepExecutionContext | None:
+def current_step() -> Step | None:
     """Return the step whose compute function is running in this thread; ``None`` outside one."""
     context = current_execution_context.get()
     return None if context is None else step_of_compute(context)
@@ -70,18 +73,16 @@ def instance_of(context: dg.InputContext | dg.OutputContext) -> dg.DagsterInstan
     return None if step is None else step.instance
 
 
-def set_data_version(step: StepExecutionContext, asset_key: dg.AssetKey, version: str) -> None:
+def set_data_version(step: Step, asset_key: dg.AssetKey, version: str) -> None:
     """Give the materialisation of *asset_key* this data version, unless the asset's own code set one."""
     if not step.has_data_version(asset_key):
         step.set_data_version(asset_key, dg.DataVersion(version))
 
 
-def add_partition_metadata(
-    step: StepExecutionContext, asset_key: dg.AssetKey, metadata_of: Mapping[str, Mapping[str, Any]]
-) -> None:
+def add_partition_metadata(step: Step, asset_key: dg.AssetKey, metadata_of: Mapping[str, Mapping[str, Any]]) -> None:
     """Add to the materialisation of each partition its own metadata.
 
-    `StepExecutionContext.add_asset_metadata` does one partition at a time, and copies everything for
+    `Step.add_asset_metadata` does one partition at a time, and copies everything for
     each: with a thousand partitions that is seconds. So this writes what it writes, once.
     """
     merged = dict(step._metadata_accumulator.per_output_metadata)  # noqa: SLF001
@@ -91,13 +92,13 @@ def add_partition_metadata(
     step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata=merged)  # noqa: SLF001
 
 
-def runs_several_partitions_at_once(step: StepExecutionContext, asset_key: dg.AssetKey) -> bool:
+def runs_several_partitions_at_once(step: Step, asset_key: dg.AssetKey) -> bool:
     """Say whether the asset's backfill policy puts more than one partition into a run."""
     policy = step.job_def.asset_layer.get(asset_key).backfill_policy
     return policy is not None and policy.max_partitions_per_run != 1
 
 
-def code_version_of(step: StepExecutionContext) -> str | None:
+def code_version_of(step: Step) -> str | None:
     """Return the code version that the step's assets declare, or else its op; ``key=version, …`` where they differ."""
     layer = step.job_def.asset_layer
     keys = sorted(step.get_output_asset_keys())
@@ -120,12 +121,12 @@ def partition_of_run(run_tags: Mapping[str, str]) -> str | None:
     return "...".join(end for end in ends if end is not None) or None
 
 
-def config_of_op(step: StepExecutionContext) -> object:
+def config_of_op(step: Step) -> object:
     """Return the config that the run gave to the step's op; ``None`` when it has none."""
     return step.op_config
 
 
-def executor_name_of(step: StepExecutionContext | None) -> str:
+def executor_name_of(step: Step | None) -> str:
     """Return the name of the executor that runs the step."""
     return step.job_def.executor_def.name if step is not None else "executor"
 
@@ -180,7 +181,9 @@ def backfill_request(
     subsets = {
         asset_key: definition.subset_with_partition_keys(keys) for asset_key, definition in partitions_defs.items()
     }
-    return dg.RunRequest.for_asset_graph_subset(AssetGraphSubset(partitions_subsets_by_asset_key=subsets), tags=tags)
+    # mypy does not see the constructor of a named tuple behind Dagster's class decorator.
+    subset = AssetGraphSubset(partitions_subsets_by_asset_key=subsets)  # type: ignore[call-arg]
+    return dg.RunRequest.for_asset_graph_subset(subset, tags=tags)
 
 
 def targeted_partitions(

@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr
 
 from dagster_versioned import compat, tags
 from dagster_versioned.checkouts import Checkouts
-from dagster_versioned.compat import StepExecutionContext
+from dagster_versioned.compat import Step
 from dagster_versioned.lazy_store import LazyStore
 from dagster_versioned.materialization import StoredOutput
 from dagster_versioned.naming import OP_OUTPUTS_REPO, repo_of_asset, stem_of_asset, stem_of_op_output
@@ -162,7 +162,7 @@ class VersionedIOManager(dg.ConfigurableIOManager):
             self._lazy_store = LazyStore(self.store, self.catalog, create=True)
         return self._lazy_store.get()
 
-    def _run(self, step: StepExecutionContext | None) -> Run | None:
+    def _run(self, step: Step | None) -> Run | None:
         if step is None:
             return None
         return run_of_step(step, self._store(), webserver_url=self.webserver_url, git_commit=self.git_commit)
@@ -231,7 +231,11 @@ class VersionedIOManager(dg.ConfigurableIOManager):
             return self._load_one(context, snapshot, key, stem, annotation)
         value_type = _value_type_of_dict(annotation)
         with ThreadPoolExecutor(max_workers=_LOADING_THREADS, thread_name_prefix="versioned-load") as threads:
-            loaded = threads.map(lambda item: self._load_one(context, snapshot, *item, value_type), place.stems.items())
+            loaded = threads.map(
+                lambda key, stem: self._load_one(context, snapshot, key, stem, value_type),
+                place.stems.keys(),
+                place.stems.values(),
+            )
             return {key: value for key, value in zip(place.stems, loaded, strict=True) if value is not None}
 
     def _load_one(
@@ -293,7 +297,8 @@ def _values_of(context: dg.OutputContext, obj: object, place: _Place) -> dict[st
         return {None: obj}
     step = compat.step_of(context)
     several = step is not None and compat.runs_several_partitions_at_once(step, context.asset_key)
-    return dict(split_by_partition(obj, keys, several_per_run=several))
+    split = split_by_partition(obj, keys, several_per_run=several)
+    return {key: split[key] for key in keys}
 
 
 def _message_of(context: dg.OutputContext) -> str:
@@ -321,15 +326,14 @@ def _unpicklable(context: dg.OutputContext, value: object) -> str:
 
 
 def _table_type(annotation: object) -> object:
-    """Return *annotation* if it names a kind of table, which a stored table of another kind is converted to; else ``None``.
+    """Return *annotation* if it names a kind of table, to which a stored table of another kind is converted.
 
     Anything else comes as it was stored, and Dagster's own type check judges it: it knows, for one, that an
     input annotated ``list`` may be loaded element by element.
     """
     alternatives = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
-    classes = [one for one in alternatives if isinstance(one, type)]
-    tables = [one for one in classes if one.__module__.partition(".")[0] in _TABLE_PACKAGES]
-    return annotation if tables else None
+    packages = {one.__module__.partition(".")[0] for one in alternatives if isinstance(one, type)}
+    return annotation if packages & _TABLE_PACKAGES else None
 
 
 def _is_union(annotation: object) -> bool:

@@ -14,7 +14,7 @@ class PartitionedOutput(dict[str, Any]):
     """
 
 
-def split_by_partition(obj: object, partition_keys: Sequence[str], *, several_per_run: bool) -> dict[str, Any]:
+def split_by_partition(obj: object, partition_keys: Sequence[str], *, several_per_run: bool) -> Mapping[str, Any]:
     """Return the value of each partition, in the order of *partition_keys*.
 
     A `PartitionedOutput` is always taken apart. A ``dict`` is taken apart when the run has several

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from dagster_versioned import compat
-from dagster_versioned.compat import StepExecutionContext
+from dagster_versioned.compat import Step
 from dagster_versioned.lazy_store import LazyStore
 from dagster_versioned.step_runs import run_of_step, settle_lineage
 from versioned_io import Run, Snapshot, Store, Transaction
@@ -106,11 +106,11 @@ class VersionedStoreResource(dg.ConfigurableResource[Any]):
         ):
             yield transaction
 
-    def _run(self, step: StepExecutionContext | None) -> Run | None:
+    def _run(self, step: Step | None) -> Run | None:
         if step is None:
             return None
         return run_of_step(step, self.get_store(), webserver_url=self.webserver_url, git_commit=self.git_commit)
 
 
-def _step(context: ComputeContext | None) -> StepExecutionContext | None:
+def _step(context: ComputeContext | None) -> Step | None:
     return compat.current_step() if context is None else compat.step_of_compute(context)

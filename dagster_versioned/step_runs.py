@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from dagster_versioned import compat, tags
-from dagster_versioned.compat import StepExecutionContext
+from dagster_versioned.compat import Step
 from versioned_io import Run, Store
 from versioned_io.identifiers import LineageId, parse_lineage_id
 
@@ -24,13 +24,11 @@ _RUNS_REMEMBERED = 1_000
 _MAX_PARAMS_BYTES = 16_384
 
 _lock = threading.Lock()
-_run_of_step: WeakKeyDictionary[StepExecutionContext, Run] = WeakKeyDictionary()
+_run_of_step: WeakKeyDictionary[Step, Run] = WeakKeyDictionary()
 _lineage_of_run: OrderedDict[str, LineageId] = OrderedDict()
 
 
-def run_of_step(
-    step: StepExecutionContext, store: Store, *, webserver_url: str | None = None, git_commit: str | None = None
-) -> Run:
+def run_of_step(step: Step, store: Store, *, webserver_url: str | None = None, git_commit: str | None = None) -> Run:
     """Return the run context of *step*: one for each attempt at it, whoever asks first makes it.
 
     Args:
@@ -54,7 +52,7 @@ def run_of_step(
         return run
 
 
-def settle_lineage(step: StepExecutionContext, run: Run) -> LineageId:
+def settle_lineage(step: Step, run: Run) -> LineageId:
     """Return the lineage ID for a commit made in *step*, and make it the whole Dagster run's.
 
     It is the one in the run's tag, or else the one of what the step has read, or else a new one that
@@ -75,7 +73,7 @@ def settle_lineage(step: StepExecutionContext, run: Run) -> LineageId:
     return lineage_id
 
 
-def mint_lineage(step: StepExecutionContext) -> LineageId:
+def mint_lineage(step: Step) -> LineageId:
     """Return the lineage ID of a run that no commit caused: a UUIDv7 made from when, and under which ID, it began.
 
     Steps that run at the same time in different processes, and retries, get the same one.
@@ -92,7 +90,7 @@ def mint_lineage(step: StepExecutionContext) -> LineageId:
     return LineageId(f"{value:032x}")
 
 
-def _known_lineage(step: StepExecutionContext) -> LineageId | None:
+def _known_lineage(step: Step) -> LineageId | None:
     tagged = step.run_tags.get(tags.LINEAGE_ID)
     return parse_lineage_id(tagged) if tagged is not None else _lineage_of_run.get(step.run_id)
 

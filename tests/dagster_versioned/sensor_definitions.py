@@ -1,12 +1,11 @@
 """The definitions that the tests of the daemon load: monthly summaries of a repo, and a model made of them."""
 
-import os
-
 import dagster as dg
 
 from dagster_versioned import VersionedIOManager, VersionedStoreResource, build_commit_sensor
 
-STORE = os.environ["DAGSTER_VERSIONED_TEST_STORE"]
+# Read from the environment by each run and tick: this module is loaded once, and each test has a store of its own.
+STORE = dg.EnvVar("DAGSTER_VERSIONED_TEST_STORE")
 MONTHS = dg.MonthlyPartitionsDefinition(start_date="2012-01", end_date="2014-01", fmt="%Y-%m")
 
 
@@ -49,6 +48,7 @@ definitions = dg.Definitions(
     assets=[monthly_summary, climate_model],
     asset_checks=[is_positive],
     sensors=[weather_commits, summary_commits],
+    executor=dg.in_process_executor,
     resources={
         "io_manager": VersionedIOManager(store=STORE),
         "versioned_store": VersionedStoreResource(store=STORE),

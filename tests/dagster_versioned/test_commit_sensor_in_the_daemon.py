@@ -8,7 +8,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.test_utils import create_test_daemon_workspace_context, instance_for_test
+from dagster._core.scheduler.instigation import TickStatus
+from dagster._core.test_utils import create_test_daemon_workspace_context, freeze_time, instance_for_test
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon import get_default_daemon_logger
@@ -18,9 +19,12 @@ from dagster._daemon.sensor import execute_sensor_iteration
 import versioned_io as vio
 
 DEFINITIONS = Path(__file__).parent / "sensor_definitions.py"
-IN_MEMORY = {
-    "module": "dagster._core.launcher.sync_in_memory_run_launcher",
-    "class": "SyncInMemoryRunLauncher",
+WHERE_LAUNCHED = {
+    "run_launcher": {
+        "module": "dagster._core.launcher.sync_in_memory_run_launcher",
+        "class": "SyncInMemoryRunLauncher",
+    },
+    "run_coordinator": {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"},
 }
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -34,26 +38,34 @@ class Daemon:
         self.store = store
         self._workspace = workspace
         self._seen: set[str] = set()
+        self._now = time.time()
 
     def tick(self) -> None:
-        """Evaluate every sensor once."""
-        time.sleep(1.05)  # the interval of the sensors, which the daemon takes from the wall clock
-        list(execute_sensor_iteration(self._workspace, get_default_daemon_logger("SensorDaemon"), None, None))
+        """Evaluate every sensor once: for the daemon, a minute later than the last time."""
+        self._now += 60
+        with freeze_time(self._now):
+            logger = get_default_daemon_logger("SensorDaemon")
+            errors = [error for error in execute_sensor_iteration(self._workspace, logger, None, None) if error]
+        assert not errors, errors
 
     def backfill(self) -> None:
         """Go on with every backfill."""
         list(execute_backfill_iteration(self._workspace, get_default_daemon_logger("BackfillDaemon")))
 
     def settle(self) -> dict[str, list[str | None]]:
-        """Let the daemons work until nothing happens any more; return which partitions of which assets ran."""
-        for _ in range(8):
-            before = (self.instance.get_runs_count(), self._unfinished_backfills())
+        """Let the daemons work until no sensor asks for anything; return which partitions of which assets ran."""
+        for _ in range(20):
+            rested = self._unfinished_backfills() == 0
             self.tick()
             self.backfill()
             self.backfill()
-            if before == (self.instance.get_runs_count(), 0) and not self._unfinished_backfills():
-                break
-        return self.new_runs()
+            ticks = [self.last_tick(sensor) for sensor in ("weather_commits", "summary_commits")]
+            assert not any(tick.status == TickStatus.FAILURE for tick in ticks), ticks
+            quiet = all(tick.timestamp > self._now - 1 and tick.status == TickStatus.SKIPPED for tick in ticks)
+            if quiet and rested and not self._unfinished_backfills():
+                return self.new_runs()
+        msg = f"the sensors never rested: {ticks}"
+        raise AssertionError(msg)
 
     def new_runs(self) -> dict[str, list[str | None]]:
         """Return the partitions of each asset that ran since the last call, sorted."""
@@ -82,7 +94,7 @@ class Daemon:
 
 @contextmanager
 def running_daemon(home: Path, store: vio.Store) -> Iterator[Daemon]:
-    with instance_for_test(temp_dir=str(home), overrides={"run_launcher": IN_MEMORY}) as instance:
+    with instance_for_test(temp_dir=str(home), overrides=WHERE_LAUNCHED) as instance:
         target = PythonFileTarget(
             python_file=str(DEFINITIONS), attribute=None, working_directory=str(Path.cwd()), location_name="tests"
         )
@@ -150,8 +162,8 @@ def test_the_model_waits_while_the_backfill_of_the_same_lineage_is_unfinished(da
     commit(daemon.store, months(12))
     daemon.tick()
     (backfill,) = daemon.instance.get_backfills()
+    daemon.store.create_repo("monthly_summary")
     with daemon.store.transaction("monthly_summary@main", lineage_id=backfill.tags["versioned/lineage_id"]) as landed:
-        daemon.store.repo("monthly_summary")
         landed.write("2012-01/note", b"the first of many")
     daemon.tick()
     tick = daemon.last_tick("summary_commits")
