@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from versioned_io.catalog.values import Commit, InputFile, JSONValue, RunInfo
+from versioned_io.catalog.values import Commit, InputFile, JSONValue, RunInfo, parse_json_object, parse_text
 from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId, LineageId
 
@@ -104,12 +104,16 @@ def build_run_info(
     """Return the facts of a run, checked.
 
     Raises:
-        InvalidInputError: *job* or *orchestrator* is empty.
+        InvalidInputError: *job* or *orchestrator* is empty, or JSON can't hold *params*.
     """
     if not job or not orchestrator:
         msg = f"a run needs a job and an orchestrator, not {job!r} and {orchestrator!r}: name what does the work"
         raise InvalidInputError(msg)
-    return RunInfo(orchestrator, job, run_id, partition_key, url, code_version, git_commit, dict(params or {}))
+    facts = (orchestrator, job, run_id, partition_key, url, code_version, git_commit)
+    for fact in facts:
+        if fact is not None:
+            parse_text(fact, "run's description")
+    return RunInfo(*facts, parse_json_object(params, "parameters of the run"))
 
 
 def _age(commit: Commit) -> tuple[object, str]:

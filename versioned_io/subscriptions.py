@@ -9,8 +9,8 @@ from versioned_io.catalog.commits import get_commit, resolve_ref
 from versioned_io.catalog.due_keys import DueKey
 from versioned_io.catalog.subscriptions import SubscriptionRow
 from versioned_io.catalog.values import Commit
-from versioned_io.changes import Changes, find_changes
-from versioned_io.errors import InvalidInputError
+from versioned_io.changes import WHOLE_BRANCH, Changes, find_changes
+from versioned_io.errors import InvalidInputError, PartitionKeyError
 from versioned_io.identifiers import CommitId
 from versioned_io.partitions import PartitionTemplate
 from versioned_io.refs import BranchRef, Ref
@@ -64,7 +64,7 @@ class Subscription:
 
         Cost: 3 SELECTs for each 200 commits between the cursor and the head.
         """
-        return list(self._changes(self.cursor, by_key=False).commits[:limit])
+        return list(self._changes(self.cursor, by_key=False).commits[: _parse_limit(limit)])
 
     def advance(self, to: Commit | CommitId) -> None:
         """Move the cursor to a commit of the branch, usually the last of `pending`.
@@ -73,7 +73,7 @@ class Subscription:
             InvalidInputError: It is no commit of the branch's repo.
             CommitNotFoundError: There is no such commit.
 
-        Cost: 2 SELECTs, 1 UPDATE.
+        Cost: 1 or 2 SELECTs, 1 UPDATE.
         """
         target = to.id if isinstance(to, Commit) else to
         with self._backend.catalog.write() as connection:
@@ -81,9 +81,7 @@ class Subscription:
             if commit.repo != self.branch.repo:
                 msg = f"commit {target} is of repo {commit.repo!r}: subscription {self.name!r} follows {self.branch}"
                 raise InvalidInputError(msg)
-            catalog.advance_cursor(
-                connection, self._id, expected=catalog.get_cursor(connection, self._id), target=target
-            )
+            catalog.set_cursor(connection, self._id, commit.id)
 
     def collect(self) -> int:
         """Move the cursor to the head and make the keys that changed since then due, both or neither.
@@ -120,7 +118,7 @@ class Subscription:
         Cost: 1 SELECT.
         """
         with self._backend.catalog.read() as connection:
-            return due_catalog.list_due(connection, self._id, limit=limit)
+            return due_catalog.list_due(connection, self._id, limit=_parse_limit(limit))
 
     def unannounced(self, *, redeliver_after_s: float, limit: int | None = None) -> list[DueKey]:
         """Return the keys that are due and whose wake-up was never sent, or was probably lost, oldest request first.
@@ -134,7 +132,7 @@ class Subscription:
         with self._backend.catalog.read() as connection:
             now = self._backend.clock()
             return due_catalog.list_unannounced(
-                connection, self._id, now=now, redeliver_after_s=redeliver_after_s, limit=limit
+                connection, self._id, now=now, redeliver_after_s=redeliver_after_s, limit=_parse_limit(limit)
             )
 
     def mark_announced(self, dues: Sequence[DueKey]) -> None:
@@ -204,8 +202,18 @@ class Subscription:
     def _check_key(self, key: str) -> None:
         if self._template is not None:
             self._template.fields_of(key)
+        elif key != WHOLE_BRANCH:
+            msg = f"subscription {self.name!r} has no template, so its only key is {WHOLE_BRANCH!r}, not {key!r}"
+            raise PartitionKeyError(msg)
 
     def _changes(self, cursor: CommitId | None, *, by_key: bool) -> Changes:
         with self._backend.catalog.read() as connection:
             head = resolve_ref(connection, Ref(self.branch.repo, self.branch.branch))
         return find_changes(self._backend, head, cursor, self._template if by_key else None)
+
+
+def _parse_limit(limit: int | None) -> int | None:
+    if limit is not None and limit < 0:
+        msg = f"can't return {limit} of them: the limit is 0 or more, or None"
+        raise InvalidInputError(msg)
+    return limit

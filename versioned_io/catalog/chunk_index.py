@@ -64,7 +64,8 @@ def insert_chunks(connection: Connection, found: pa.Table) -> None:
     """
     if found.num_rows == 0:
         return
-    rows = found.to_pylist()
+    # One order for all writers, so that two that bring the same chunks can't wait for each other.
+    rows = found.sort_by("digest").to_pylist()
     for row in rows:
         row["pack"] = pack_name(row["pack"])
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite

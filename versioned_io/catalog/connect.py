@@ -27,8 +27,8 @@ class Catalog:
 
     @property
     def url(self) -> str:
-        """The SQLAlchemy URL, without the password."""
-        return self.engine.url.render_as_string(hide_password=True)
+        """The SQLAlchemy URL, without the password, nor the options, which may hold one too."""
+        return self.engine.url.set(query={}).render_as_string(hide_password=True)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -37,7 +37,7 @@ class Catalog:
         Raises:
             StorageError: The catalog is out of reach or failed; nothing was changed, so try again.
         """
-        with _translated(self.url), self.engine.connect() as connection:
+        with _translated(self.url), self.engine.connect().execution_options(**self._one_state) as connection:
             yield connection
 
     @contextmanager
@@ -57,12 +57,23 @@ class Catalog:
         ):
             yield connection
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is a SQLite file that is not there; connecting would make it."""
+        database = self.engine.url.database
+        return self.engine.dialect.name == "sqlite" and database is not None and not Path(database).exists()
+
+    @property
+    def _one_state(self) -> dict[str, str]:
+        # PostgreSQL would show each statement a newer state; a transaction of SQLite always sees one.
+        return {"isolation_level": "REPEATABLE READ"} if self.engine.dialect.name == "postgresql" else {}
+
     def close(self) -> None:
         """Close every idle connection; the catalog can't be used afterwards."""
         self.engine.dispose()
 
 
-def connect_catalog(url: str) -> Catalog:
+def connect_catalog(url: str | URL) -> Catalog:
     """Return the catalog at the SQLAlchemy URL *url*, without looking at what it holds.
 
     SQLite runs in WAL mode with ``synchronous=FULL``: a commit that was reported survives a loss of power.
@@ -78,19 +89,21 @@ def connect_catalog(url: str) -> Catalog:
             if parsed.get_backend_name() == "sqlite"
             else create_engine(parsed, pool_pre_ping=True)
         )
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
+        # A module's name is safe to show; what can't be parsed may hold a password anywhere.
+        reason = str(error) if isinstance(error, NoSuchModuleError | ModuleNotFoundError) else "it can't be parsed"
         msg = (
-            f"{_without_password(url)!r} is no catalog URL that can be used here ({error}); "
+            f"{_without_password(str(url))!r} is no catalog URL that can be used here ({reason}); "
             f"use sqlite:///path or postgresql+psycopg://user@host/database, "
             "and install versioned-io[postgres] for the latter"
         )
-        raise InvalidInputError(msg) from error
+        raise InvalidInputError(msg) from None
     return Catalog(engine)
 
 
-def sqlite_url(path: Path) -> str:
-    """Return the SQLAlchemy URL of the SQLite file *path*."""
-    return URL.create("sqlite", database=str(path)).render_as_string()
+def sqlite_url(path: Path) -> URL:
+    """Return the SQLAlchemy URL of the SQLite file *path*; not as text, which could not hold every path."""
+    return URL.create("sqlite", database=str(path))
 
 
 def check_revision(catalog: Catalog) -> bool:
@@ -171,9 +184,9 @@ def _translated(url: str) -> Iterator[None]:
 
 
 def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
+    address, question, _ = url.partition("?")
+    scheme, separator, rest = address.partition("://")
     credentials, at, host = rest.rpartition("@")
-    if not at:
-        return url
-    user, _, _ = credentials.partition(":")
-    return f"{scheme}{separator}{user}:***@{host}"
+    user, colon, _ = credentials.partition(":")
+    hidden = f"{user}:***" if colon else user
+    return f"{scheme}{separator}{hidden}{at}{host}" + ("?..." if question else "")

@@ -205,7 +205,9 @@ def release_key(connection: Connection, due: DueKey, now: datetime) -> None:
 
     Cost: 2 UPDATEs.
     """
-    mine = and_(_is(due.subscription_id, due.key), due_keys.c.owner == due.owner)
+    mine = and_(
+        _is(due.subscription_id, due.key), due_keys.c.owner == due.owner, due_keys.c.claimed_sequence == due.sequence
+    )
     overtaken = due_keys.c.sequence > due.sequence
     connection.execute(update(due_keys).where(mine, ~overtaken).values(claimed_until=now))
     connection.execute(
@@ -228,7 +230,8 @@ def complete_key(connection: Connection, due: DueKey) -> None:
         update(due_keys)
         .where(mine)
         .values(
-            done_sequence=due.sequence,
+            # Never back: the key may have been withdrawn meanwhile.
+            done_sequence=case((due_keys.c.done_sequence > due.sequence, due_keys.c.done_sequence), else_=due.sequence),
             done_commit_id=due.commit,
             done_by=due.owner,
             owner=None,

@@ -9,9 +9,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from versioned_io.catalog.repos import find_branch
 from versioned_io.catalog.tables import branches, subscriptions
+from versioned_io.catalog.values import parse_text
 from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId
 from versioned_io.refs import BranchRef
+
+_LONGEST_NAME = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +36,33 @@ def ensure_subscription(
     *,
     partitions: str | None,
     key_template: str | None,
-    from_head: bool,
+    start: str,
     now: datetime,
 ) -> SubscriptionRow:
     """Return the subscription *name* of *branch*, made if it is missing.
 
-    A new one begins at the branch's head if *from_head*, or else before its first commit.
+    A new one begins at the branch's head if *start* is ``now``, or before its first commit if it is ``beginning``.
 
     Raises:
-        InvalidInputError: It exists with other templates; choose another name, or use its own templates.
+        InvalidInputError: It exists with other templates; choose another name, or use its own templates. Or *name* is
+            no name, or *start* neither of the two.
         RepoNotFoundError, RefNotFoundError: There is no such branch.
 
     Cost: 2 SELECTs, and 1 INSERT the first time.
     """
+    if start not in {"beginning", "now"}:
+        msg = f"start={start!r} means nothing: use 'beginning' or 'now'"
+        raise InvalidInputError(msg)
+    if not 0 < len(parse_text(name, "name of a subscription")) <= _LONGEST_NAME:
+        msg = f"a subscription's name has 1 to {_LONGEST_NAME} characters, not {len(name)}"
+        raise InvalidInputError(msg)
     row = find_branch(connection, branch)
     values = {
         "name": name,
         "branch_id": row.id,
         "partitions": partitions,
         "key_template": key_template,
-        "cursor_id": row.head if from_head else None,
+        "cursor_id": row.head if start == "now" else None,
         "sequence": 0,
         "created_at": now,
     }
@@ -86,7 +96,8 @@ def list_subscriptions(connection: Connection, branch: BranchRef, *, prefix: str
     row = find_branch(connection, branch)
     query = (
         _of_branch(row.id)
-        .where(subscriptions.c.name.startswith(prefix, autoescape=True))
+        # Not LIKE: SQLite's takes A for a.
+        .where(func.substr(subscriptions.c.name, 1, len(prefix)) == prefix)
         .order_by(subscriptions.c.name)
     )
     return [_to_row(found, branch) for found in connection.execute(query)]
@@ -113,6 +124,18 @@ def is_behind(connection: Connection, subscription_id: int) -> bool:
         .where(subscriptions.c.id == subscription_id)
     )
     return bool(connection.execute(query).scalar_one())
+
+
+def set_cursor(connection: Connection, subscription_id: int, target: CommitId) -> None:
+    """Move the cursor to *target*, wherever it was.
+
+    Cost: 1 UPDATE.
+    """
+    connection.execute(
+        update(subscriptions)
+        .where(subscriptions.c.id == subscription_id)
+        .values(cursor_id=target, sequence=subscriptions.c.sequence + 1)
+    )
 
 
 def advance_cursor(

@@ -180,7 +180,7 @@ due_keys = Table(
     "due_keys",
     metadata,
     Column("subscription_id", RowId, ForeignKey("subscriptions.id"), primary_key=True),
-    Column("key", String(250), primary_key=True),
+    Column("key", Text, primary_key=True),
     Column("commit_id", String(32), ForeignKey("commits.id"), nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("requested_at", Timestamp, nullable=False),

@@ -1,14 +1,46 @@
 """The values that the catalog holds: commits, where they came from, and what names them."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId, Digest, LineageId
 from versioned_io.pages.schema import PageRef
 
 JSONValue = str | int | float | bool | None | list["JSONValue"] | dict[str, "JSONValue"]
 """A value that JSON can hold."""
+
+
+def parse_text(text: str, name: str) -> str:
+    """Return *text* if every catalog can keep it.
+
+    Raises:
+        InvalidInputError: It is no `str`, or has a NUL or half of a surrogate pair; *name* says in the message what
+            it is.
+    """
+    if not isinstance(text, str) or "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        msg = f"the {name} {text!r} can't be kept: it must be text, without NUL and lone surrogates"
+        raise InvalidInputError(msg)
+    return text
+
+
+def parse_json_object(values: Mapping[str, JSONValue] | None, name: str) -> dict[str, JSONValue]:
+    """Return *values* as they will be read back, independent of the originals.
+
+    Raises:
+        InvalidInputError: JSON can't hold them; *name* says in the message what they are.
+    """
+    try:
+        text = json.dumps(dict(values or {}), allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        msg = f"the {name} can't be kept as JSON ({error}): use text, numbers, booleans, None, lists and dicts"
+        raise InvalidInputError(msg) from error
+    found: dict[str, JSONValue] = json.loads(text)
+    return found
+
 
 EMPTY_TREE_DIGEST = Digest("0" * 64)
 """The tree digest of a commit that holds no file."""

@@ -49,13 +49,16 @@ def encode_attributes(attributes: Mapping[str, str] | None) -> str | None:
     """Return *attributes* as canonical JSON, or None when there are none.
 
     Raises:
-        InvalidInputError: A name or a value is not text; convert it.
+        InvalidInputError: A name or a value is not text that UTF-8 can hold; convert it.
     """
     if not attributes:
         return None
     for name, value in attributes.items():
         if not isinstance(name, str) or not isinstance(value, str):
             msg = f"the attribute {name!r}: {value!r} is not text: names and values of attributes must be strings"
+            raise InvalidInputError(msg)
+        if any("\ud800" <= character <= "\udfff" for character in name + value):
+            msg = f"the attribute {name!r}: {value!r} is no valid Unicode: it has a lone surrogate"
             raise InvalidInputError(msg)
     return json.dumps(dict(attributes), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 

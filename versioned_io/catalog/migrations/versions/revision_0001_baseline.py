@@ -161,7 +161,7 @@ def _create_subscriptions() -> None:
     op.create_table(
         "due_keys",
         sa.Column("subscription_id", ROW_ID, nullable=False),
-        sa.Column("key", sa.String(250), nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
         sa.Column("commit_id", sa.String(32), nullable=False),
         sa.Column("sequence", sa.BigInteger, nullable=False),
         sa.Column("requested_at", sa.BigInteger, nullable=False),
