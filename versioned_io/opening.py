@@ -5,14 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sqlalchemy import insert, select
+from sqlalchemy import URL, insert, select
 
 from versioned_io.backend import Backend
 from versioned_io.catalog.connect import Catalog, check_revision, connect_catalog, migrate, sqlite_url
 from versioned_io.catalog.tables import properties
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.clock import Clock, system_clock
-from versioned_io.errors import ExistsError, FormatError, InvalidInputError, ObjectNotFoundError, StoreNotFoundError
+from versioned_io.errors import (
+    ExistsError,
+    FormatError,
+    InvalidInputError,
+    ObjectNotFoundError,
+    StorageError,
+    StoreNotFoundError,
+)
 from versioned_io.identifiers import new_uuid7
 from versioned_io.objects.local import LocalObjects
 from versioned_io.objects.location import open_objects
@@ -58,12 +65,21 @@ def create_store(url: str | Path, *, catalog: str | None = None, clock: Clock = 
     objects = open_objects(str(url))
     if _read_marker(objects) is not None:
         raise ExistsError("store", objects.url)
+    if isinstance(objects, LocalObjects):
+        _make_directory(Path(objects.url))
     found = connect_catalog(_catalog_url(objects, catalog))
-    migrate(found)
-    store_id = _claim_catalog(found)
-    # The marker comes last: without it there is no store, and this call can be made again.
-    marker = {"format": STORE_FORMAT, "store_id": store_id}
-    objects.put(MARKER_KEY, [json.dumps(marker, sort_keys=True).encode()])
+    try:
+        migrate(found)
+        store_id = _claim_catalog(found)
+        # The marker comes last: without it there is no store, and this call can be made again.
+        marker = {"format": STORE_FORMAT, "store_id": store_id}
+        objects.put(MARKER_KEY, [json.dumps(marker, sort_keys=True).encode()])
+    except ExistsError as error:
+        found.close()
+        raise ExistsError("store", objects.url) from error
+    except BaseException:
+        found.close()
+        raise
     return _assemble(objects, found, clock)
 
 
@@ -92,12 +108,18 @@ def open_store(url: str | Path, *, catalog: str | None = None, clock: Clock = sy
         )
         raise FormatError(msg)
     found = connect_catalog(_catalog_url(objects, catalog))
-    if not check_revision(found):
-        msg = (
-            f"the catalog {found.url} of the store {objects.url} is empty: check its URL, or rebuild it from the packs"
-        )
-        raise FormatError(msg)
-    _check_store_id(found, objects, marker.store_id)
+    try:
+        if found.is_missing or not check_revision(found):
+            state = "missing" if found.is_missing else "empty"
+            msg = (
+                f"the catalog {found.url} of the store {objects.url} is {state}: "
+                f"check its URL, or rebuild it from the packs"
+            )
+            raise FormatError(msg)
+        _check_store_id(found, objects, marker.store_id)
+    except BaseException:
+        found.close()
+        raise
     return _assemble(objects, found, clock)
 
 
@@ -122,6 +144,17 @@ def _assemble(objects: ObjectStore, catalog: Catalog, clock: Clock) -> Store:
     return Store(objects.url, Backend(objects, catalog, PageSource(objects), ChunkReader(objects), clock))
 
 
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        msg = f"can't make a store at {str(path)!r}: there is a file in the way; choose another directory"
+        raise InvalidInputError(msg) from error
+    except OSError as error:
+        msg = f"can't make a store at {str(path)!r}: {error.strerror}"
+        raise StorageError(msg) from error
+
+
 def _read_marker(objects: ObjectStore) -> _Marker | None:
     try:
         payload = objects.get(MARKER_KEY)
@@ -135,7 +168,7 @@ def _read_marker(objects: ObjectStore) -> _Marker | None:
         raise FormatError(msg) from error
 
 
-def _catalog_url(objects: ObjectStore, catalog: str | None) -> str:
+def _catalog_url(objects: ObjectStore, catalog: str | None) -> str | URL:
     if catalog is not None:
         return catalog
     if objects.url.startswith(_MEMORY):
@@ -143,9 +176,7 @@ def _catalog_url(objects: ObjectStore, catalog: str | None) -> str:
     if not isinstance(objects, LocalObjects):
         msg = f"the store {objects.url} needs a catalog: pass catalog='postgresql+psycopg://user@host/database'"
         raise InvalidInputError(msg)
-    root = Path(objects.url)
-    root.mkdir(parents=True, exist_ok=True)
-    return sqlite_url(root / _CATALOG_FILE)
+    return sqlite_url(Path(objects.url) / _CATALOG_FILE)
 
 
 def _memory_directory(url: str) -> Path:
