@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit, get_commits, history_batch
 from versioned_io.catalog.values import Commit
+from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId
 from versioned_io.pages.diff import diff
 from versioned_io.pages.read import lookup_many
@@ -26,8 +27,9 @@ class Changes:
     Attributes:
         head: The branch's newest commit; None while it has none.
         commits: The commits after the one that was seen, up to *head*, oldest first.
-        keys: The partition keys whose files differ from those that were seen, each with the newest commit that wrote
-            one of them. What was changed and changed back is not here. Sorted by key.
+        keys: The partition keys whose files differ from those that were seen, each with a commit that has them as
+            *head* has: the newest that wrote one of them, or *head* itself where a file was deleted after that. What
+            was changed and changed back is not here. Sorted by key.
         deleted: Keys whose last file is gone, each with *head*.
     """
 
@@ -59,11 +61,16 @@ def find_changes(
 
     Raises:
         CommitNotFoundError: *since* is no commit of this store.
+        InvalidInputError: *since* is of another repo.
         PartitionKeyError: A changed path can be read as a key in two ways; give the template a ``key``.
 
-    Cost: 3 SELECTs for each 200 commits between, the pages that differ, and 1 look-up for each deleted key.
+    Cost: 3 SELECTs for each 200 commits between, the pages that differ, and 1 look-up for each deleted key; where
+        commits deleted files, another diff for each commit before the last of those that is in the result.
     """
     old = _seen(backend, since)
+    if old is not None and head is not None and old.repo != head.repo:
+        msg = f"commit {old.id} is of repo {old.repo!r}, not of {head.repo!r}: pass one of the same repo"
+        raise InvalidInputError(msg)
     if head is None or (old is not None and old.id == head.id):
         return Changes(head, (), {}, {})
     commits = tuple(reversed(list(_commits_after(backend, old, head))))
@@ -74,6 +81,7 @@ def find_changes(
     changed = _changed(backend, old, head)
     written = changed.filter(pc.not_equal(changed.column("change"), "deleted"))
     keys = _newest_writers(backend, head, written.column("path"), template)
+    keys |= dict.fromkeys(_lost_files_since(backend, keys, commits, template), head)
     gone = changed.filter(pc.equal(changed.column("change"), "deleted")).column("path")
     deleted: dict[str, Commit] = {}
     for key in sorted(_distinct(template.keys_of(gone)) - set(keys)):
@@ -130,6 +138,22 @@ def _newest_writers(
         if key not in newest or newest[key].number < commit.number:
             newest[key] = commit
     return newest
+
+
+def _lost_files_since(
+    backend: Backend, keys: dict[str, Commit], commits: tuple[Commit, ...], template: PartitionTemplate
+) -> set[str]:
+    """Return those *keys* that a later commit than the one beside them deleted a file of.
+
+    As of that earlier commit they still have the file, so whoever processed them as of it would process too much.
+    """
+    last_deletion = max((commit.number for commit in commits if commit.stats.deleted), default=0)
+    head = commits[-1] if commits else None
+    lost: set[str] = set()
+    for writer in {commit.id: commit for commit in keys.values() if commit.number < last_deletion}.values():
+        later = _distinct(template.keys_of(_changed(backend, writer, head).column("path")))
+        lost |= {key for key in later if key in keys and keys[key].id == writer.id}
+    return lost
 
 
 def _distinct(keys: pa.ChunkedArray) -> set[str]:
