@@ -1,6 +1,7 @@
 """Answers about history: the commits of a branch or of one path, and what differs between two of them."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,6 @@ from versioned_io.identifiers import CommitId
 from versioned_io.pages.diff import diff
 from versioned_io.pages.read import lookup
 from versioned_io.paths import parse_directory
-from versioned_io.snapshots.snapshot import Snapshot
 
 DIFFERENCES = pa.schema(
     [
@@ -54,8 +54,8 @@ def walk_path_history(backend: Backend, head: Commit | None, path: str, limit: i
     Raises:
         PathNotFoundError: No commit of this history ever had it.
 
-    Cost: 1 look-up and 2 SELECTs for each change of a file; where the path is a directory, or is not there, 1 diff of
-        two neighbouring commits for each commit.
+    Cost: 1 look-up and 2 SELECTs for each change of a file; where the path is a directory, or is not there, the pages
+        that differ below it, for each commit.
     """
     path = parse_directory(path)
     found = False
@@ -92,23 +92,22 @@ def _newest_change(backend: Backend, commit: Commit, path: str) -> Commit | None
         writer = _get(backend, CommitId(row.commit.hex()))
         if writer is not None and writer.repo == commit.repo:
             return writer
-    current: Commit | None = commit
-    while current is not None:
-        parent = _get(backend, current.parent)
-        if _state(backend, current, path) != _state(backend, parent, path):
+    # Each commit is compared with the next older one, its parent.
+    older = walk_history(backend, commit)
+    current = next(older)
+    for parent in chain(older, [None]):
+        if _differ(backend, current, parent, path):
             return current
-        current = parent
+        if parent is not None:
+            current = parent
     return None
 
 
-def _state(backend: Backend, commit: Commit | None, path: str) -> object:
-    if commit is None:
-        return None
-    row = lookup(commit.root, path, source=backend.pages) if path else None
-    if row is not None:
-        return row.digest, row.attributes
-    snapshot = Snapshot(backend, commit.repo, commit.id, commit, is_noted=False)
-    return snapshot.stat(path).digest if not snapshot.is_empty and snapshot.is_directory(path) else None
+def _differ(backend: Backend, new: Commit, old: Commit | None, path: str) -> bool:
+    """Say whether two commits differ in the file *path* or in what is below the directory *path*."""
+    changed = diff(None if old is None else old.root, new.root, source=backend.pages, prefix=path).column("path")
+    below = f"{path}/" if path else ""
+    return any(name == path or name.startswith(below) for name in changed.to_pylist())
 
 
 def _get(backend: Backend, commit_id: CommitId | None) -> Commit | None:
