@@ -1,5 +1,6 @@
 """Writing the files of a snapshot into a local directory."""
 
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +35,8 @@ def checkout(
 ) -> int:
     """Write every file below *path* of the snapshot into the local directory *dest*, and return how many.
 
-    Each file is complete once it has its name: a crash leaves whole files, and at most one that ends in ``.part``.
+    Each file is complete once it has its name: a crash leaves whole files, and at most one whose name begins with
+    ``.versioned-`` and ends in ``.part``.
 
     Args:
         path: A directory of the snapshot, which becomes *dest* itself; ``""`` for all of it.
@@ -44,7 +46,8 @@ def checkout(
     Raises:
         PathNotFoundError: The snapshot has no such directory.
         InvalidInputError: *path* is a file; or something that would be replaced exists and *overwrite* is false; or a
-            symbolic link in *dest* would lead out of it. Nothing is written then.
+            local file is where a directory must be, or the other way round; or a symbolic link in *dest* would lead
+            out of it. Nothing is written then.
 
     Cost: 1 GET a page and 1 for each chunk that is not cached; memory for one page and one chunk.
     """
@@ -54,6 +57,7 @@ def checkout(
     targets = [dest / info.path[skipped:] for info in infos]
     for target in targets:
         _check_inside(target, dest)
+        _check_fits(target)
         if not overwrite:
             _check_absent(target)
     for info, target in zip(infos, targets, strict=True):
@@ -68,20 +72,38 @@ def write_local_file(snapshot: Files, path: str, target: Path, *, overwrite: boo
 
     Raises:
         PathNotFoundError, NotAFileError: As for `Snapshot.open`.
-        InvalidInputError: *target* is a directory, or exists and *overwrite* is false; nothing is written then.
+        InvalidInputError: *target* is a directory, or below a file, or exists and *overwrite* is false; nothing is
+            written then.
 
     Cost: as `Snapshot.open` and reading all of it.
     """
     if not overwrite:
         _check_absent(target)
-    if target.is_dir():
-        msg = f"can't write the file {path!r} to {str(target)!r}: that is a directory"
+    _check_fits(target)
+    with snapshot.open(path) as source:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A name that nobody can have put a symbolic link at; "x" refuses one all the same.
+        partial = target.with_name(f".versioned-{secrets.token_hex(8)}.part")
+        try:
+            with partial.open("xb") as sink:
+                shutil.copyfileobj(source, sink, _BUFFER_BYTES)
+            partial.replace(target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def _check_fits(target: Path) -> None:
+    """Refuse a target that is a directory, or that would be below a file."""
+    if target.is_dir() and not target.is_symlink():
+        msg = f"can't write the file {str(target)!r}: that is a directory"
         raise InvalidInputError(msg)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.part")
-    with snapshot.open(path) as source, partial.open("wb") as sink:
-        shutil.copyfileobj(source, sink, _BUFFER_BYTES)
-    partial.replace(target)
+    for parent in target.parents:
+        if parent.is_dir():
+            return
+        if parent.exists():
+            msg = f"can't write the file {str(target)!r}: {str(parent)!r} is a file, not a directory"
+            raise InvalidInputError(msg)
 
 
 def _check_absent(target: Path) -> None:

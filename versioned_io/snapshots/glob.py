@@ -29,7 +29,8 @@ def parse_glob(pattern: str) -> Glob:
     ``**/b`` is ``b`` at any depth, the top included), ``[a-z]`` and ``[!a-z]`` one character, ``{x,y}`` either text.
 
     Raises:
-        InvalidInputError: A bracket or brace is not closed, or the pattern is empty.
+        InvalidInputError: A bracket or brace is not closed, a range in brackets runs backwards, or the pattern is
+            empty.
     """
     text = pattern.removeprefix("/")
     if not text:
@@ -37,7 +38,13 @@ def parse_glob(pattern: str) -> Glob:
         raise InvalidInputError(msg)
     special = _SPECIAL.search(text)
     prefix = text if special is None else text[: special.start()]
-    return Glob(pattern, prefix, f"^{_Translator(pattern, text).translate()}$")
+    regex = f"^{_Translator(pattern, text).translate()}$"
+    try:
+        re.compile(regex)
+    except re.error as error:
+        msg = f"the pattern {pattern!r} can't be understood: {error.msg}"
+        raise InvalidInputError(msg) from None
+    return Glob(pattern, prefix, regex)
 
 
 class _Translator:
@@ -47,13 +54,13 @@ class _Translator:
         self._pattern = pattern
         self._text = text
         self._at = 0
-        self._in_braces = False
+        self._depth = 0  # of braces
 
     def translate(self) -> str:
         parts: list[str] = []
         while self._at < len(self._text):
             parts.append(self._next())
-        if self._in_braces:
+        if self._depth:
             raise self._unclosed("{")
         return "".join(parts)
 
@@ -71,13 +78,13 @@ class _Translator:
                 return "[^/]*" if character == "*" else "[^/]"
             case "[":
                 return self._character_class()
-            case "{" if not self._in_braces:
-                self._in_braces = True
+            case "{":
+                self._depth += 1
                 return "(?:"
-            case "," if self._in_braces:
+            case "," if self._depth:
                 return "|"
-            case "}" if self._in_braces:
-                self._in_braces = False
+            case "}" if self._depth:
+                self._depth -= 1
                 return ")"
             case _:
                 return re.escape(character)

@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 
 from versioned_io.backend import Backend
 from versioned_io.catalog.values import Commit, InputFile
-from versioned_io.errors import InvalidInputError, NotAFileError, PathNotFoundError
+from versioned_io.errors import InvalidInputError, NotAFileError, PathNotFoundError, RefNotFoundError
 from versioned_io.identifiers import CommitId, Digest
 from versioned_io.pages.read import FileRow, file_rows, list_directory, lookup, scan, stat_directory
 from versioned_io.pages.schema import PageRef
-from versioned_io.paths import parse_directory, parse_path
+from versioned_io.paths import parent_directories, parse_directory, parse_path
 from versioned_io.runs import current_run
 from versioned_io.snapshots.checkout import checkout
 from versioned_io.snapshots.glob import parse_glob
@@ -60,10 +60,10 @@ class Snapshot:
         """The commit.
 
         Raises:
-            PathNotFoundError: The branch has no commit yet; write to it first.
+            RefNotFoundError: The branch has no commit yet; write to it first.
         """
         if self._commit is None:
-            raise PathNotFoundError("", self.name, "the branch has no commit yet; write to it first")
+            raise RefNotFoundError(self._repo, self._ref, reason="the branch has no commit yet; write to it first")
         return self._commit
 
     @property
@@ -206,10 +206,7 @@ class Snapshot:
 
         Cost: as `stat` of a file.
         """
-        path = parse_path(path)
-        row = self._find(path)
-        if row is None:
-            raise NotAFileError(path, self.name) if self._is_directory(path) else self._missing(path)
+        row = self._row(path)
         self._note(row)
         return row
 
@@ -227,15 +224,11 @@ class Snapshot:
         """Return the commit that wrote this version of the file at *path*; this does not count as reading it.
 
         Raises:
-            PathNotFoundError: There is no such file.
+            PathNotFoundError, NotAFileError: As for `read`.
 
         Cost: as `stat` of a file.
         """
-        path = parse_path(path)
-        row = self._find(path)
-        if row is None:
-            raise self._missing(path)
-        return CommitId(row.commit.hex())
+        return CommitId(self._row(path).commit.hex())
 
     def writers(self, directory: str = "") -> set[CommitId]:
         """Return the commits that wrote the files below *directory* as they are.
@@ -256,6 +249,13 @@ class Snapshot:
         if run is not None and self._is_noted:
             file = InputFile(self._repo, self.commit.id, row.path, Digest(row.digest.hex()), CommitId(row.commit.hex()))
             run.note(self.commit, file)
+
+    def _row(self, path: str) -> FileRow:
+        path = parse_path(path)
+        row = self._find(path)
+        if row is None:
+            raise NotAFileError(path, self.name) if self._is_directory(path) else self._missing(path)
+        return row
 
     def _find(self, path: str) -> FileRow | None:
         return lookup(self._root, path, source=self._backend.pages)
@@ -288,6 +288,9 @@ class Snapshot:
         if self.is_empty:
             return PathNotFoundError(path, self.name, "it holds no file at all")
         parent = path.rpartition("/")[0]
+        for directory in parent_directories(path):
+            if self._find(directory) is not None:
+                return PathNotFoundError(path, self.name, f"{directory!r} is a file, so nothing is below it")
         if not self._is_directory(parent):
             return PathNotFoundError(path, self.name, f"there is no directory {parent!r} either")
         near = [entry.path for entry, _ in zip(self.list(parent), range(_NEAR_NAMES), strict=False)]
