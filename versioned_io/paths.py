@@ -19,6 +19,7 @@ def parse_path(text: str) -> str:
         IllegalPathError: It is empty, too long, not NFC, has an empty, ``.`` or ``..`` part, or a NUL or other
             control character. The message names the rule; choose another name.
     """
+    _check_type(text)
     path = text.removeprefix(_SEPARATOR)
     _check_characters(text, path)
     for part in path.split(_SEPARATOR):
@@ -33,6 +34,7 @@ def parse_directory(text: str) -> str:
     Raises:
         IllegalPathError: As for `parse_path`.
     """
+    _check_type(text)
     stripped = text.removesuffix(_SEPARATOR)
     if stripped.removeprefix(_SEPARATOR) == "":
         return ""
@@ -43,6 +45,11 @@ def parent_directories(path: str) -> list[str]:
     """Return every proper prefix of *path* that is a directory, outermost first: ``a/b/c`` → ``a``, ``a/b``."""
     parts = path.split(_SEPARATOR)
     return [_SEPARATOR.join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _check_type(text: object) -> None:
+    if not isinstance(text, str):
+        raise IllegalPathError(str(text), f"it is of type {type(text).__name__}, not text")
 
 
 def _check_characters(text: str, path: str) -> None:

@@ -47,6 +47,8 @@ def parse_ref(text: str) -> Ref:
     Raises:
         RefSyntaxError: A part is missing or has a character that it can't have; the message says which.
     """
+    if not isinstance(text, str):
+        raise RefSyntaxError(repr(text), f"it is of type {type(text).__name__}, not text")
     head, colon, path = text.partition(":")
     repo, at, name = head.partition("@")
     parse_repo_name(repo, text)
@@ -61,6 +63,18 @@ def parse_ref(text: str) -> Ref:
     if colon and not path:
         raise RefSyntaxError(text, "there is no path after ':'")
     return Ref(repo, match["name"], ancestor, parse_directory(path) if path else "")
+
+
+def parse_commit_ref(text: str) -> Ref:
+    """Return the ref of a commit, not of a file, that *text* writes: ``repo``, ``repo@ref`` or ``repo@ref~2``.
+
+    Raises:
+        RefSyntaxError: It is no ref, or it names a path.
+    """
+    ref = parse_ref(text)
+    if ref.path:
+        raise RefSyntaxError(text, f"a commit is asked for, so the path {ref.path!r} can't stand here")
+    return ref
 
 
 def parse_branch_ref(text: str) -> BranchRef:

@@ -12,19 +12,34 @@ from versioned_io.catalog import repos as repo_catalog
 from versioned_io.catalog.commits import commits_of_lineage, get_commit, get_commits, resolve_ref
 from versioned_io.catalog.due_keys import DueKey
 from versioned_io.catalog.subscriptions import ensure_subscription, list_subscriptions
-from versioned_io.catalog.values import BranchInfo, Commit, JSONValue, RepoInfo
+from versioned_io.catalog.values import BranchInfo, Commit, JSONValue, RepoInfo, parse_text
 from versioned_io.changes import Changes, affected_keys, find_changes
-from versioned_io.errors import CommitNotFoundError, ExistsError, LineageNotFoundError, RefSyntaxError
+from versioned_io.errors import (
+    CommitNotFoundError,
+    ExistsError,
+    InvalidInputError,
+    LineageNotFoundError,
+    RefSyntaxError,
+)
 from versioned_io.fsck import FsckReport, check_store
 from versioned_io.history import diff_trees, walk_history, walk_path_history
 from versioned_io.identifiers import CommitId, is_id, parse_commit_id, parse_lineage_id
 from versioned_io.lineage import LineageGraph, find_downstream, find_upstream
 from versioned_io.partitions import PartitionTemplate
-from versioned_io.refs import BranchRef, Ref, parse_branch_ref, parse_new_name, parse_ref, parse_repo_name
+from versioned_io.paths import parse_directory
+from versioned_io.refs import (
+    BranchRef,
+    Ref,
+    parse_branch_ref,
+    parse_commit_ref,
+    parse_new_name,
+    parse_ref,
+    parse_repo_name,
+)
 from versioned_io.runs import Run, build_run_info
 from versioned_io.snapshots.snapshot import Snapshot
 from versioned_io.subscriptions import Subscription
-from versioned_io.transactions.publish import CommitFacts, Empty
+from versioned_io.transactions.publish import Empty, build_facts, parse_empty
 from versioned_io.transactions.transaction import Transaction
 
 
@@ -70,6 +85,7 @@ class Store:
         Cost: 1 SELECT, 2 INSERTs.
         """
         parse_repo_name(name)
+        parse_text(description, "description")
         if exist_ok and (found := self._repos(name)):
             return found[0]
         try:
@@ -174,14 +190,15 @@ class Store:
 
         Cost: 2 SELECTs; see `Transaction.finish` for the commit.
         """
-        sources = tuple(parse_commit_id(source) for source in provenance)
-        self._check_commits(sources)
-        lineage = None if lineage_id is None else parse_lineage_id(lineage_id)
+        facts = build_facts(
+            message=message, author=author, metadata=metadata, lineage_id=lineage_id, provenance=provenance
+        )
+        self._check_commits(facts.provenance)
         return Transaction(
             self._backend,
             parse_branch_ref(branch),
-            facts=CommitFacts(message, author, dict(metadata or {}), lineage, sources),
-            empty=Empty(empty),
+            facts=facts,
+            empty=parse_empty(empty),
             completes=tuple(completes),
             resolve=self._snapshot_and_path,
         )
@@ -197,8 +214,7 @@ class Store:
 
         Cost: 3 to 7 SELECTs.
         """
-        parsed = parse_ref(ref)
-        return Snapshot(self._backend, parsed.repo, _name_of(parsed), self._resolve(parsed))
+        return self._snapshot(parse_commit_ref(ref))
 
     # History
 
@@ -216,16 +232,19 @@ class Store:
         """Yield the commits of a history, newest first; with *path*, only those that changed that file or directory.
 
         Raises:
-            NotFoundError: There is no such repo or ref.
+            NotFoundError: There is no such repo or ref; or, when the first commit is asked for, none ever had *path*.
+            InvalidInputError: *limit* is negative, or *path* breaks the path rules.
 
         Cost: 3 SELECTs for each 200 commits. With the path of a file: 1 look-up for each change of it, if it still
         exists.
         """
-        head = self._resolve(parse_ref(branch))
+        if limit is not None and limit < 0:
+            msg = f"can't return {limit} commits: the limit is 0 or more, or None"
+            raise InvalidInputError(msg)
+        head = self._resolve(parse_commit_ref(branch))
         if path is None:
-            yield from walk_history(self._backend, head, limit)
-        else:
-            yield from walk_path_history(self._backend, head, path, limit)
+            return walk_history(self._backend, head, limit)
+        return walk_path_history(self._backend, head, parse_directory(path), limit)
 
     def diff(self, old: str | None, new: str) -> pa.Table:
         """Return the files that differ between two commits, sorted by path.
@@ -242,9 +261,8 @@ class Store:
 
         Cost: the pages that differ, whatever the size of the trees.
         """
-        return diff_trees(
-            self._backend, None if old is None else self._resolve(parse_ref(old)), self._resolve(parse_ref(new))
-        )
+        before = None if old is None else self._resolve(parse_commit_ref(old))
+        return diff_trees(self._backend, before, self._resolve(parse_commit_ref(new)))
 
     def affected(self, old: str | None, new: str, template: str, *, key: str | None = None) -> list[str]:
         """Return the partition keys whose files differ between two commits, sorted; deleted files count too.
@@ -261,8 +279,8 @@ class Store:
         Cost: the pages that differ, whatever the size of the trees.
         """
         parsed = PartitionTemplate.parse(template, key)
-        before = None if old is None else self._resolve(parse_ref(old))
-        return affected_keys(self._backend, before, self._resolve(parse_ref(new)), parsed)
+        before = None if old is None else self._resolve(parse_commit_ref(old))
+        return affected_keys(self._backend, before, self._resolve(parse_commit_ref(new)), parsed)
 
     def changes(
         self, branch: str, *, since: str | None, partitions: str | None = None, key: str | None = None
@@ -282,7 +300,7 @@ class Store:
         """
         template = None if partitions is None else PartitionTemplate.parse(partitions, key)
         seen = None if since is None else parse_commit_id(since)
-        return find_changes(self._backend, self._resolve(parse_ref(branch)), seen, template)
+        return find_changes(self._backend, self._resolve(parse_commit_ref(branch)), seen, template)
 
     def subscription(
         self,
@@ -313,7 +331,7 @@ class Store:
                 parse_branch_ref(branch),
                 partitions=partitions,
                 key_template=key,
-                from_head=start == "now",
+                start=start,
                 now=self._backend.clock(),
             )
         return Subscription(self._backend, row)
@@ -430,7 +448,7 @@ class Store:
         Cost: 2 SELECTs a generation; without a path, 1 GET for each page of the snapshot.
         """
         parsed = parse_ref(ref)
-        snapshot = Snapshot(self._backend, parsed.repo, _name_of(parsed), self._resolve(parsed), is_noted=False)
+        snapshot = self._snapshot(parsed, is_noted=False)
         if parsed.path and not snapshot.is_directory(parsed.path):
             return find_upstream(self._backend, [snapshot.writer_of(parsed.path)])
         writers = snapshot.writers(parsed.path) or {snapshot.commit.id}
@@ -449,7 +467,7 @@ class Store:
         Cost: 2 SELECTs a generation.
         """
         parsed = parse_ref(ref)
-        snapshot = Snapshot(self._backend, parsed.repo, _name_of(parsed), self._resolve(parsed), is_noted=False)
+        snapshot = self._snapshot(parsed, is_noted=False)
         if parsed.path:
             return find_downstream(self._backend, [snapshot.writer_of(parsed.path)], path=parsed.path)
         return find_downstream(self._backend, [snapshot.commit.id])
@@ -484,15 +502,16 @@ class Store:
             raise CommitNotFoundError(min(missing))
 
     def _new_name(self, name: str, at: str) -> tuple[BranchRef, Commit | None]:
-        ref, target = parse_branch_ref(name), parse_ref(at)
+        ref, target = parse_branch_ref(name), parse_commit_ref(at)
         parse_new_name(ref.branch, name)
         if target.repo != ref.repo:
             raise RefSyntaxError(at, f"it must be of repo {ref.repo!r}, as {name!r} is")
         return ref, self._resolve(target)
 
+    def _snapshot(self, ref: Ref, *, is_noted: bool = True) -> Snapshot:
+        name = f"{ref.name}~{ref.ancestor}" if ref.ancestor else ref.name
+        return Snapshot(self._backend, ref.repo, name, self._resolve(ref), is_noted=is_noted)
+
     def _snapshot_and_path(self, ref: str) -> tuple[Snapshot, str]:
-        return self.snapshot(ref), parse_ref(ref).path
-
-
-def _name_of(ref: Ref) -> str:
-    return f"{ref.name}~{ref.ancestor}" if ref.ancestor else ref.name
+        parsed = parse_ref(ref)
+        return self._snapshot(parsed), parsed.path

@@ -18,10 +18,32 @@ from versioned_io.backend import Backend
 from versioned_io.catalog.commits import Publication, StoredContent, commit_exists, get_commit, publish
 from versioned_io.catalog.due_keys import DueKey, complete_key
 from versioned_io.catalog.repos import BranchRow, lock_branch
-from versioned_io.catalog.values import Commit, CommitStats, InputFile, JSONValue, RunInfo
+from versioned_io.catalog.values import (
+    Commit,
+    CommitStats,
+    InputFile,
+    JSONValue,
+    RunInfo,
+    parse_json_object,
+    parse_text,
+)
 from versioned_io.chunks.writer import DataWriter
-from versioned_io.errors import ConflictError, EmptyCommitError, HeadMovedError, PathCollisionError, StorageError
-from versioned_io.identifiers import CommitId, LineageId, new_commit_id, new_lineage_id
+from versioned_io.errors import (
+    ConflictError,
+    EmptyCommitError,
+    HeadMovedError,
+    InvalidInputError,
+    PathCollisionError,
+    StorageError,
+)
+from versioned_io.identifiers import (
+    CommitId,
+    LineageId,
+    new_commit_id,
+    new_lineage_id,
+    parse_commit_id,
+    parse_lineage_id,
+)
 from versioned_io.objects.port import Buffer
 from versioned_io.packs.frames import FrameKind, FrameRef, pack_name
 from versioned_io.packs.writer import PackWriter
@@ -60,6 +82,41 @@ class CommitFacts:
     metadata: Mapping[str, JSONValue]
     lineage_id: LineageId | None
     provenance: tuple[CommitId, ...]
+
+
+def build_facts(
+    *,
+    message: str,
+    author: str,
+    metadata: Mapping[str, JSONValue] | None,
+    lineage_id: str | None,
+    provenance: Sequence[str],
+) -> CommitFacts:
+    """Return what the caller says of the commits, checked, so that nothing is found wrong after the work is done.
+
+    Raises:
+        InvalidInputError: A text can't be kept, JSON can't hold *metadata*, or an ID is none.
+    """
+    return CommitFacts(
+        parse_text(message, "message"),
+        parse_text(author, "author"),
+        parse_json_object(metadata, "metadata"),
+        None if lineage_id is None else parse_lineage_id(lineage_id),
+        tuple(parse_commit_id(source) for source in provenance),
+    )
+
+
+def parse_empty(text: str) -> Empty:
+    """Return what to do with a transaction that changes nothing.
+
+    Raises:
+        InvalidInputError: *text* is none of ``skip``, ``allow`` and ``refuse``.
+    """
+    try:
+        return Empty(text)
+    except ValueError:
+        msg = f"empty={text!r} means nothing: use {', '.join(repr(choice.value) for choice in Empty)}"
+        raise InvalidInputError(msg) from None
 
 
 class BranchChanges(Protocol):
