@@ -57,24 +57,24 @@ def build_relay(
     with DAG(dag_id or name_relay(asset), schedule=[asset.head], max_active_runs=1, **options) as dag:
 
         @task(inlets=[asset], outlets=[asset])
-        def announce() -> list[list[dict[str, Any]]]:
+        def announce() -> list[dict[str, Any]]:
             first, *rest = collect_due(asset, consumers)
             emit(asset, first)
             get_current_context()["ti"].xcom_push(FIRST, first.to_json())
             return [announcement.to_json() for announcement in rest]
 
         @task
-        def confirm(announced: list[dict[str, Any]]) -> None:
+        def confirm(announced: dict[str, Any]) -> None:
             location = asset.address.locate()
             with location.open_store() as store:
                 confirm_announcement(asset, store, location.deployment, Announcement.from_json(announced))
 
         @task(outlets=[asset], max_active_tis_per_dag=MAX_ANNOUNCING_TASKS)
-        def announce_chunk(chunk: list[dict[str, Any]]) -> None:
+        def announce_chunk(chunk: dict[str, Any]) -> None:
             emit(asset, Announcement.from_json(chunk))
 
         @task_group
-        def more(chunk: list[dict[str, Any]]) -> None:
+        def more(chunk: dict[str, Any]) -> None:
             announce_chunk(chunk) >> confirm.override(task_id="confirm_chunk")(chunk)
 
         rest: Any = announce()

@@ -7,6 +7,7 @@ consumers that it does not know yet; see docs/design/0003-wakeups-and-durable-cu
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -129,23 +130,38 @@ class AnnouncedCommit:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What one task announces: at most `MAX_KEYS_PER_TASK` keys, oldest commit first."""
+    """What one task announces: at most `MAX_KEYS_PER_TASK` keys, oldest commit first.
+
+    Attributes:
+        made_at: When its keys were read from the store.
+        subscriptions: Those that were there by then. What began to wait in them later is not announced by it.
+    """
 
     commits: tuple[AnnouncedCommit, ...]
+    made_at: datetime
+    subscriptions: tuple[str, ...]
+
+    def covers(self, due: "DueKey") -> bool:
+        """Whether *due* is announced by this."""
+        is_later = due.subscription in self.subscriptions and due.requested_at > self.made_at
+        return due.number <= self.numbers.get(due.key, 0) and not is_later
 
     @property
     def numbers(self) -> dict[str, int]:
         """Each key with the place of its commit in the branch."""
         return {key: commit.number for commit in self.commits for key in commit.keys}
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> dict[str, Any]:
         """Return it as XCom takes it."""
-        return [asdict(commit) | {"keys": list(commit.keys)} for commit in self.commits]
+        commits = [asdict(commit) | {"keys": list(commit.keys)} for commit in self.commits]
+        made_at = self.made_at.isoformat()
+        return {"commits": commits, "made_at": made_at, "subscriptions": list(self.subscriptions)}
 
     @classmethod
-    def from_json(cls, value: Iterable[Mapping[str, Any]]) -> "Announcement":
+    def from_json(cls, value: Mapping[str, Any]) -> "Announcement":
         """Return what `to_json` wrote."""
-        return cls(tuple(AnnouncedCommit(**{**commit, "keys": tuple(commit["keys"])}) for commit in value))
+        commits = (AnnouncedCommit(**{**commit, "keys": tuple(commit["keys"])}) for commit in value["commits"])
+        return cls(tuple(commits), datetime.fromisoformat(value["made_at"]), tuple(value["subscriptions"]))
 
 
 def collect_announcements(
@@ -170,7 +186,8 @@ def collect_announcements(
         open_subscription(asset, store, deployment, consumer)
     newest: dict[str, DueKey] = {}
     told: dict[str, int] = {}
-    for subscription in sorted(list_subscriptions(asset, store, deployment), key=is_relay, reverse=True):
+    subscriptions = sorted(list_subscriptions(asset, store, deployment), key=is_relay, reverse=True)
+    for subscription in subscriptions:
         subscription.collect()
         dues = list_waiting(subscription, redeliver_after_s)
         if is_relay(subscription):
@@ -181,13 +198,15 @@ def collect_announcements(
         for due in dues:
             if due not in known and (due.key not in newest or newest[due.key].number < due.number):
                 newest[due.key] = due
-    return group_announcements(newest.values())
+    names = tuple(subscription.name for subscription in subscriptions)
+    made_at = datetime.now(UTC)
+    return [Announcement(commits, made_at, names) for commits in group_by_task(newest.values())]
 
 
-def group_announcements(dues: Iterable["DueKey"]) -> list[Announcement]:
-    """Return *dues* as announcements, at most `MAX_ANNOUNCEMENTS`, oldest commit first."""
+def group_by_task(dues: Iterable["DueKey"]) -> list[tuple[AnnouncedCommit, ...]]:
+    """Return what each task is to announce, at most `MAX_ANNOUNCEMENTS` of them, oldest commit first."""
     ordered = sorted(dues, key=lambda due: (due.number, due.key))
-    announcements = []
+    tasks = []
     for start in range(0, len(ordered), MAX_KEYS_PER_TASK)[:MAX_ANNOUNCEMENTS]:
         chunk = ordered[start : start + MAX_KEYS_PER_TASK]
         commits = [
@@ -196,8 +215,8 @@ def group_announcements(dues: Iterable["DueKey"]) -> list[Announcement]:
                 chunk, key=lambda due: (due.number, due.commit, due.lineage_id)
             )
         ]
-        announcements.append(Announcement(tuple(commits)))
-    return announcements
+        tasks.append(tuple(commits))
+    return tasks
 
 
 def is_relay(subscription: "Subscription") -> bool:
@@ -218,15 +237,15 @@ def list_waiting(subscription: "Subscription", redeliver_after_s: float, limit: 
 def confirm_announcement(asset: "VersionedAsset", store: "Store", deployment: str, announcement: Announcement) -> None:
     """Note in every subscription that the keys were announced, in the relay's first.
 
+    A key that began to wait again since then, because newer data overtook the work on it, is to be announced again.
     A consumer that subscribes meanwhile reads the relay's notes after it has collected (`adopt_announcements`), so in
     either order it learns that its keys were announced.
     """
-    numbers = announcement.numbers
     open_subscription(asset, store, deployment, RELAY)
     subscriptions = list_subscriptions(asset, store, deployment)
     for subscription in sorted(subscriptions, key=is_relay, reverse=True):
         dues = list_waiting(subscription, asset.redeliver_after_s)
-        subscription.mark_announced([due for due in dues if due.number <= numbers.get(due.key, 0)])
+        subscription.mark_announced([due for due in dues if announcement.covers(due)])
 
 
 def adopt_announcements(asset: "VersionedAsset", store: "Store", deployment: str, subscription: "Subscription") -> None:

@@ -84,14 +84,11 @@ def test_an_announcement_that_was_not_confirmed_is_made_again(orders, store):
 def test_keys_are_announced_with_their_own_commits_oldest_first(orders, store):
     first = commit(store, "b", "a")
     second = commit(store, "c")
-    assert collect(orders, store) == [
-        Announcement(
-            (
-                AnnouncedCommit(first.id, first.lineage_id, 1, ("a", "b")),
-                AnnouncedCommit(second.id, second.lineage_id, 2, ("c",)),
-            )
-        )
-    ]
+    (announcement,) = collect(orders, store)
+    assert announcement.commits == (
+        AnnouncedCommit(first.id, first.lineage_id, 1, ("a", "b")),
+        AnnouncedCommit(second.id, second.lineage_id, 2, ("c",)),
+    )
 
 
 def test_many_keys_become_several_tasks(orders, store):
