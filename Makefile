@@ -13,7 +13,7 @@ STAMP := .venv/set-up.stamp
 SOURCES := versioned_io dagster_versioned airflow_versioned devservers
 
 # A developer's own settings of these must not reach tests or demo.
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV AIRFLOW_HOME DAGSTER_HOME
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV AIRFLOW_HOME DAGSTER_HOME
 
 .PHONY: help demo test check e2e lock set-up clean
 
