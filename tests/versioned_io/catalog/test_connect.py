@@ -1,0 +1,106 @@
+"""The connection to the catalog."""
+
+import threading
+
+import pytest
+from sqlalchemy import text
+
+from versioned_io.catalog.connect import connect_catalog, migrate, sqlite_url
+from versioned_io.errors import InvalidInputError, StorageError
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "what?", "100%25", "#1", "ü", "a'b\"c", "x;y&z=1"])
+def test_every_directory_can_hold_a_catalog(tmp_path, name):
+    directory = tmp_path / name
+    directory.mkdir()
+    catalog = connect_catalog(sqlite_url(directory / "catalog.db"))
+    migrate(catalog)
+    catalog.close()
+    assert (directory / "catalog.db").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "postgresql+psycopg://me:secret@host:port/database",
+        "postgresql+nosuch://me:secret@host/database",
+        "nosuch://me:secret@host/database",
+        "://me:secret@host",
+        "postgresql+psycopg://me:sec@ret:secret@host:x/database?password=secret",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "",
+    ],
+)
+def test_a_url_that_is_none_is_refused_without_its_password(url):
+    with pytest.raises(InvalidInputError, match="is no catalog URL that can be used here") as caught:
+        connect_catalog(url)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("url", ["{base}", "{base}?password=secret&connect_timeout=3"])
+def test_a_server_that_does_not_answer_is_told_without_the_password(url):
+    pytest.importorskip("psycopg")
+    catalog = connect_catalog(url.format(base="postgresql+psycopg://me:secret@127.0.0.1:1/database"))
+    with pytest.raises(
+        StorageError, match=r"the catalog postgresql\+psycopg://me:\*\*\*@127.0.0.1:1/database failed"
+    ) as e:
+        migrate(catalog)
+    assert "secret" not in str(e.value)
+    assert "secret" not in catalog.url
+
+
+def test_a_write_is_seen_whole_or_not_at_all(tmp_path):
+    catalog = connect_catalog(sqlite_url(tmp_path / "catalog.db"))
+    migrate(catalog)
+
+    def fail_halfway():
+        with catalog.write() as connection:
+            connection.execute(text("INSERT INTO properties VALUES ('a', '1')"))
+            raise KeyError("halfway")
+
+    with pytest.raises(KeyError):
+        fail_halfway()
+    with catalog.read() as connection:
+        assert connection.execute(text("SELECT count(*) FROM properties")).scalar_one() == 0
+    catalog.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_read_sees_one_state_whatever_is_written_meanwhile(tmp_path, kind, request):
+    url = sqlite_url(tmp_path / "c.db") if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    catalog = connect_catalog(url)
+    migrate(catalog)
+    count = text("SELECT count(*) FROM properties")
+    with catalog.read() as connection:
+        before = connection.execute(count).scalar_one()
+        with catalog.write() as writer:
+            writer.execute(text("INSERT INTO properties VALUES ('a', '1')"))
+        assert connection.execute(count).scalar_one() == before == 0
+    with catalog.read() as connection:
+        assert connection.execute(count).scalar_one() == 1
+    catalog.close()
+
+
+def test_a_writer_on_sqlite_waits_for_the_others_and_reads_what_they_wrote(tmp_path):
+    catalog = connect_catalog(sqlite_url(tmp_path / "catalog.db"))
+    migrate(catalog)
+    with catalog.write() as connection:
+        connection.execute(text("INSERT INTO properties VALUES ('n', '0')"))
+
+    def count_on():
+        for _ in range(25):
+            with catalog.write() as connection:
+                value = int(connection.execute(text("SELECT value FROM properties")).scalar_one())
+                connection.execute(text("UPDATE properties SET value = :value"), {"value": str(value + 1)})
+
+    threads = [threading.Thread(target=count_on) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with catalog.read() as connection:
+        assert connection.execute(text("SELECT value FROM properties")).scalar_one() == "100"
+    catalog.close()

@@ -1,0 +1,90 @@
+"""The migrations make what the tables say."""
+
+import subprocess
+import sys
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+
+import versioned_io.catalog.migrations as migrations
+from versioned_io.catalog.connect import REVISION, check_revision, connect_catalog, migrate, sqlite_url
+from versioned_io.catalog.tables import metadata
+from versioned_io.errors import FormatError
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def catalog(request, tmp_path):
+    url = sqlite_url(tmp_path / "catalog.db") if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    connected = connect_catalog(url)
+    yield connected
+    connected.close()
+
+
+def test_an_empty_database_becomes_what_the_tables_say(catalog):
+    assert not check_revision(catalog)
+    migrate(catalog)
+    assert check_revision(catalog)
+    with catalog.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_names_of_constraints_and_comments_are_what_the_tables_say(catalog):
+    migrate(catalog)
+    with catalog.read() as connection:
+        found = inspect(connection)
+        for table in metadata.sorted_tables:
+            assert found.get_pk_constraint(table.name)["name"] == table.primary_key.name
+            keys = {key["name"]: key["referred_table"] for key in found.get_foreign_keys(table.name)}
+            assert keys == {key.name: key.referred_table.name for key in table.foreign_key_constraints}
+            indexes = {index["name"] for index in found.get_indexes(table.name) if "duplicates_constraint" not in index}
+            assert indexes == {index.name for index in table.indexes}
+            if connection.dialect.name == "postgresql":
+                assert found.get_table_comment(table.name)["text"] == table.comment
+
+
+def test_migrating_again_changes_nothing(catalog):
+    migrate(catalog)
+    with catalog.write() as connection:
+        connection.execute(text("INSERT INTO properties VALUES ('store_id', 'x')"))
+    migrate(catalog)
+    with catalog.read() as connection:
+        assert connection.execute(text("SELECT * FROM properties")).all() == [("store_id", "x")]
+
+
+def test_the_newest_migration_is_the_one_that_this_version_asks_for():
+    assert ScriptDirectory(migrations.__path__[0]).get_current_head() == REVISION
+
+
+@pytest.mark.parametrize(("found", "advice"), [("9999", "upgrade versioned-io"), ("0000", "run `versioned upgrade`")])
+def test_a_catalog_of_another_revision_is_refused(catalog, found, advice):
+    migrate(catalog)
+    with catalog.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :found"), {"found": found})
+    with pytest.raises(FormatError, match=f"revision {found}.*{advice}"):
+        check_revision(catalog)
+
+
+def test_a_migration_that_is_interrupted_leaves_nothing(tmp_path):
+    script = """
+import os, sys
+from sqlalchemy import event
+from versioned_io.catalog.connect import connect_catalog, migrate, sqlite_url
+from pathlib import Path
+catalog = connect_catalog(sqlite_url(Path(sys.argv[1])))
+@event.listens_for(catalog.engine, "after_cursor_execute")
+def die(connection, cursor, statement, *_):
+    if "CREATE TABLE tags" in statement:
+        os.kill(os.getpid(), 9)
+migrate(catalog)
+"""
+    file = tmp_path / "catalog.db"
+    assert subprocess.run([sys.executable, "-c", script, str(file)], check=False).returncode == -9
+    catalog = connect_catalog(sqlite_url(file))
+    assert not check_revision(catalog)
+    migrate(catalog)
+    assert check_revision(catalog)
+    catalog.close()
