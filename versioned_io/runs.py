@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 
 from versioned_io.catalog.values import Commit, InputFile, JSONValue, RunInfo, parse_json_object, parse_text
 from versioned_io.errors import InvalidInputError
@@ -22,7 +23,7 @@ class Run:
         self._given = lineage_id
         self._lock = threading.Lock()
         self._commits: dict[CommitId, Commit] = {}
-        self._files: dict[tuple[CommitId, str], InputFile] = {}
+        self._files: dict[tuple[CommitId, str, str], InputFile] = {}
         self._made: list[Commit] = []
 
     @property
@@ -47,9 +48,11 @@ class Run:
 
     @property
     def inputs(self) -> tuple[InputFile, ...]:
-        """The versions of files that were read, sorted by repo, path and commit."""
+        """The versions of files that were read, sorted by repo, path, commit and what they were read for."""
         with self._lock:
-            return tuple(sorted(self._files.values(), key=lambda file: (file.repo, file.path, file.commit)))
+            return tuple(
+                sorted(self._files.values(), key=lambda file: (file.repo, file.path, file.commit, file.output))
+            )
 
     @property
     def commits(self) -> tuple[Commit, ...]:
@@ -59,15 +62,33 @@ class Run:
 
     def note(self, commit: Commit, *files: InputFile) -> None:
         """Note that *files* of the snapshot of *commit* were read, or only the commit when no file is given."""
+        output = _output.get()
         with self._lock:
             self._commits.setdefault(commit.id, commit)
             for file in files:
-                self._files.setdefault((file.commit, file.path), file)
+                self._files.setdefault((file.commit, file.path, output), replace(file, output=output))
 
     def note_made(self, commit: Commit) -> None:
         """Note that *commit* was made in this run."""
         with self._lock:
             self._made.append(commit)
+
+    @contextmanager
+    def making(self, output: str) -> Iterator["Run"]:
+        """Note what is read in the ``with`` block as read for *output* alone, not for all that the run makes.
+
+        So a run that makes many outputs at once still says of each what it was made from.
+
+        Args:
+            output: The path, in the tree that will be committed, of the file or directory that is being made; or a name that
+                the transaction's *outputs* translates into one.
+        """
+        token = _output.set(output)
+        try:
+            with self.active():
+                yield self
+        finally:
+            _output.reset(token)
 
     @contextmanager
     def active(self) -> Iterator["Run"]:
@@ -83,6 +104,7 @@ class Run:
 
 
 _current: ContextVar[Run | None] = ContextVar("versioned_io_run", default=None)
+_output: ContextVar[str] = ContextVar("versioned_io_output", default="")
 
 
 def current_run() -> Run | None:

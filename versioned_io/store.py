@@ -171,6 +171,7 @@ class Store:
         metadata: Mapping[str, JSONValue] | None = None,
         lineage_id: str | None = None,
         provenance: Sequence[str] = (),
+        outputs: Mapping[str, str] | None = None,
         empty: Empty | Literal["skip", "allow", "refuse"] = Empty.SKIP,
         completes: Sequence[DueKey] = (),
     ) -> Transaction:
@@ -180,6 +181,8 @@ class Store:
             metadata: JSON values to keep with the commits.
             lineage_id: What the commits carry; by default what the active run says, or a new one.
             provenance: IDs of commits that the new ones are made from, beside those that were read in the run.
+            outputs: Name → path of the outputs that this transaction stores, where the run noted reads by name
+                (`Run.making`). What was read for other names is then left out.
             empty: What to do when nothing changed in the end.
             completes: Claimed partition keys that are done by this work: marked in the same instant, or not at all.
 
@@ -191,7 +194,12 @@ class Store:
         Cost: 2 SELECTs; see `Transaction.finish` for the commit.
         """
         facts = build_facts(
-            message=message, author=author, metadata=metadata, lineage_id=lineage_id, provenance=provenance
+            message=message,
+            author=author,
+            metadata=metadata,
+            lineage_id=lineage_id,
+            provenance=provenance,
+            outputs=outputs,
         )
         self._check_commits(facts.provenance)
         return Transaction(
@@ -450,9 +458,8 @@ class Store:
         parsed = parse_ref(ref)
         snapshot = self._snapshot(parsed, is_noted=False)
         if parsed.path and not snapshot.is_directory(parsed.path):
-            return find_upstream(self._backend, [snapshot.writer_of(parsed.path)])
-        writers = snapshot.writers(parsed.path) or {snapshot.commit.id}
-        return find_upstream(self._backend, sorted(writers))
+            return find_upstream(self._backend, {snapshot.writer_of(parsed.path): [parsed.path]})
+        return find_upstream(self._backend, snapshot.writers(parsed.path) or {snapshot.commit.id: None})
 
     def downstream(self, ref: str) -> LineageGraph:
         """Return what was made from a commit, or from one version of a file, all the way down.
@@ -469,8 +476,8 @@ class Store:
         parsed = parse_ref(ref)
         snapshot = self._snapshot(parsed, is_noted=False)
         if parsed.path:
-            return find_downstream(self._backend, [snapshot.writer_of(parsed.path)], path=parsed.path)
-        return find_downstream(self._backend, [snapshot.commit.id])
+            return find_downstream(self._backend, {snapshot.writer_of(parsed.path): [parsed.path]})
+        return find_downstream(self._backend, {snapshot.commit.id: None})
 
     # Maintenance
 

@@ -111,6 +111,7 @@ def _insert_commit(connection: Connection, publication: Publication) -> None:
                     "commit_id": commit.id,
                     "input_id": source.commit,
                     "path": source.path,
+                    "output": source.output,
                     "digest": bytes.fromhex(source.digest),
                     "written_by": source.written_by,
                 }

@@ -36,14 +36,6 @@ def uses_of_commits(connection: Connection, commit_ids: Sequence[CommitId]) -> l
     return [use for batch in _batches(commit_ids) for use in _uses(connection, input_files.c.written_by.in_(batch))]
 
 
-def uses_of_file(connection: Connection, written_by: CommitId, path: str) -> list[Use]:
-    """Return every use of the version of *path* that the commit *written_by* wrote.
-
-    Cost: 1 SELECT.
-    """
-    return _uses(connection, (input_files.c.written_by == written_by) & (input_files.c.path == path))
-
-
 def provenance_of(connection: Connection, commit_ids: Sequence[CommitId]) -> list[tuple[CommitId, CommitId]]:
     """Return (commit, the commit it was made from as read) for each of the commits.
 
@@ -71,7 +63,7 @@ def _uses(connection: Connection, condition: ColumnElement[bool]) -> list[Use]:
     return [
         Use(
             row.commit_id,
-            InputFile(row.repo, row.input_id, row.path, Digest(row.digest.hex()), row.written_by),
+            InputFile(row.repo, row.input_id, row.path, Digest(row.digest.hex()), row.written_by, row.output),
         )
         for row in connection.execute(query)
     ]

@@ -135,6 +135,7 @@ input_files = Table(
     Column("commit_id", String(32), ForeignKey("commits.id"), primary_key=True),
     Column("input_id", String(32), ForeignKey("commits.id"), primary_key=True),
     Column("path", Text, primary_key=True),
+    Column("output", Text, primary_key=True),
     Column("digest", LargeBinary(32), nullable=False),
     Column("written_by", String(32), ForeignKey("commits.id"), nullable=False),
     Index(None, "written_by", "path"),

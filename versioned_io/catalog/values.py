@@ -68,6 +68,7 @@ class InputFile:
         commit: The commit whose snapshot it was read from.
         written_by: The commit that wrote this version of the file: *commit* or one before it.
         digest: What it held.
+        output: The file or directory, in the commit that the run made, that was made from it; empty for all of it.
     """
 
     repo: str
@@ -75,6 +76,7 @@ class InputFile:
     path: str
     digest: Digest
     written_by: CommitId
+    output: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,15 +230,20 @@ class Snapshot:
         """
         return CommitId(self._row(path).commit.hex())
 
-    def writers(self, directory: str = "") -> set[CommitId]:
-        """Return the commits that wrote the files below *directory* as they are.
+    def writers(self, directory: str = "") -> dict[CommitId, set[str]]:
+        """Return the commits that wrote the files below *directory* as they are, each with the paths of its files.
 
-        Cost: 1 GET a page.
+        Cost: 1 GET a page; memory for the paths.
         """
-        found: set[bytes] = set()
+        found: dict[CommitId, set[str]] = {}
         for batch in self.batches(directory):
-            found.update(pc.unique(batch.column("commit")).to_pylist())
-        return {CommitId(commit.hex()) for commit in found}
+            written = pa.Table.from_batches([batch.select(["commit", "path"])])
+            by_commit = written.group_by("commit").aggregate([("path", "list")])
+            for commit, paths in zip(
+                *(by_commit.column(name).to_pylist() for name in ("commit", "path_list")), strict=True
+            ):
+                found.setdefault(CommitId(commit.hex()), set()).update(paths)
+        return found
 
     @property
     def _root(self) -> PageRef | None:

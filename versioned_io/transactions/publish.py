@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -52,6 +52,7 @@ from versioned_io.pages.diff import diff
 from versioned_io.pages.edit import edit_tree
 from versioned_io.pages.read import lookup
 from versioned_io.pages.schema import PageRef
+from versioned_io.paths import parse_directory
 from versioned_io.runs import Run
 from versioned_io.transactions.record import CommitRecord, encode_record
 from versioned_io.transactions.staging import EffectiveRows, Staging, effective_rows
@@ -75,13 +76,19 @@ class Empty(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CommitFacts:
-    """What the caller says of the commits; *lineage_id* None means that it follows from the run, or is new."""
+    """What the caller says of the commits.
+
+    Attributes:
+        lineage_id: None means that it follows from the run, or is new.
+        outputs: The path of each output whose name the run noted reads under.
+    """
 
     message: str
     author: str
     metadata: Mapping[str, JSONValue]
     lineage_id: LineageId | None
     provenance: tuple[CommitId, ...]
+    outputs: Mapping[str, str]
 
 
 def build_facts(
@@ -91,6 +98,7 @@ def build_facts(
     metadata: Mapping[str, JSONValue] | None,
     lineage_id: str | None,
     provenance: Sequence[str],
+    outputs: Mapping[str, str] | None,
 ) -> CommitFacts:
     """Return what the caller says of the commits, checked, so that nothing is found wrong after the work is done.
 
@@ -103,6 +111,7 @@ def build_facts(
         parse_json_object(metadata, "metadata"),
         None if lineage_id is None else parse_lineage_id(lineage_id),
         tuple(parse_commit_id(source) for source in provenance),
+        {name: parse_directory(path) for name, path in (outputs or {}).items()},
     )
 
 
@@ -197,7 +206,15 @@ def _settle_origin(plan: CommitPlan) -> _Origin:
     lineage_id = plan.facts.lineage_id or plan.run.lineage_id or new_lineage_id()
     # In the order of the IDs, which is that of age, so that the record and the catalog say the same.
     provenance = tuple(sorted({*plan.facts.provenance, *plan.run.provenance}))
-    return _Origin(lineage_id, provenance, plan.run.inputs, plan.run.info)
+    return _Origin(lineage_id, provenance, _inputs_for(plan.run.inputs, plan.facts.outputs), plan.run.info)
+
+
+def _inputs_for(inputs: tuple[InputFile, ...], outputs: Mapping[str, str]) -> tuple[InputFile, ...]:
+    """Return what a commit was made from: with *outputs*, what was read for those, under their paths, and for all."""
+    if not outputs:
+        return inputs
+    chosen = (replace(file, output=outputs.get(file.output, "")) for file in inputs if file.output in {"", *outputs})
+    return tuple(dict.fromkeys(chosen))
 
 
 def _head_of(connection: Connection, branch: BranchRow) -> _Head:
@@ -359,7 +376,7 @@ def _enter(
     if publications:
         publish(connection, publications, StoredContent(data.packs(), data.new_chunks()), backend.clock())
     for due in plan.completes:
-        complete_key(connection, due)
+        complete_key(connection, due, backend.clock())
 
 
 def _were_published(backend: Backend, drafts: Sequence[_Draft]) -> bool:
