@@ -168,8 +168,7 @@ def claim(subscription: "Subscription", key: str, context: Context, *, force: bo
         )
         raise AirflowSkipException(msg)
     if is_over(held.owner, context):
-        subscription.release(held)
-        due = subscription.claim(key, owner=owner, lease_s=lease_s, force=force)
+        due = subscription.claim(key, owner=owner, lease_s=lease_s, force=force, instead_of=held.owner)
         if due is not None:
             return due
     msg = (

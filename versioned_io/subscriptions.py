@@ -153,7 +153,15 @@ class Subscription:
         with self._backend.catalog.read() as connection:
             return due_catalog.get_key(connection, self._id, key)
 
-    def claim(self, key: str, *, owner: str, lease_s: float = DEFAULT_LEASE_S, force: bool = False) -> DueKey | None:
+    def claim(
+        self,
+        key: str,
+        *,
+        owner: str,
+        lease_s: float = DEFAULT_LEASE_S,
+        force: bool = False,
+        instead_of: str | None = None,
+    ) -> DueKey | None:
         """Give *key* to *owner*, or return None: nothing is due, or another owner's lease is running.
 
         The same owner may claim again, also what it has completed: that is how a retry learns that its
@@ -163,6 +171,7 @@ class Subscription:
             owner: Who works, such as a DAG run's ID; the same text again means a retry of the same work.
             lease_s: After how many seconds others may take it when the owner has died.
             force: Take it also when it is not due, as of the branch's head: somebody asked for it by hand.
+            instead_of: An owner that is known to have ended without a word: its lease is void.
 
         Raises:
             PartitionKeyError: The template can't produce *key*.
@@ -171,14 +180,14 @@ class Subscription:
         """
         self._check_key(key)
         with self._backend.catalog.write() as connection:
-            now = self._backend.clock()
-            claimed = due_catalog.claim_key(connection, self._id, key, owner=owner, now=now, lease_s=lease_s)
+            claimant = due_catalog.Claimant(owner, self._backend.clock(), lease_s, instead_of)
+            claimed = due_catalog.claim_key(connection, self._id, key, claimant)
             if claimed is not None or not force:
                 return claimed
             head = resolve_ref(connection, Ref(self.branch.repo, self.branch.branch))
             if head is None:
                 return None
-            return due_catalog.force_key(connection, self._id, key, head=head.id, owner=owner, now=now, lease_s=lease_s)
+            return due_catalog.force_key(connection, self._id, key, claimant, head=head.id)
 
     def release(self, due: DueKey) -> None:
         """End the lease after a failure: the key stays due, for a retry of the same owner or for anybody.
@@ -197,7 +206,7 @@ class Subscription:
         Cost: 1 UPDATE.
         """
         with self._backend.catalog.write() as connection:
-            due_catalog.complete_key(connection, due)
+            due_catalog.complete_key(connection, due, self._backend.clock())
 
     def _check_key(self, key: str) -> None:
         if self._template is not None:

@@ -126,6 +126,19 @@ def test_a_key_that_was_overtaken_at_work_is_announced_again_whatever_events_the
     assert relay(orders, store, seen={"a": number}) == ["a"]
 
 
+def test_a_confirmation_leaves_alone_what_was_overtaken_after_the_announcement(orders, store):
+    commit(store, "a")
+    relay(orders, store)
+    subscription = open_subscription(orders, store, DEPLOYMENT, "check")
+    subscription.collect()
+    due = subscription.claim("a", owner="check/1")
+    commit(store, "a", content=b"y")
+    (announcement,) = collect(orders, store)
+    subscription.complete(due)  # after the announcement's run was skipped, since check/1 was still at work
+    confirm_announcement(orders, store, DEPLOYMENT, announcement)
+    assert relay(orders, store) == ["a"]
+
+
 def test_each_consumer_gets_every_key(orders, store):
     commit(store, "a")
     relay(orders, store)

@@ -4,7 +4,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_versioned import versioned_asset
-from versioned_io.errors import PartitionKeyError
+from versioned_io.errors import ClaimLostError, PartitionKeyError
 
 
 @pytest.fixture
@@ -134,10 +134,23 @@ def test_what_a_run_that_is_over_held_is_taken_over(store, orders, build_context
     commit(store, a="1")
     killed = orders.work(build_context(partition_key="a"))
     killed.__enter__()
+    commit(store, a="newer")
     context = build_context(run_id="other", partition_key="a", states={"asset_triggered__1": "failed"})
     with orders.work(context) as work:
-        assert work.key == "a"
+        assert work.snapshot.read("a.csv") == b"newer"
     assert due(store) == []
+
+
+def test_a_run_that_was_taken_over_can_not_commit_any_more(store, orders, build_context):
+    commit(store, a="1")
+    taken_over = orders.work(build_context(partition_key="a"))
+    work = taken_over.__enter__()
+    context = build_context(run_id="other", partition_key="a", states={"asset_triggered__1": "failed"})
+    with orders.work(context) as other, other.transaction("quality@main") as tx:
+        tx.write("a.json", b"by the other")
+    with pytest.raises(ClaimLostError), work.transaction("quality@main") as late:
+        late.write("late.json", b"by the late one")
+    assert [info.path for info in store.snapshot("quality@main").walk()] == ["a.json"]
 
 
 def test_a_person_may_do_it_again(store, orders, build_context):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, literal, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from versioned_io.catalog.tables import commits, due_keys, subscriptions
@@ -150,27 +150,47 @@ def mark_announced(connection: Connection, dues: Sequence[DueKey], now: datetime
         connection.execute(update(due_keys).where(same).values(announced_at=now))
 
 
-def claim_key(
-    connection: Connection, subscription_id: int, key: str, *, owner: str, now: datetime, lease_s: float
-) -> DueKey | None:
-    """Give the newest request for *key* to *owner* for *lease_s* seconds, or return None.
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who claims a key, and for how long.
+
+    Attributes:
+        owner: The same text again is the same work, retried.
+        instead_of: An owner that is known to have ended, whose lease therefore binds nobody.
+    """
+
+    owner: str
+    now: datetime
+    lease_s: float
+    instead_of: str | None = None
+
+    @property
+    def until(self) -> datetime:
+        """When the lease ends."""
+        return self.now + timedelta(seconds=self.lease_s)
+
+    def may_take(self) -> ColumnElement[bool]:
+        """Return the condition that nobody else holds the key."""
+        owners = [self.owner] if self.instead_of is None else [self.owner, self.instead_of]
+        return or_(due_keys.c.owner.is_(None), due_keys.c.owner.in_(owners), due_keys.c.claimed_until <= self.now)
+
+
+def claim_key(connection: Connection, subscription_id: int, key: str, claimant: Claimant) -> DueKey | None:
+    """Give the newest request for *key* to the claimant, or return None.
 
     None means that nothing is due, or that another owner's lease is running. The same owner may claim
     again, also a request that it has completed: that is how a retry learns what it had done.
 
     Cost: 1 UPDATE, 1 SELECT.
     """
-    free = or_(due_keys.c.owner.is_(None), due_keys.c.owner == owner, due_keys.c.claimed_until <= now)
-    open_to_owner = or_(_IS_DUE, and_(due_keys.c.done_by == owner, due_keys.c.done_sequence == due_keys.c.sequence))
-    return _take(
-        connection, _is(subscription_id, key), and_(free, open_to_owner), owner, now + timedelta(seconds=lease_s)
-    )
+    its_own = and_(due_keys.c.done_by == claimant.owner, due_keys.c.done_sequence == due_keys.c.sequence)
+    return _take(connection, _is(subscription_id, key), or_(_IS_DUE, its_own), claimant)
 
 
 def force_key(
-    connection: Connection, subscription_id: int, key: str, *, head: CommitId, owner: str, now: datetime, lease_s: float
+    connection: Connection, subscription_id: int, key: str, claimant: Claimant, *, head: CommitId
 ) -> DueKey | None:
-    """Give *key* to *owner* although it is not due, as of the commit *head*; None while another owner holds it.
+    """Give *key* to the claimant although it is not due, as of the commit *head*; None while another owner holds it.
 
     Cost: 1 INSERT, 1 UPDATE, 1 SELECT.
     """
@@ -181,20 +201,19 @@ def force_key(
         "commit_id": head,
         "sequence": 0,
         "done_sequence": 0,
-        "requested_at": now,
+        "requested_at": claimant.now,
     }
     connection.execute(dialect.insert(due_keys).values(row).on_conflict_do_nothing())
     settled = and_(_is(subscription_id, key), ~_IS_DUE)
     connection.execute(update(due_keys).where(settled).values(commit_id=head))
-    free = or_(due_keys.c.owner.is_(None), due_keys.c.owner == owner, due_keys.c.claimed_until <= now)
-    return _take(connection, _is(subscription_id, key), free, owner, now + timedelta(seconds=lease_s))
+    return _take(connection, _is(subscription_id, key), true(), claimant)
 
 
 def _take(
-    connection: Connection, mine: ColumnElement[bool], condition: ColumnElement[bool], owner: str, until: datetime
+    connection: Connection, mine: ColumnElement[bool], condition: ColumnElement[bool], claimant: Claimant
 ) -> DueKey | None:
-    claim = {"owner": owner, "claimed_sequence": due_keys.c.sequence, "claimed_until": until}
-    claimed = connection.execute(update(due_keys).where(mine, condition).values(claim))
+    claim = {"owner": claimant.owner, "claimed_sequence": due_keys.c.sequence, "claimed_until": claimant.until}
+    claimed = connection.execute(update(due_keys).where(mine, condition, claimant.may_take()).values(claim))
     return _to_due(connection.execute(_requests(mine)).one()) if claimed.rowcount == 1 else None
 
 
@@ -211,12 +230,17 @@ def release_key(connection: Connection, due: DueKey, now: datetime) -> None:
     overtaken = due_keys.c.sequence > due.sequence
     connection.execute(update(due_keys).where(mine, ~overtaken).values(claimed_until=now))
     connection.execute(
-        update(due_keys).where(mine, overtaken).values(owner=None, claimed_until=None, announced_at=None)
+        update(due_keys)
+        .where(mine, overtaken)
+        .values(owner=None, claimed_until=None, announced_at=None, requested_at=now)
     )
 
 
-def complete_key(connection: Connection, due: DueKey) -> None:
-    """Note that a claimed request was done; a newer request for the key stays due. Doing it again changes nothing.
+def complete_key(connection: Connection, due: DueKey, now: datetime) -> None:
+    """Note that a claimed request was done. Doing it again changes nothing.
+
+    A newer request for the key stays due and counts as made now, for until now nobody could take it: a wake-up
+    that was sent for it before was in vain.
 
     Raises:
         ClaimLostError: The claim is somebody else's by now, who does the work or has done it: throw yours away.
@@ -226,6 +250,7 @@ def complete_key(connection: Connection, due: DueKey) -> None:
     mine = and_(
         _is(due.subscription_id, due.key), due_keys.c.owner == due.owner, due_keys.c.claimed_sequence == due.sequence
     )
+    this_moment = literal(now, due_keys.c.requested_at.type)
     done = connection.execute(
         update(due_keys)
         .where(mine)
@@ -237,6 +262,7 @@ def complete_key(connection: Connection, due: DueKey) -> None:
             owner=None,
             claimed_until=None,
             announced_at=case((due_keys.c.sequence > due.sequence, None), else_=due_keys.c.announced_at),
+            requested_at=case((due_keys.c.sequence > due.sequence, this_moment), else_=due_keys.c.requested_at),
         )
     )
     if done.rowcount == 1:
