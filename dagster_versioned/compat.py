@@ -4,6 +4,7 @@ Each function says what it needs and what happens where Dagster does not offer i
 package touches a name of Dagster's that starts with an underscore, or imports from ``dagster._core``.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.execution.context.compute import current_execution_context
 from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 from dagster._core.execution.context.system import StepExecutionContext
+from dagster._core.scheduler.instigation import InstigatorType, TickStatus
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
@@ -30,6 +32,9 @@ Step = StepExecutionContext
 
 UNFINISHED_BACKFILL_STATUSES = (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING)
 """What a backfill is while it may still launch runs, or wait for them."""
+
+TICKS_RESUMED_FOR_S = 24 * 60 * 60
+"""For how long the daemon resumes a tick that it had begun before it died, in seconds."""
 
 _RETRIES_LOOKED_AT = 100
 
@@ -68,7 +73,7 @@ def annotation_of(context: dg.InputContext) -> Any:  # noqa: ANN401 (a type anno
 def instance_of(context: dg.InputContext | dg.OutputContext) -> dg.DagsterInstance | None:
     """Return the instance of the run, or of the asset value loader; ``None`` outside of both."""
     if isinstance(context, dg.InputContext):
-        return context.instance
+        return context._instance  # noqa: SLF001 (the property instance raises where there is none)
     step = step_of(context)
     return None if step is None else step.instance
 
@@ -148,12 +153,13 @@ def cause_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[str,
 def describe_unfinished_work(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -> str | None:
     """Return a phrase for a backfill or run that carries one of the tag's *values* and is unfinished, if any.
 
-    A failed run that will be retried, and whose retry was not launched yet, is not finished.
+    Unfinished is also a failed run that will be retried and whose retry was not launched yet, and a run that a
+    sensor has asked for and the daemon has not launched yet.
 
     Args:
         values: At least one.
 
-    Cost: at most 3 queries.
+    Cost: 3 queries, and where they find nothing, 1 for each sensor.
     """
     by_tag = {tag: list(values)}
     # Not filtered by tag in the query: Dagster 1.13 builds that query so that SQLAlchemy warns at every call.
@@ -168,7 +174,20 @@ def describe_unfinished_work(instance: dg.DagsterInstance, tag: str, values: Seq
         limit=_RETRIES_LOOKED_AT,
     )
     waiting = next((run for run in failed if AUTO_RETRY_RUN_ID_TAG not in run.tags), None)
-    return None if waiting is None else f"the retry of run {waiting.run_id}"
+    if waiting is not None:
+        return f"the retry of run {waiting.run_id}"
+    return _describe_reserved_runs(instance, tag, values)
+
+
+def _describe_reserved_runs(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -> str | None:
+    """Return a phrase for runs that a tick has reserved and the daemon is launching, or will when it restarts."""
+    since = time.time() - TICKS_RESUMED_FOR_S
+    for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
+        ids = (state.instigator_origin_id, state.selector_id)
+        for tick in instance.get_ticks(*ids, after=since, limit=1, statuses=[TickStatus.STARTED]):
+            if any(request.tags.get(tag) in values for _, request in tick.unsubmitted_run_ids_with_requests):
+                return f"the runs that sensor {state.instigator_name} is launching"
+    return None
 
 
 def backfill_request(

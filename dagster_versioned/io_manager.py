@@ -53,7 +53,7 @@ class VersionedIOManager(dg.ConfigurableIOManager):
 
     ``resources={"io_manager": VersionedIOManager(store="./data")}`` is the whole change. Each asset has a repo
     of its own (`dagster_versioned.naming`); everything that one output holds, be it one value or the
-    values of many partitions, is one commit; identical content makes no new commit. Each commit records
+    values of many partitions, is one commit, also when a run makes what is there already. Each commit records
     the run, the files that the step read, and the lineage ID, which are also in the materialisation's
     metadata and in the run's tags. The data version is the digest of the content, so storing the same
     again makes nothing downstream stale.
@@ -185,7 +185,14 @@ class VersionedIOManager(dg.ConfigurableIOManager):
         """Commit the values in one transaction; return the commit that holds them, and what is stored for each."""
         branch = self._ensure_branch(place.repo)
         with self._store().transaction(
-            branch, message=_message_of(context), author=ORCHESTRATOR, lineage_id=lineage_id
+            branch,
+            message=_message_of(context),
+            author=ORCHESTRATOR,
+            lineage_id=lineage_id,
+            outputs={key: stem.rpartition("/")[0] for key, stem in place.stems.items() if key is not None},
+            # The step ran, and its lineage ID must lead to what it made, also when that is what was there. The tree's
+            # digest stays, so nothing downstream is affected.
+            empty="allow" if lineage_id is not None else "skip",
         ) as transaction:
             objects = {key: self._save(context, transaction, place.stems[key], value) for key, value in values.items()}
         return transaction.commit, objects

@@ -67,6 +67,16 @@ class VersionedStoreResource(dg.ConfigurableResource[Any]):
         with run.active() if run is not None else nullcontext():
             yield run
 
+    @contextmanager
+    def partition(self, key: str, *, context: ComputeContext | None = None) -> Iterator[Run | None]:
+        """Note what is read in the block as read for the partition *key* alone.
+
+        In a run that makes several partitions at once, this is how each of them is known to be made from its own files, and not
+        from all that the run has read.
+        """
+        with self.step(context) as run, run.making(key) if run is not None else nullcontext():
+            yield run
+
     def snapshot(self, ref: str, *, context: ComputeContext | None = None) -> Snapshot:
         """Return the read view of *ref*; what is read of it is noted as what the step's outputs are made from."""
         with self.step(context):

@@ -1,9 +1,12 @@
 """Commit sensors through the code that Dagster's daemon runs: its ticks, its backfills, its runs, on SQLite."""
 
+import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
@@ -42,11 +45,15 @@ class Daemon:
 
     def tick(self) -> None:
         """Evaluate every sensor once: for the daemon, a minute later than the last time."""
-        self._now += 60
-        with freeze_time(self._now):
+        with freeze_time(self.later()):
             logger = get_default_daemon_logger("SensorDaemon")
             errors = [error for error in execute_sensor_iteration(self._workspace, logger, None, None) if error]
         assert not errors, errors
+
+    def later(self) -> float:
+        """Return the time of the next tick."""
+        self._now += 60
+        return self._now
 
     def backfill(self) -> None:
         """Go on with every backfill."""
@@ -93,13 +100,29 @@ class Daemon:
 
 
 @contextmanager
+def code_server(instance: dg.DagsterInstance) -> Iterator[WorkspaceProcessContext]:
+    target = PythonFileTarget(
+        python_file=str(DEFINITIONS), attribute=None, working_directory=str(Path.cwd()), location_name="tests"
+    )
+    with create_test_daemon_workspace_context(target, instance) as workspace:
+        yield workspace
+
+
+@contextmanager
 def running_daemon(home: Path, store: vio.Store) -> Iterator[Daemon]:
-    with instance_for_test(temp_dir=str(home), overrides=WHERE_LAUNCHED) as instance:
-        target = PythonFileTarget(
-            python_file=str(DEFINITIONS), attribute=None, working_directory=str(Path.cwd()), location_name="tests"
-        )
-        with create_test_daemon_workspace_context(target, instance) as workspace:
-            yield Daemon(instance, workspace, store)
+    with (
+        instance_for_test(temp_dir=str(home), overrides=WHERE_LAUNCHED) as instance,
+        code_server(instance) as workspace,
+    ):
+        yield Daemon(instance, workspace, store)
+
+
+def tick_and_die(home: str, now: float, point: str) -> None:
+    """Be a daemon that is killed at one point of its tick."""
+    with dg.DagsterInstance.from_config(home) as instance, code_server(instance) as workspace, freeze_time(now):
+        flags = {"weather_commits": {point: signal.SIGKILL}}
+        logger = get_default_daemon_logger("SensorDaemon")
+        list(execute_sensor_iteration(workspace, logger, None, None, debug_crash_flags=flags))
 
 
 @pytest.fixture
@@ -109,7 +132,6 @@ def daemon(tmp_path, store_url, opened, monkeypatch) -> Iterator[Daemon]:
     home = tmp_path / "home"
     home.mkdir()
     opened.create_repo("weather")
-    assert sys.executable
     with running_daemon(home, opened) as daemon:
         yield daemon
 
@@ -170,3 +192,20 @@ def test_the_model_waits_while_the_backfill_of_the_same_lineage_is_unfinished(da
     assert f"wait for backfill {backfill.backfill_id}" in tick.skip_reason
     ran = daemon.settle()
     assert ran["climate_model"] == [None]
+
+
+def test_a_daemon_that_is_killed_at_any_point_of_a_tick_has_each_partition_run_once(daemon):
+    this = [sys.executable, "-W", "ignore", __file__, daemon.instance.root_directory]
+    for number, point in enumerate(("TICK_CREATED", "RUN_IDS_RESERVED", "RUN_CREATED", "RUN_LAUNCHED"), start=1):
+        commit(daemon.store, {f"2012/{month:02}.csv": b"%d" % number for month in (number, number + 1)})
+        with subprocess.Popen([*this, str(daemon.later()), point], start_new_session=True) as killed:
+            status = killed.wait(timeout=120)
+        with suppress(ProcessLookupError):
+            os.killpg(killed.pid, signal.SIGKILL)  # the code server that it left behind
+        assert status == -signal.SIGKILL
+        expected = [f"2012-{month:02}" for month in (number, number + 1)]
+        assert daemon.settle() == {"climate_model": [None], "monthly_summary": expected}, point
+
+
+if __name__ == "__main__":
+    tick_and_die(sys.argv[1], float(sys.argv[2]), sys.argv[3])
