@@ -71,8 +71,8 @@ class VersionedStoreResource(dg.ConfigurableResource[Any]):
     def partition(self, key: str, *, context: ComputeContext | None = None) -> Iterator[Run | None]:
         """Note what is read in the block as read for the partition *key* alone.
 
-        In a run that makes several partitions at once, this is how each of them is known to be made from its own files, and not
-        from all that the run has read.
+        In a run that makes several partitions at once, this is how each of them is known to be made from its own
+        files, and not from all that the run has read.
         """
         with self.step(context) as run, run.making(key) if run is not None else nullcontext():
             yield run

@@ -19,7 +19,7 @@ def monthly_summary(context: dg.AssetExecutionContext, versioned_store: Versione
     weather = versioned_store.snapshot("weather@main")
     summaries = PartitionedOutput()
     for month in context.partition_keys:
-        with weather.open(f"{month.replace('-', '/')}.csv") as file:
+        with versioned_store.partition(month), weather.open(f"{month.replace('-', '/')}.csv") as file:
             summaries[month] = summarise(pd.read_csv(file), month)
     return summaries
 

@@ -121,7 +121,7 @@ def test_the_lineage_id_in_the_run_tag_comes_first(instance, io_manager, opened)
     assert opened.commit("weather@main").lineage_id == lineage_id
 
 
-def test_storing_the_same_again_makes_no_commit_and_nothing_downstream_stale(instance, io_manager, opened):
+def test_making_the_same_again_is_recorded_under_its_lineage_id_and_makes_nothing_downstream_stale(instance, io_manager, opened):
     @dg.asset
     def weather() -> list[int]:
         return [1, 2]
@@ -130,8 +130,11 @@ def test_storing_the_same_again_makes_no_commit_and_nothing_downstream_stale(ins
     first, second = (materializations(run, "weather")[0] for run in runs)
     assert first.tags["dagster/data_version"] == second.tags["dagster/data_version"]
     assert first.tags["dagster/data_version"] == opened.snapshot("weather@main").stat("data.json").digest
-    assert len(list(opened.log("weather@main"))) == 1
-    assert first.metadata["versioned/commit"] == second.metadata["versioned/commit"]
+    newer, older = opened.log("weather@main")
+    assert newer.tree_digest == older.tree_digest
+    assert (older.id, newer.id) == tuple(event.metadata["versioned/commit"].value for event in (first, second))
+    assert opened.lineage(second.metadata["versioned/lineage_id"].value) == [newer]
+    assert opened.changes("weather@main", since=older.id, partitions="{name}.json").keys == {}
 
 
 def test_a_data_version_that_the_asset_gives_is_kept(instance, io_manager):

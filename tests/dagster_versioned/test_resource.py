@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 import versioned_io as vio
-from dagster_versioned import VersionedIOManager, VersionedStoreResource
+from dagster_versioned import PartitionedOutput, VersionedIOManager, VersionedStoreResource
 
 
 @pytest.fixture
@@ -114,3 +114,30 @@ def test_a_missing_store_is_made_unless_that_is_switched_off(tmp_path):
     with pytest.raises(vio.VersionedError, match="no store at"):
         VersionedStoreResource(store=str(tmp_path / "nowhere"), create=False).get_store()
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_is_read_for_one_partition_of_a_run_is_what_that_partition_is_made_from(
+    instance, resources, opened, weather
+):
+    @dg.asset(
+        partitions_def=dg.StaticPartitionsDefinition(["2012-01", "2012-02"]),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def summary(context: dg.AssetExecutionContext, versioned_store: VersionedStoreResource) -> PartitionedOutput:
+        months = versioned_store.snapshot("weather@main")
+        values = PartitionedOutput()
+        for month in context.partition_keys:
+            with versioned_store.partition(month):
+                values[month] = months.read(f"{month.replace('-', '/')}.csv")
+        return values
+
+    def run(start, end):
+        tags = {"dagster/asset_partition_range_start": start, "dagster/asset_partition_range_end": end}
+        assert dg.materialize([summary], tags=tags, resources=resources, instance=instance).success
+
+    run("2012-01", "2012-02")
+    with opened.transaction("weather@main") as correction:
+        correction.write("2012/02.csv", b"corrected")
+    run("2012-02", "2012-02")
+    made_from = [(use.file.path, use.file.written_by) for use in opened.upstream("summary@main").files]
+    assert sorted(made_from) == [("2012/01.csv", weather.id), ("2012/02.csv", correction.commit.id)]
