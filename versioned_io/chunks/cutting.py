@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from blake3 import blake3
 from pyfastcdc import FastCDC
 
+from versioned_io.errors import InvalidInputError
 from versioned_io.objects.port import Buffer
 
 MINIMUM_SIZE: Final = 128 * 1024
@@ -48,10 +49,26 @@ def file_digest(digests: list[bytes], sizes: list[int]) -> bytes:
     return blake3(pairs, derive_key_context=FILE_CONTEXT).digest()
 
 
+def bytes_of(part: Buffer) -> memoryview:
+    """Return *part*, which a source gave, as bytes.
+
+    Raises:
+        InvalidInputError: It is text or something else; open files in binary mode, and encode text.
+    """
+    try:
+        return memoryview(part).cast("B")
+    except TypeError:
+        msg = f"the source gave {type(part).__name__}, not bytes: open the file in binary mode, or encode the text"
+        raise InvalidInputError(msg) from None
+
+
 def cut(source: Readable) -> Iterator[memoryview]:
     """Yield the chunks of *source*, in order; each is valid only until the next one is asked for.
 
     Cuts depend on the bytes alone, not on how *source* returns them. Holds 8 MiB, however large the file is.
+
+    Raises:
+        InvalidInputError: *source* gives something else than bytes.
 
     Source: Xia et al., "The Design of Fast Content-Defined Chunking", IEEE TPDS 2020; docs/spec/format-v1.md, "Chunks".
     """
@@ -61,10 +78,10 @@ def cut(source: Readable) -> Iterator[memoryview]:
     view = memoryview(buffer)
     while not at_end or filled:
         while filled < _WINDOW and not at_end:
-            data = source.read(_WINDOW - filled)
+            data = bytes_of(source.read(_WINDOW - filled))
             view[filled : filled + len(data)] = data
             filled += len(data)
-            at_end = not data
+            at_end = not len(data)
         used = 0
         for chunk in cutter.cut_buf(view[:filled]):
             # A cut is final only when a whole maximum chunk was there to look at, or nothing more can come.

@@ -8,7 +8,7 @@ from typing import BinaryIO, Final, Protocol, TypeAlias
 
 import pyarrow as pa
 
-from versioned_io.chunks.cutting import MINIMUM_SIZE, Readable, cut, digest_of, file_digest
+from versioned_io.chunks.cutting import MINIMUM_SIZE, Readable, bytes_of, cut, digest_of, file_digest
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.chunks.refs import CHUNK_FIELDS, CHUNKS_TYPE, NEW_CHUNKS, ChunkRef, StoredFile
 from versioned_io.errors import InvalidInputError
@@ -387,6 +387,6 @@ class _IteratorSource:
             part = next(self._parts, None)
             if part is None:
                 return b""
-            self._rest = memoryview(part).cast("B")
+            self._rest = bytes_of(part)
         data, self._rest = self._rest[:size], self._rest[size:]
         return bytes(data)
