@@ -23,20 +23,6 @@ def dump():
     return dump_store
 
 
-@pytest.fixture
-def unchanged(store):
-    """A function that fails unless the store is as it was when the test asked for this fixture's snapshot."""
-
-    class Unchanged:
-        def __enter__(self):
-            self.before = dump_store(store)
-
-        def __exit__(self, *exception):
-            assert dump_store(store) == self.before
-
-    return Unchanged()
-
-
 class SteppingClock:
     """A clock that stands still until it is moved."""
 
@@ -55,20 +41,20 @@ def clock():
     return SteppingClock()
 
 
+def commit_files(store, branch, files, **options):
+    """Commit ``{path: bytes}`` to a branch, where None deletes, and return the commit."""
+    with store.transaction(branch, **options) as tx:
+        for path, data in files.items():
+            if data is None:
+                tx.delete(path)
+            else:
+                tx.write(path, data)
+    return tx.commit
+
+
 @pytest.fixture
 def write():
-    """A function that commits ``{path: bytes}`` to a branch; None deletes."""
-
-    def commit(store, branch, files, **options):
-        with store.transaction(branch, **options) as tx:
-            for path, data in files.items():
-                if data is None:
-                    tx.delete(path)
-                else:
-                    tx.write(path, data)
-        return tx.commit
-
-    return commit
+    return commit_files
 
 
 @pytest.fixture

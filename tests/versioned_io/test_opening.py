@@ -133,7 +133,7 @@ def test_the_catalog_of_another_store_is_refused(tmp_path):
     for name in ("one", "two"):
         vio.create_store(tmp_path / name).close()
     with pytest.raises(
-        InvalidInputError, match="is another store's, not that of .*/one: pass the one it was made with"
+        InvalidInputError, match=r"is another store's, not that of .*/one: pass the one it was made with"
     ):
         vio.open_store(tmp_path / "one", catalog=f"sqlite:///{tmp_path}/two/catalog.db")
     # Copied over by hand is the same mistake.

@@ -46,8 +46,8 @@ def test_a_ref_is_read(text, ref):
     "text",
     (
         "|@main|weather@|weather@~1|weather@a~b|weather@a~1~1|weather@a b|weather@a..b|weather@a/|weather@/a|weather@a//b|"
-        "weather@.a|.weather@main|wea/ther@main|weather@main:|weather@@main|weather@main~1234567890|wetter-ü@main|"
-        f"weather@ü|weather\n|w@m\n|{'w' * 129}|weather@{'b' * 129}"
+        "weather@.a|.weather@main|wea/ther@main|weather@main:|weather@@main|weather@main~1234567890|"
+        f"wetter-ü@main|weather@ü|weather\n|w@m\n|{'w' * 129}|weather@{'b' * 129}"
     ).split("|"),
 )
 def test_what_is_no_ref_is_refused_with_an_example_of_one(text):

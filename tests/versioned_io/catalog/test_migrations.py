@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-import versioned_io.catalog.migrations as migrations
+from versioned_io.catalog import migrations
 from versioned_io.catalog.connect import REVISION, check_revision, connect_catalog, migrate, sqlite_url
 from versioned_io.catalog.tables import metadata
 from versioned_io.errors import FormatError
