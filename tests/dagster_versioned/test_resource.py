@@ -116,6 +116,7 @@ def test_a_missing_store_is_made_unless_that_is_switched_off(tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Parameter `backfill_policy`")
 def test_what_is_read_for_one_partition_of_a_run_is_what_that_partition_is_made_from(
     instance, resources, opened, weather
 ):
