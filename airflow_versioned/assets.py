@@ -145,7 +145,8 @@ class VersionedAsset(Asset):  # type: ignore[override]
         Args:
             context: The task's context; by default that of the task that is running.
             key: The partition; by default the run's. An asset without partitions has no key.
-            consumer: Whose due list; by default the DAG's ID. Every consumer gets every partition once.
+            consumer: Whose due list; by default the DAG's ID. Every consumer gets every partition once. Lost
+                wake-ups are repeated only for a consumer that is called as a DAG.
             force: Process it even when nothing is due. By default true for a run that a person or an operator
                 started, or cleared, and false for a run that an event or a schedule started.
             lease_s: How long nobody else may claim the partition. A block that takes longer can be overtaken; then
@@ -185,7 +186,8 @@ def versioned_asset(
         key: How the template's fields make a partition key; by default their values joined by ``-``.
         conn_id: The Airflow connection that leads to the store.
         store: The store's URL or absolute path, instead of a connection; its catalog is the SQLite file in the store.
-        poll_interval_s: How often the watcher looks for new commits: the same wherever this branch is declared.
+        poll_interval_s: How often the watcher looks for new commits. Give this and *redeliver_after_s* the same values
+            wherever a branch is declared, or Airflow keeps a watcher for each.
         redeliver_after_s: A wake-up that nobody answered is repeated after this time, then after twice as long, and
             so on up to an hour.
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, get_current_context, task, task_group
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
 from airflow_versioned.events import build_extra, emit_events, read_extra
 from airflow_versioned.wakeups import Announcement, collect_announcements, confirm_announcement
@@ -114,11 +114,24 @@ def collect_due(asset: "VersionedAsset", consumers: Sequence[str]) -> list[Annou
             consumers=consumers,
             seen=read_announced(asset),
             redeliver_after_s=asset.redeliver_after_s,
+            is_listening=is_listening,
         )
     if not announcements:
         msg = f"nothing to announce for {asset.branch_ref}"
         raise AirflowSkipException(msg)
     return announcements
+
+
+def is_listening(dag_id: str) -> bool:
+    """Whether an event would start a run of the DAG now: Airflow knows it, and it is not paused.
+
+    Cost: 1 request to Airflow's API server.
+    """
+    instance: Any = get_current_context()["ti"]
+    try:
+        return not instance.get_dag(dag_id).is_paused
+    except AirflowRuntimeError:  # Airflow has no such DAG
+        return False
 
 
 def read_announced(asset: "VersionedAsset") -> dict[str, int]:

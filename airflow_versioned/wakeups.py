@@ -5,7 +5,7 @@ consumers that it does not know yet; see docs/design/0003-wakeups-and-durable-cu
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
@@ -32,6 +32,11 @@ def name_subscription(deployment: str, consumer: str, partitions: str | None, ke
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]
         name = f"{name[: _NAME_LIMIT - 33]}:{digest}"
     return name
+
+
+def name_consumer(subscription: "Subscription", deployment: str) -> str:
+    """Return the consumer that a subscription is for, as `name_subscription` wrote it."""
+    return subscription.name.removeprefix(f"{deployment}:").partition(":")[0]
 
 
 def open_subscription(asset: "VersionedAsset", store: "Store", deployment: str, consumer: str) -> "Subscription":
@@ -172,6 +177,7 @@ def collect_announcements(
     consumers: Iterable[str] = (),
     seen: dict[str, int] | None = None,
     redeliver_after_s: float,
+    is_listening: Callable[[str], bool],
 ) -> list[Announcement]:
     """Bring every subscription to *asset* up to the head, and return what to announce, oldest commit first.
 
@@ -179,6 +185,7 @@ def collect_announcements(
         consumers: DAG IDs whose subscriptions are made if they are missing.
         seen: key → the highest commit number that an event of the asset carried: those are noted as announced, not
             repeated.
+        is_listening: Whether a consumer would hear an announcement; nothing is repeated for one that would not.
 
     Cost: 1 SQL transaction and one diff for each subscription that is behind, 1 SELECT for each.
     """
@@ -190,6 +197,8 @@ def collect_announcements(
     for subscription in subscriptions:
         subscription.collect()
         dues = list_waiting(subscription, redeliver_after_s)
+        if any(due.announced_at for due in dues) and not is_listening(name_consumer(subscription, deployment)):
+            dues = [due for due in dues if due.announced_at is None]
         if is_relay(subscription):
             # Only what the relay itself has not announced: a key that waits again, after its event, is to be repeated.
             told = {due.key: due.number for due in dues if (seen or {}).get(due.key, 0) >= due.number}

@@ -272,6 +272,19 @@ def test_the_operator_skips_when_nothing_changed(lab, tmp_path):
     assert len(lab.api.asset_events("versioned://labels/main/{name}.txt")) == before
 
 
+def test_a_wake_up_that_a_paused_consumer_missed_is_repeated(lab):
+    before = lab.count("use_labels")
+    lab.api.request("PATCH", "/api/v2/dags/use_labels", {"is_paused": True})
+    lab.commit("labels@main", {"dog.txt": "a dog"})
+    relay = lab.store.subscriptions("labels@main", prefix="airflow:(relay):")[0]
+    lab.wait(lambda: [due for due in relay.due() if due.key == "dog" and due.announced_at])
+    lab.api.request("PATCH", "/api/v2/dags/use_labels", {"is_paused": False})
+    lab.wait(lambda: [line for line in lab.journal("use_labels") if line["key"] == "dog"])
+    runs = lab.new_runs("use_labels", before, 1)
+    assert {run.partition_key for run in runs} == {"dog"}
+    assert [line["key"] for line in lab.journal("use_labels")].count("dog") == 1
+
+
 def test_the_triggers_stay_the_same_while_files_are_parsed_again(lab):
     engine = sqlalchemy.create_engine(lab.airflow.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
 

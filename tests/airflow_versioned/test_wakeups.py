@@ -42,8 +42,9 @@ def commit(store, *keys, content=b"x", **options):
     return tx.commit
 
 
-def collect(orders, store, **options):
-    return collect_announcements(orders, store, DEPLOYMENT, redeliver_after_s=300, **options)
+def collect(orders, store, deployment=DEPLOYMENT, **options):
+    options = {"redeliver_after_s": 300.0, "is_listening": lambda consumer: True} | options
+    return collect_announcements(orders, store, deployment, **options)
 
 
 def relay(orders, store, **options):
@@ -183,9 +184,22 @@ def test_a_wake_up_that_nobody_answered_is_repeated(orders, store):
     commit(store, "a")
     relay(orders, store, consumers=("check",))
     assert collect(orders, store) == []
-    while not (again := collect_announcements(orders, store, DEPLOYMENT, redeliver_after_s=0.0)):
+    while not (again := collect(orders, store, redeliver_after_s=0.0)):
         pass  # the pause before the first repetition is as long as the first announcement took
     assert keys_of(again) == ["a"]
+
+
+def test_nothing_is_repeated_for_a_consumer_that_is_paused(orders, store):
+    commit(store, "a")
+    relay(orders, store, consumers=("check",))
+    while not keys_of(collect(orders, store, redeliver_after_s=0.0)):
+        pass
+    asked = []
+    options = {"redeliver_after_s": 0.0, "is_listening": asked.append}
+    assert collect(orders, store, **options) == []
+    assert asked == ["check"]
+    commit(store, "b")
+    assert keys_of(collect(orders, store, **options)) == ["b"]
 
 
 def test_a_claimed_key_is_not_announced_again(orders, store):
@@ -194,13 +208,13 @@ def test_a_claimed_key_is_not_announced_again(orders, store):
     subscription = open_subscription(orders, store, DEPLOYMENT, "check")
     subscription.collect()
     subscription.release(subscription.claim("a", owner="check/1"))
-    assert collect_announcements(orders, store, DEPLOYMENT, redeliver_after_s=0.0) == []
+    assert collect(orders, store, redeliver_after_s=0.0) == []
 
 
 def test_two_deployments_do_not_see_each_other(orders, store):
     commit(store, "a")
     relay(orders, store)
-    assert keys_of(collect_announcements(orders, store, "staging", redeliver_after_s=300)) == ["a"]
+    assert keys_of(collect(orders, store, "staging")) == ["a"]
 
 
 def test_the_watch_of_an_empty_branch_has_no_head(store, watch):

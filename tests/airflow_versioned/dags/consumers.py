@@ -10,7 +10,7 @@ from airflow.sdk import DAG, get_current_context, task
 from airflow_versioned import versioned_asset
 
 ORDERS = versioned_asset("orders@main", partitions="{date}.csv")
-LABELS = versioned_asset("labels@main", partitions="{name}.txt")
+LABELS = versioned_asset("labels@main", partitions="{name}.txt", redeliver_after_s=5)
 ITEMS = versioned_asset("items@main", partitions="{item}.txt")
 RESULTS = versioned_asset("results@main", partitions="{item}.txt")
 JOURNAL = Path(os.environ["VERSIONED_TEST_JOURNAL"])
