@@ -3,9 +3,14 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import select
 
 from versioned_io.catalog.tables import metadata
+
+# How long one example takes says nothing on a machine with other work.
+settings.register_profile("core", deadline=None)
+settings.load_profile("core")
 
 
 def dump_store(store):

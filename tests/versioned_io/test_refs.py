@@ -45,9 +45,9 @@ def test_a_ref_is_read(text, ref):
 @pytest.mark.parametrize(
     "text",
     (
-        "|@main|weather@|weather@~1|weather@a~b|weather@a~1~1|weather@a b|weather@a..b|weather@a/|weather@/a|weather@a//b|"
-        "weather@.a|.weather@main|wea/ther@main|weather@main:|weather@@main|weather@main~1234567890|"
-        f"wetter-ü@main|weather@ü|weather\n|w@m\n|{'w' * 129}|weather@{'b' * 129}"
+        "|@main|weather@|weather@~1|weather@a~b|weather@a~1~1|weather@a b|weather@a..b|weather@a/|weather@/a|"
+        "weather@a//b|weather@.a|.weather@main|wea/ther@main|weather@main:|weather@@main|"
+        f"weather@main~1234567890|wetter-ü@main|weather@ü|weather\n|w@m\n|{'w' * 129}|weather@{'b' * 129}"
     ).split("|"),
 )
 def test_what_is_no_ref_is_refused_with_an_example_of_one(text):

@@ -301,7 +301,7 @@ def test_a_bad_call_that_ends_the_transaction_leaves_nothing(untouched, unchange
 
 
 @pytest.mark.parametrize(
-    ("existing", ("new", "named")),
+    ("existing", "new", "named"),
     [
         (["foo/bar"], "foo", ("foo", "foo/bar")),
         (["foo"], "foo/bar", ("foo", "foo/bar")),
@@ -313,21 +313,21 @@ def test_a_bad_call_that_ends_the_transaction_leaves_nothing(untouched, unchange
         (["ü/x", "ü-"], "ü", ("ü", "ü/x")),
     ],
 )
-def test_a_file_and_a_directory_of_one_name_can_not_be_in_one_tree(store, write, dump, existing, new, named):
+def test_a_file_and_a_directory_of_one_name_can_not_be_in_one_tree(store, write, existing, new, named):
     store.create_repo("r")
     write(store, "r@main", dict.fromkeys(existing, b"x"))
-    before = dump(store)
+    before = dump_store(store)
     with pytest.raises(PathCollisionError, match="delete one of them in the same transaction") as caught:
         write(store, "r@main", {"unrelated": b"1", new: b"new"})
     assert caught.value.args == named
-    assert dump(store) == before
+    assert dump_store(store) == before
     # Both in one transaction are no better, nor where more names sort between.
     store.create_repo("fresh")
-    before = dump(store)
+    before = dump_store(store)
     with pytest.raises(PathCollisionError) as caught:
         write(store, "fresh@main", dict.fromkeys([*existing, new], b"x"))
     assert caught.value.args == named
-    assert dump(store) == before
+    assert dump_store(store) == before
 
 
 def test_a_file_may_take_a_directorys_name_in_the_transaction_that_deletes_it(store, write, files_of):
