@@ -5,6 +5,7 @@ package touches a name of Dagster's that starts with an underscore, or imports f
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+from dagster._core.definitions.partitions.utils.mapping import infer_partition_mapping
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.execution.context.compute import current_execution_context
 from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
@@ -37,6 +39,7 @@ TICKS_RESUMED_FOR_S = 24 * 60 * 60
 """For how long the daemon resumes a tick that it had begun before it died, in seconds."""
 
 _RETRIES_LOOKED_AT = 100
+_MAPPED_PAIRS_LOOKED_AT = 10_000
 
 
 def step_of(context: dg.InputContext | dg.OutputContext) -> Step | None:
@@ -131,6 +134,40 @@ def config_of_op(step: Step) -> object:
     return step.op_config
 
 
+def partitions_made_from(context: dg.InputContext) -> dict[str, str]:
+    """Return, of a run over several partitions, which one of them is made from each partition of the input.
+
+    Only those that exactly one is made from, by the declared partition mapping. Nothing when the run has one
+    partition, or so many that asking the mapping about each would take long.
+
+    Cost: asks the mapping once for each partition of the run.
+    """
+    step = step_of(context)
+    upstream, definition = partitions_def_of(context), step.entity_partitions_def if step is not None else None
+    if (
+        step is None
+        or step.assets_def is None
+        or upstream is None
+        or definition is None
+        or not step.has_partition_key_range
+    ):
+        return {}
+    uses: dict[str, set[str]] = defaultdict(set)
+    with dg.partition_loading_context(dynamic_partitions_store=step.instance):
+        declared = step.assets_def.get_partition_mapping_for_dep(context.asset_key)
+        mapping = infer_partition_mapping(declared, definition, upstream)
+        pairs = 0
+        for key in definition.get_partition_keys_in_range(step.partition_key_range):
+            subset = definition.subset_with_partition_keys([key])
+            found = mapping.get_upstream_mapped_partitions_result_for_partitions(subset, definition, upstream)
+            for used in found.partitions_subset.get_partition_keys():
+                uses[used].add(key)
+                pairs += 1
+            if pairs > _MAPPED_PAIRS_LOOKED_AT:
+                return {}
+    return {used: next(iter(keys)) for used, keys in uses.items() if len(keys) == 1}
+
+
 def executor_name_of(step: Step | None) -> str:
     """Return the name of the executor that runs the step."""
     return step.job_def.executor_def.name if step is not None else "executor"
@@ -181,6 +218,8 @@ def describe_unfinished_work(instance: dg.DagsterInstance, tag: str, values: Seq
 
 def _describe_reserved_runs(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -> str | None:
     """Return a phrase for runs that a tick has reserved and the daemon is launching, or will when it restarts."""
+    if instance.schedule_storage is None:
+        return None  # an instance in memory, which no daemon works for
     since = time.time() - TICKS_RESUMED_FOR_S
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
         ids = (state.instigator_origin_id, state.selector_id)

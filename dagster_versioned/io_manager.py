@@ -155,7 +155,7 @@ class VersionedIOManager(dg.ConfigurableIOManager):
         step = compat.step_of(context)
         run = self._run(step)
         with _active(run):
-            return self._load(context, place)
+            return self._load(context, place, run)
 
     def _store(self) -> Store:
         if self._lazy_store is None:
@@ -223,7 +223,7 @@ class VersionedIOManager(dg.ConfigurableIOManager):
             self._ensured.add(ref)
         return ref
 
-    def _load(self, context: dg.InputContext, place: _Place) -> Any:  # noqa: ANN401
+    def _load(self, context: dg.InputContext, place: _Place, run: Run | None) -> Any:  # noqa: ANN401
         metadata = context.definition_metadata or {}
         annotation = compat.annotation_of(context)
         try:
@@ -237,12 +237,15 @@ class VersionedIOManager(dg.ConfigurableIOManager):
             ((key, stem),) = place.stems.items()
             return self._load_one(context, snapshot, key, stem, annotation)
         value_type = _value_type_of_dict(annotation)
+        made_from = compat.partitions_made_from(context)
+
+        def load(key: str | None, stem: str) -> object:
+            made = made_from.get(key) if key is not None else None
+            with run.making(made) if run is not None and made is not None else nullcontext():
+                return self._load_one(context, snapshot, key, stem, value_type)
+
         with ThreadPoolExecutor(max_workers=_LOADING_THREADS, thread_name_prefix="versioned-load") as threads:
-            loaded = threads.map(
-                lambda key, stem: self._load_one(context, snapshot, key, stem, value_type),
-                place.stems.keys(),
-                place.stems.values(),
-            )
+            loaded = threads.map(load, place.stems.keys(), place.stems.values())
             return {key: value for key, value in zip(place.stems, loaded, strict=True) if value is not None}
 
     def _load_one(

@@ -42,8 +42,7 @@ class StoredOutput:
             tags.REPO: self.commit.repo,
             tags.BRANCH: self.commit.branch,
         }
-        if self.inputs:
-            metadata[tags.INPUTS] = dg.MetadataValue.json(_name_files(self.inputs))
+        metadata |= _metadata_of_inputs(self.inputs)
         if len(self.objects) == 1:
             ((key, stored),) = self.objects.items()
             return metadata | self._metadata_of_object(key, stored)
@@ -54,7 +53,11 @@ class StoredOutput:
         """What holds for each partition, where there are several; else nothing."""
         if len(self.objects) == 1:
             return {}
-        return {key: self._metadata_of_object(key, one) for key, one in self.objects.items() if key is not None}
+        return {
+            key: self._metadata_of_object(key, one) | _metadata_of_inputs(self._inputs_of(key))
+            for key, one in self.objects.items()
+            if key is not None
+        }
 
     @property
     def data_version(self) -> str:
@@ -64,6 +67,10 @@ class StoredOutput:
             return next(iter(digests.values()))
         lines = "".join(f"{key}\0{digest}\n" for key, digest in sorted(digests.items()))
         return hashlib.blake2b(lines.encode(), digest_size=32).hexdigest()
+
+    def _inputs_of(self, key: str) -> list[InputFile]:
+        """Return what was read for this partition, or for all of them."""
+        return [file for file in self.inputs if file.output in {"", key}]
 
     def _metadata_of_object(self, key: str | None, stored: StoredObject) -> dict[str, Any]:
         metadata: dict[str, Any] = {"dagster/size_bytes": stored.size}
@@ -75,8 +82,11 @@ class StoredOutput:
         return metadata
 
 
-def _name_files(inputs: Sequence[InputFile]) -> dict[str, Any]:
-    """Return the files as refs: of more than a hundred, the first, and how many more."""
-    shown = {"files": [f"{file.repo}@{file.commit}:{file.path}" for file in inputs[:_INPUTS_SHOWN]]}
-    more = len(inputs) - _INPUTS_SHOWN
-    return {**shown, "more": more} if more > 0 else shown
+def _metadata_of_inputs(inputs: Sequence[InputFile]) -> dict[str, Any]:
+    """Return the files as refs: of more than a hundred, the first, and how many more; nothing when there is none."""
+    files = list(dict.fromkeys(f"{file.repo}@{file.commit}:{file.path}" for file in inputs))
+    if not files:
+        return {}
+    shown = {"files": files[:_INPUTS_SHOWN]}
+    more = len(files) - _INPUTS_SHOWN
+    return {tags.INPUTS: dg.MetadataValue.json({**shown, "more": more} if more > 0 else shown)}

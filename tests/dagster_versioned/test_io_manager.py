@@ -121,7 +121,7 @@ def test_the_lineage_id_in_the_run_tag_comes_first(instance, io_manager, opened)
     assert opened.commit("weather@main").lineage_id == lineage_id
 
 
-def test_making_the_same_again_is_recorded_under_its_lineage_id_and_makes_nothing_downstream_stale(instance, io_manager, opened):
+def test_making_the_same_again_is_recorded_and_makes_nothing_downstream_stale(instance, io_manager, opened):
     @dg.asset
     def weather() -> list[int]:
         return [1, 2]
@@ -368,6 +368,23 @@ def test_a_run_over_48_partitions_makes_one_commit_and_describes_each_of_them(in
     assert commit.message == "monthly [48 partitions]"
     assert commit.run is not None
     assert commit.run.partition_key == "2012-01...2015-12"
+
+
+def test_each_partition_of_such_a_run_is_made_from_what_its_partition_mapping_says(
+    instance, io_manager, opened, monthly
+):
+    @dg.asset(partitions_def=MONTHS, backfill_policy=dg.BackfillPolicy.single_run())
+    def rows(monthly: dict[str, pd.DataFrame]) -> dict[str, int]:
+        return {key: len(frame) for key, frame in monthly.items()}
+
+    options = {"resources": {"io_manager": io_manager}, "instance": instance}
+    result = backfill_in_one_run([monthly, rows], "2012-01", "2012-03", **options)
+    commit = opened.commit("monthly@main")
+    for event in materializations(result, "rows"):
+        files = event.metadata["versioned/inputs"].value["files"]
+        assert files == [f"monthly@{commit.id}:{event.partition}/data.parquet"]
+    uses = opened.upstream("rows@main:2012-02/data.json").files
+    assert [use.file.path for use in uses] == ["2012-02/data.parquet"]
 
 
 def test_a_run_over_one_partition_of_such_an_asset_stores_the_value_not_the_dict(instance, io_manager, monthly):
