@@ -1,0 +1,95 @@
+"""What every command shares: its options, the open store, and how an error ends it."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+
+from versioned_io.errors import (
+    ConflictError,
+    FormatError,
+    GateError,
+    IntegrityError,
+    InvalidInputError,
+    NotFoundError,
+    StorageError,
+    VersionedError,
+)
+from versioned_io.opening import open_store
+from versioned_io.store import Store
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", "-s", envvar="VERSIONED_STORE", help="Where the store is: a directory or a URL."),
+]
+CatalogOption = Annotated[
+    str | None,
+    typer.Option(
+        "--catalog", envvar="VERSIONED_CATALOG", help="The catalog's SQLAlchemy URL, if not in the directory."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_EXIT_CODES: tuple[tuple[type[VersionedError], int], ...] = (
+    (InvalidInputError, 2),
+    (NotFoundError, 3),
+    (ConflictError, 4),
+    (StorageError, 5),
+    (IntegrityError, 6),
+    (FormatError, 7),
+    (GateError, 8),
+)
+
+
+def open_named_store(store: str | None, catalog: str | None) -> Store:
+    """Open the store that the options or the environment name.
+
+    Raises:
+        InvalidInputError: Neither names one; pass --store or set VERSIONED_STORE.
+    """
+    return open_store(require_store(store), catalog=catalog)
+
+
+def require_store(store: str | None) -> str:
+    """Return where the store is.
+
+    Raises:
+        InvalidInputError: Nobody said; pass --store or set VERSIONED_STORE.
+    """
+    if not store:
+        msg = "no store was named: pass --store or set VERSIONED_STORE"
+        raise InvalidInputError(msg)
+    return store
+
+
+def exit_code_of(error: VersionedError) -> int:
+    """Return the exit code for an error, by its branch: what the caller does next."""
+    return next((code for branch, code in _EXIT_CODES if isinstance(error, branch)), 1)
+
+
+def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Make *command* end with one sentence on stderr and an exit code, instead of a traceback, on an error of ours."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except VersionedError as error:
+            if kwargs.get("as_json"):
+                print_error_json(error.code, str(error))
+            else:
+                typer.secho(f"versioned: {error}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
+            raise typer.Exit(exit_code_of(error)) from None
+
+    return wrapped
+
+
+def print_error_json(code: str, message: str) -> None:
+    """Print an error as JSON on stderr; stdout stays empty."""
+    typer.echo(json.dumps({"error": {"code": code, "message": message}}), err=True)
