@@ -68,9 +68,9 @@ class Work:
     ) -> "Iterator[Transaction]":
         """Write to a branch; the commit and the end of this work are one SQL transaction.
 
-        So there is no moment at which the result is there and the work is still due, or the other way round. When
-        nothing changes, no commit is made, and the work is done all the same. Events of the task's outlets carry
-        the commit.
+        So there is no moment at which the result is there and the work is still due, or the other way round. A
+        result that is what was there is committed too, since the lineage ID must lead to it; nothing that follows the
+        branch is affected by it. Events of the task's outlets carry the commit.
 
         Args:
             ref: The branch to write to.
@@ -85,11 +85,11 @@ class Work:
         text = message or f"{dag_run.dag_id}: {self.key}"
         dues = [self.due] if completes else []
         before = len(self.run.commits)
-        with self.store.transaction(ref, message=text, author=author, metadata=metadata, completes=dues) as tx:
+        with self.store.transaction(
+            ref, message=text, author=author, metadata=metadata, completes=dues, empty="allow"
+        ) as tx:
             yield tx
         self.is_completed = self.is_completed or completes
-        if not tx.changed and tx.base is not None:
-            describe_outlets(self._context, self.store, tx.base)
         for commit in self.run.commits[before:]:  # of every branch that the transaction wrote to
             describe_outlets(self._context, self.store, commit)
 
