@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
 from airflow_versioned.events import describe_outlets
 from airflow_versioned.runs import is_asked_for, open_run
@@ -184,4 +184,7 @@ def is_over(owner: str, context: Context) -> bool:
     """
     instance: Any = context["ti"]
     dag_id, _, run_id = owner.partition("/")
-    return str(instance.get_dagrun_state(dag_id, run_id)) in _FINISHED
+    try:
+        return instance.get_dagrun_state(dag_id, run_id) in _FINISHED
+    except AirflowRuntimeError:  # Airflow has no such run any more
+        return True

@@ -247,6 +247,16 @@ def test_a_failed_partition_stays_due_is_not_retried_by_itself_and_recovers_with
     assert subscriptions[0].due() == []
 
 
+def test_a_partition_whose_worker_was_killed_is_taken_over_by_the_run_for_new_data(lab):
+    before = lab.count("copy_items")
+    lab.commit("items@main", {"shot.txt": "kill"})
+    (run,) = lab.new_runs("copy_items", before, 1)
+    assert run.state == "failed"
+    lab.commit("items@main", {"shot.txt": "alive"})  # the dead run's lease would hold for an hour
+    lab.new_runs("copy_items", before, 2)
+    assert lab.store.snapshot("results@main").read("shot.txt") == b"ALIVE"
+
+
 def test_the_operator_commits_once_and_its_event_carries_the_commit(lab, tmp_path):
     source = tmp_path / "cat.txt"
     source.write_text("a cat")

@@ -1,6 +1,7 @@
 """A partition's work in a run: claimed, pinned, completed with its commit; skipped when nothing is due."""
 
 import pytest
+from airflow.sdk.api.datamodels._generated import DagRunState
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_versioned import versioned_asset
@@ -135,7 +136,7 @@ def test_what_a_run_that_is_over_held_is_taken_over(store, orders, build_context
     killed = orders.work(build_context(partition_key="a"))
     killed.__enter__()
     commit(store, a="newer")
-    context = build_context(run_id="other", partition_key="a", states={"asset_triggered__1": "failed"})
+    context = build_context(run_id="other", partition_key="a", states={"asset_triggered__1": DagRunState.FAILED})
     with orders.work(context) as work:
         assert work.snapshot.read("a.csv") == b"newer"
     assert due(store) == []
@@ -145,7 +146,7 @@ def test_a_run_that_was_taken_over_can_not_commit_any_more(store, orders, build_
     commit(store, a="1")
     taken_over = orders.work(build_context(partition_key="a"))
     work = taken_over.__enter__()
-    context = build_context(run_id="other", partition_key="a", states={"asset_triggered__1": "failed"})
+    context = build_context(run_id="other", partition_key="a", states={"asset_triggered__1": DagRunState.FAILED})
     with orders.work(context) as other, other.transaction("quality@main") as tx:
         tx.write("a.json", b"by the other")
     with pytest.raises(ClaimLostError), work.transaction("quality@main") as late:

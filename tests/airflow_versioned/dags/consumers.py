@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -62,6 +63,8 @@ with DAG("copy_items", schedule=ITEMS.schedule, max_active_runs=4):
             content = note("copy_items", work)
             if "slow" in content[0]:
                 time.sleep(5)
+            if "kill" in content[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
             if "bad" in content[0]:
                 message = "this item can't be copied"
                 raise RuntimeError(message)
