@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
@@ -70,7 +70,8 @@ class Work:
 
         So there is no moment at which the result is there and the work is still due, or the other way round. A
         result that is what was there is committed too, since the lineage ID must lead to it; nothing that follows the
-        branch is affected by it. Events of the task's outlets carry the commit.
+        branch is affected by it. Only a retry of work that is done already makes no second commit. Events of the task's
+        outlets carry the commit.
 
         Args:
             ref: The branch to write to.
@@ -84,12 +85,15 @@ class Work:
         dag_run: Any = self._context["dag_run"]
         text = message or f"{dag_run.dag_id}: {self.key}"
         dues = [self.due] if completes else []
+        empty: Literal["skip", "allow"] = "skip" if self.due.is_done else "allow"
         before = len(self.run.commits)
         with self.store.transaction(
-            ref, message=text, author=author, metadata=metadata, completes=dues, empty="allow"
+            ref, message=text, author=author, metadata=metadata, completes=dues, empty=empty
         ) as tx:
             yield tx
         self.is_completed = self.is_completed or completes
+        if not tx.changed and tx.base is not None:
+            describe_outlets(self._context, self.store, tx.base)
         for commit in self.run.commits[before:]:  # of every branch that the transaction wrote to
             describe_outlets(self._context, self.store, commit)
 

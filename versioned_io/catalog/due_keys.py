@@ -33,6 +33,7 @@ class DueKey:
         announced_at: When it was last announced to an orchestrator, or None.
         owner: Who holds or last held it, or None.
         claimed_until: When the owner's lease ends, or None.
+        is_done: Whether it is completed already: a retry of its owner, or somebody who asked by hand, has it again.
     """
 
     subscription_id: int
@@ -46,6 +47,7 @@ class DueKey:
     announced_at: datetime | None
     owner: str | None
     claimed_until: datetime | None
+    is_done: bool
 
 
 def request_keys(connection: Connection, subscription_id: int, keys: Mapping[str, CommitId], now: datetime) -> None:
@@ -301,4 +303,5 @@ def _to_due(row: Row[Any]) -> DueKey:
         announced_at=row.announced_at,
         owner=row.owner,
         claimed_until=row.claimed_until,
+        is_done=row.done_sequence >= row.sequence,
     )
