@@ -1,0 +1,243 @@
+"""Two writers on one branch: disjoint changes both land, overlapping ones are told."""
+
+import random
+
+import pytest
+
+from tests.versioned_io.conftest import dump_store
+from versioned_io.errors import ConflictError, PathCollisionError
+
+
+@pytest.fixture
+def repo(store, write):
+    store.create_repo("r")
+    write(store, "r@main", {"a": b"1", "b": b"1", "d/x": b"1", "d/y": b"1", "count": b"5"})
+    return store
+
+
+class Race:
+    """A transaction that has begun, and others that commit before it ends."""
+
+    def __init__(self, store, mine, *theirs):
+        self.store = store
+        self.mine = mine
+        self.theirs = theirs
+
+    def run(self):
+        with self.store.transaction("r@main", message="mine") as tx:
+            self.mine(tx)
+            self.others = []
+            for theirs in self.theirs:
+                with self.store.transaction("r@main", message="theirs") as other:
+                    theirs(other)
+                self.others.append(other.commit)
+            self.before = dump_store(self.store)[0]
+        return tx
+
+    def conflict(self, *, winner=0):
+        with pytest.raises(ConflictError) as caught:
+            self.run()
+        assert dump_store(self.store)[0] == self.before
+        assert caught.value.winner == self.others[winner].id
+        assert f"{caught.value.args[0]} changed under this transaction" in str(caught.value)
+        assert self.others[winner].id in str(caught.value)
+        return caught.value.paths
+
+
+def writes(**files):
+    def stage(tx):
+        for name, data in files.items():
+            tx.write(name.replace("__", "/"), data)
+
+    return stage
+
+
+def does(*calls):
+    def stage(tx):
+        for name, *arguments in calls:
+            getattr(tx, name)(*arguments)
+
+    return stage
+
+
+def append(path, data):
+    return lambda tx: tx.write(path, data, append=True)
+
+
+def increment(tx):
+    tx.write("count", str(int(tx.read("count")) + 1).encode())
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        (writes(new=b"m"), writes(other=b"t")),
+        (writes(a=b"m"), writes(b=b"t")),
+        (writes(d__x=b"m"), writes(d__y=b"t")),
+        (writes(d__new=b"m"), writes(d__other=b"t")),
+        (does(("delete", "a")), does(("delete", "b"))),
+        (does(("delete", "d/")), writes(a=b"t")),
+        (writes(a=b"m"), does(("delete", "d/"))),
+        (does(("move", "a", "z")), writes(b=b"t")),
+        (does(("copy", ":a", "z")), writes(b=b"t")),
+        (append("a", b"m"), append("b", b"t")),
+    ],
+)
+def test_disjoint_changes_both_land(repo, files_of, mine, theirs):
+    # Whoever is first: the tree in the end is what the two make of the first one, one after the other.
+    repo.create_branch("r@plain", at="r@main")
+    for stage in (theirs, mine):
+        with repo.transaction("r@plain") as tx:
+            stage(tx)
+    tx = Race(repo, mine, theirs).run()
+    assert files_of(repo, "r@main") == files_of(repo, "r@plain")
+    assert repo.commit("r@main").tree_digest == repo.commit("r@plain").tree_digest
+    assert [commit.message for commit in repo.log("r@main", limit=2)] == ["mine", "theirs"]
+    assert tx.commit == repo.commit("r@main")
+    assert tx.commit.number == 3
+    assert repo.fsck().is_clean
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "paths"),
+    [
+        (writes(a=b"m", new=b"m"), writes(a=b"t"), ("a",)),
+        (writes(new=b"m"), writes(new=b"t"), ("new",)),
+        (writes(a=b"m", b=b"m", d__x=b"m"), writes(b=b"t", a=b"t", d__y=b"t"), ("a", "b")),
+        (does(("delete", "a")), writes(a=b"t"), ("a",)),
+        (writes(a=b"m"), does(("delete", "a")), ("a",)),
+        (does(("delete", "d/")), writes(d__new=b"t"), ("d/new",)),
+        (does(("delete", "d")), writes(d__x=b"t"), ("d/x",)),
+        (does(("delete", "/")), writes(e__f=b"t"), ("e/f",)),
+        (writes(d__x=b"m"), does(("delete", "d/")), ("d/x",)),
+        (does(("move", "a", "z")), writes(a=b"t"), ("a",)),
+        (does(("move", "d", "e")), writes(d__new=b"t"), ("d/new",)),
+        (does(("move", "a", "z")), writes(z=b"t"), ("z",)),
+        (append("a", b"m"), append("a", b"t"), ("a",)),
+        (does(("delete", "d"), ("write", "d", b"m")), does(("delete", "d"), ("write", "d", b"t")), ("d",)),
+    ],
+)
+def test_overlapping_changes_are_told_with_their_paths_and_the_winner(repo, mine, theirs, paths):
+    assert Race(repo, mine, theirs).conflict() == paths
+    assert repo.fsck().is_clean
+
+
+@pytest.mark.parametrize(
+    "both",
+    [
+        writes(a=b"same"),
+        writes(new=b"same", d__x=b"same"),
+        does(("delete", "a")),
+        does(("delete", "d/")),
+        does(("move", "a", "z")),
+        does(("delete", "d"), ("write", "d", b"file")),
+    ],
+)
+def test_the_same_change_on_both_sides_is_no_conflict(repo, both):
+    race = Race(repo, both, both)
+    tx = race.run()
+    assert not tx.changed
+    assert [tx.commit] == race.others
+
+
+def test_the_same_change_and_more_lands(repo, files_of):
+    tx = Race(repo, writes(a=b"same", new=b"m"), writes(a=b"same", b=b"t")).run()
+    assert files_of(repo, "r@main") | {"a": b"same", "b": b"t", "new": b"m"} == files_of(repo, "r@main")
+    assert repo.snapshot("r@main").writer_of("a") == tx.commit.parent
+
+
+def test_the_same_bytes_with_other_attributes_are_a_conflict(repo):
+    def labelled(value):
+        return lambda tx: tx.write("a", b"same", attributes={"v": value})
+
+    assert Race(repo, labelled("1"), labelled("2")).conflict() == ("a",)
+    assert not Race(repo, labelled("3"), labelled("3")).run().changed
+
+
+@pytest.mark.parametrize("change", [increment, append("a", b"!"), append("d/x", b"")])
+def test_who_read_what_it_changes_is_told_even_when_both_wrote_the_same(repo, change):
+    # Two that count one on from 5 both write 6: had both landed, one would be lost.
+    path = {increment: "count"}.get(change)
+    paths = Race(repo, change, writes(count=b"6", a=b"1!", d__x=b"2")).conflict()
+    assert path is None or paths == (path,)
+    assert len(paths) == 1
+
+
+def test_what_was_only_read_may_change(repo, files_of):
+    def copy_by_hand(tx):
+        tx.write("copy", tx.read("a"))
+
+    Race(repo, copy_by_hand, writes(a=b"t")).run()
+    assert files_of(repo, "r@main")["copy"] == b"1"
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "paths"),
+    [
+        (writes(new=b"m"), writes(new__below=b"t"), ("new", "new/below")),
+        (writes(new__below=b"m"), writes(new=b"t"), ("new", "new/below")),
+        (writes(new__a__b=b"m"), writes(new=b"t", **{"new-x": b"t"}), ("new", "new/a/b")),
+        (does(("delete", "d/"), ("write", "d", b"m")), writes(d__new=b"t"), ("d/new",)),
+    ],
+)
+def test_a_file_and_a_directory_of_one_name_that_the_race_brings_are_a_conflict(repo, mine, theirs, paths):
+    assert Race(repo, mine, theirs).conflict() == paths
+
+
+def test_a_collision_that_the_transaction_brings_itself_is_no_conflict_however_often_it_retries(repo):
+    for mine in (writes(new=b"m", new__below=b"m"), writes(a__below=b"m"), writes(d=b"m")):
+        with pytest.raises(PathCollisionError):
+            Race(repo, mine, writes(other=str(mine).encode())).run()
+
+
+def test_the_winner_is_the_one_who_changed_the_path_not_the_newest(repo):
+    assert Race(repo, writes(a=b"m"), writes(a=b"t"), writes(b=b"later")).conflict() == ("a",)
+    others = [writes(b=b"before"), does(("delete", "a")), writes(b=b"after")]
+    assert Race(repo, writes(a=b"m"), *others).conflict(winner=1) == ("a",)
+
+
+def test_what_was_changed_and_changed_back_is_no_conflict(repo, write):
+    with repo.transaction("r@main") as tx:
+        tx.write("a", b"m")
+        write(repo, "r@main", {"a": b"t"})
+        write(repo, "r@main", {"a": b"1"})
+    assert repo.snapshot("r@main").read("a") == b"m"
+
+
+def test_many_that_overtake_do_not_starve_a_transaction(repo, write, files_of):
+    with repo.transaction("r@main") as tx:
+        tx.write("mine", b"m")
+        for number in range(20):
+            write(repo, "r@main", {f"theirs/{number}": b"t"})
+    assert tx.commit.number == 22
+    assert len(files_of(repo, "r@main")) == 26
+
+
+def test_a_transaction_over_several_branches_lands_or_not_as_a_whole(repo, write, files_of):
+    repo.create_repo("other")
+    with repo.transaction("r@main") as tx:
+        tx.write("mine", b"m")
+        tx.branch("other@main").write("mine", b"m")
+        write(repo, "other@main", {"theirs": b"t"})
+        write(repo, "r@main", {"theirs": b"t"})
+    assert (repo.commit("r@main").number, repo.commit("other@main").number) == (3, 2)
+
+    def lose_on_the_second():
+        with repo.transaction("r@main") as tx:
+            tx.write("mine", b"again")
+            tx.branch("other@main").write("mine", b"again")
+            write(repo, "other@main", {"mine": b"t"})
+
+    with pytest.raises(ConflictError, match="other@main changed under"):
+        lose_on_the_second()
+    assert (repo.commit("r@main").number, repo.commit("other@main").number) == (3, 3)
+    assert files_of(repo, "r@main")["mine"] == b"m"
+
+
+def test_data_is_not_stored_again_for_a_rebase(repo, write):
+    data = random.Random(4).randbytes(1_000_000)
+    with repo.transaction("r@main") as tx:
+        tx.write("mine", data)
+        write(repo, "r@main", {"theirs": b"t"})
+    assert len(data) < tx.commit.stats.bytes_stored < 1.1 * len(data)
+    assert repo.snapshot("r@main").read("mine") == data
