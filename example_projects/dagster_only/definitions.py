@@ -34,7 +34,7 @@ def climate_model(monthly_summary: dict[str, pd.DataFrame]) -> dict[str, float]:
     angle = 2 * np.pi * months.month.str[-2:].astype(int) / 12
     waves = np.column_stack([np.ones(len(months)), np.sin(angle), np.cos(angle)])
     (mean, sine, cosine), *_ = np.linalg.lstsq(waves, months.mean_temp_c.to_numpy(), rcond=None)
-    return {"mean_c": round(mean, 3), "swing_c": round(float(np.hypot(sine, cosine)), 3), "months": len(months)}
+    return {"mean_c": round(mean, 3), "swing_c": round(float(np.hypot(sine, cosine)), 3), "months": float(len(months))}
 
 
 definitions = dg.Definitions(

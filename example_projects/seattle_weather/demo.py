@@ -62,9 +62,9 @@ class Demo:
         """Step 5: commit the same bytes once more, and see nothing run."""
         self._say("5", "the same bytes again")
         skipped = weather.commit_days(self.store, self._days, "the same again")
-        self._console.print(f"   nothing changed, so no commit was made: {not skipped.changed}")
+        self._print(f"   a commit was made: {skipped.changed}")
         commit = weather.commit_days(self.store, self._days, "the same again", empty="allow").commit
-        self._console.print("   made all the same, as an empty commit:")
+        self._print("   the same as a commit of its own, because we insist:")
         self._describe(commit)
         return commit, self._watch("same bytes", "5", partitions=0, models=0)
 
@@ -86,13 +86,13 @@ class Demo:
 
     def command(self, *arguments: str) -> str:
         """Run the ``versioned`` command on the demo's store, print what it prints, and return it."""
-        self._console.print(f"   $ versioned {' '.join(arguments)}", highlight=False)
+        self._print(f"   $ versioned {' '.join(arguments)}")
         program = Path(sys.executable).with_name("versioned")
         environment = {**os.environ, "VERSIONED_STORE": str(self.location), "COLUMNS": str(self._console.width)}
         done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"versioned {' '.join(arguments)} failed: {done.stderr}")
-        self._console.print(done.stdout, highlight=False, markup=False)
+        self._print(done.stdout)
         return done.stdout
 
     def _watch(self, name: str, step: str, *, partitions: int, models: int) -> Ran:
@@ -104,12 +104,12 @@ class Demo:
 
     def _describe(self, commit: vio.Commit) -> None:
         stats = commit.stats
-        self._console.print(
-            f"   {commit}: {stats.added} added, {stats.modified} modified of {stats.files} files, "
-            f"{stats.bytes_stored:,} bytes stored, lineage ID {commit.lineage_id}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        self._print(f"   {commit}, lineage ID {commit.lineage_id}")
+        changes = f"{stats.added} added, {stats.modified} modified of {stats.files} files"
+        self._print(f"   {changes}, {stats.bytes_stored:,} bytes stored")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _say(self, step: str, text: str) -> None:
         self._console.print(f"[bold]{step:>4}[/bold]  {text}", highlight=False, soft_wrap=True)
@@ -120,7 +120,8 @@ def run(directory: Path, *, keep: bool) -> None:
     console = Console()
     started = time.monotonic()
     demo = Demo(directory, console)
-    console.print("demo: starting Dagster (webserver, daemon) and Airflow (scheduler, triggerer, API server, DAG processor)")
+    console.print("demo: starting Dagster (webserver, code server, daemon) and Airflow", highlight=False)
+    console.print("      (scheduler, triggerer, API server, DAG processor, PostgreSQL)", highlight=False)
     with demo.orchestrators as orchestrators:
         demo.ingest()
         correction, _ = demo.correct()
@@ -129,7 +130,7 @@ def run(directory: Path, *, keep: bool) -> None:
         demo.summarise(time.monotonic() - started)
         if keep:
             console.print(f"\nDagster UI  {orchestrators.dagster.url}\nAirflow UI  {orchestrators.airflow.url}")
-            console.print(f"store       {demo.location}\n\nCtrl-C ends both.", highlight=False)
+            console.print(f"store       {demo.location}\n\nCtrl-C ends both.", highlight=False, soft_wrap=True)
             with suppress(KeyboardInterrupt):
                 signal.pause()
 

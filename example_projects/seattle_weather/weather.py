@@ -25,7 +25,7 @@ def correct_day(days: pd.DataFrame, day: str, *, more_rain_mm: float) -> pd.Data
 
 
 def commit_days(store: vio.Store, days: pd.DataFrame, message: str, *, empty: str = "skip") -> vio.Transaction:
-    """Commit *days* as one file a month, all or none, and return the transaction: its commit, and whether one was made."""
+    """Commit *days* as one file a month, all or none; return the transaction, which says whether a commit was made."""
     with store.transaction(BRANCH, message=message, author="weather station", empty=empty) as transaction:
         for path, content in _months(days):
             transaction.write(path, content)

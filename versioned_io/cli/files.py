@@ -91,7 +91,7 @@ def get(
     ref = parse_ref(source)
     target = Path(dest if dest is not None else (ref.path.rpartition("/")[2] or ref.repo))
     with open_named_store(store, catalog) as opened:
-        snapshot = opened.snapshot(source)
+        snapshot = opened.snapshot(_without_path(source))
         if snapshot.is_directory(ref.path):
             files = snapshot.checkout(target, ref.path, overwrite=overwrite)
         else:
@@ -112,7 +112,7 @@ def cat(
 ) -> None:
     """Print a file's bytes."""
     ref = parse_ref(source)
-    with open_named_store(store, catalog) as opened, opened.snapshot(source).open(ref.path) as file:
+    with open_named_store(store, catalog) as opened, opened.snapshot(_without_path(source)).open(ref.path) as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
 
@@ -129,7 +129,7 @@ def list_files(
     """List files and directories."""
     ref = parse_ref(target)
     with open_named_store(store, catalog) as opened:
-        snapshot = opened.snapshot(target)
+        snapshot = opened.snapshot(_without_path(target))
         if glob is not None:
             entries = list(snapshot.glob(f"{ref.path}/{glob}" if ref.path else glob))
         elif not snapshot.is_directory(ref.path):
@@ -144,6 +144,10 @@ def list_files(
         for entry in entries
     ]
     print_table(("path", "size", "digest"), rows)
+
+
+def _without_path(ref: str) -> str:
+    return ref.partition(":")[0]
 
 
 def _check_sources(sources: list[str], *, named: bool) -> None:

@@ -7,6 +7,8 @@ import typer
 from versioned_io.cli.output import commit_json, graph_json, print_commit, print_graph, print_json
 from versioned_io.cli.session import CatalogOption, JsonOption, StoreOption, open_named_store, reports_errors
 
+FilesOption = Annotated[bool, typer.Option("--files", help="Name every file, however many.")]
+
 app = typer.Typer(help="Where things come from, and what they led to.", no_args_is_help=True)
 
 
@@ -33,6 +35,7 @@ def show(
 @reports_errors
 def upstream(
     ref: Annotated[str, typer.Argument(help="repo@ref, or repo@ref:path")],
+    every_file: FilesOption = False,
     store: StoreOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
@@ -43,13 +46,14 @@ def upstream(
     if as_json:
         print_json(graph_json(graph))
     else:
-        print_graph(graph, newest_first=True)
+        print_graph(graph, newest_first=True, every_file=every_file)
 
 
 @app.command("downstream")
 @reports_errors
 def downstream(
     ref: Annotated[str, typer.Argument(help="repo@ref, or repo@ref:path")],
+    every_file: FilesOption = False,
     store: StoreOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
@@ -60,4 +64,4 @@ def downstream(
     if as_json:
         print_json(graph_json(graph))
     else:
-        print_graph(graph, newest_first=False)
+        print_graph(graph, newest_first=False, every_file=every_file)

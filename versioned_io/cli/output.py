@@ -14,7 +14,7 @@ from versioned_io.catalog.values import Commit, RepoInfo
 from versioned_io.lineage import LineageGraph
 from versioned_io.snapshots.values import FileInfo
 
-_MOST_PATHS = 100
+_FEW_PATHS = 6
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -78,7 +78,12 @@ def graph_json(graph: LineageGraph) -> dict[str, Any]:
 
 def console() -> Console:
     """Return a console on stdout: colours only on a terminal, text never re-highlighted."""
-    return Console(highlight=False, soft_wrap=False)
+    return Console(highlight=False)
+
+
+def print_line(text: Text | str, *more: Text | str) -> None:
+    """Print one line, however long: what is too wide for the terminal is folded by it, and stays whole when copied."""
+    console().print(text, *more, soft_wrap=True, markup=False)
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -93,12 +98,11 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def print_commit(commit: Commit, *, indent: str = "") -> None:
     """Print a commit in three or four lines: where it is, what it says, who made it."""
-    out = console()
-    out.print(Text(f"{indent}{commit.repo}@{commit.branch} #{commit.number}", style="bold"), Text(commit.id))
+    print_line(Text(f"{indent}{commit.repo}@{commit.branch} #{commit.number}", style="bold"), Text(commit.id))
     details = [describe_change(commit), commit.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")]
-    out.print(Text(f"{indent}  {'  '.join(filter(None, [commit.message, *details]))}"))
+    print_line(f"{indent}  {'  '.join(filter(None, [commit.message, *details]))}")
     for line in describe_run(commit):
-        out.print(Text(f"{indent}  {line}"), soft_wrap=True)
+        print_line(f"{indent}  {line}")
 
 
 def describe_change(commit: Commit) -> str:
@@ -120,8 +124,8 @@ def describe_run(commit: Commit) -> list[str]:
     return [first, run.url] if run.url else [first]
 
 
-def print_graph(graph: LineageGraph, *, newest_first: bool) -> None:
-    """Print each commit of a lineage graph once, with the exact files that it was made from."""
+def print_graph(graph: LineageGraph, *, newest_first: bool, every_file: bool) -> None:
+    """Print each commit of a lineage graph once, with the exact files that it was made from, or the first few."""
     names: dict[str, str] = {commit.id: f"{commit.repo}@{commit.branch} #{commit.number}" for commit in graph.commits}
     files: dict[tuple[str, str], list[str]] = {edge: [] for edge in graph.edges}
     for use in graph.files:
@@ -130,15 +134,17 @@ def print_graph(graph: LineageGraph, *, newest_first: bool) -> None:
         print_commit(commit)
         for (consumer, source), paths in files.items():
             if consumer == commit.id:
-                console().print(Text(f"  from {names.get(source, source)}: {_shown(sorted(set(paths)))}"))
+                shown = _shown(sorted(set(paths)), every_file=every_file)
+                console().print(Text(f"  from {names.get(source, source)}: {shown}"))
 
 
-def _shown(paths: Sequence[str]) -> str:
+def _shown(paths: Sequence[str], *, every_file: bool) -> str:
     if not paths:
         return "all of it"
-    more = f" and {len(paths) - _MOST_PATHS} more" if len(paths) > _MOST_PATHS else ""
+    few = paths if every_file or len(paths) <= _FEW_PATHS + 1 else paths[:_FEW_PATHS]
+    more = f" and {len(paths) - len(few)} more (--files shows all)" if len(few) < len(paths) else ""
     counted = f"{len(paths)} files: " if len(paths) > 1 else ""
-    return counted + ", ".join(paths[:_MOST_PATHS]) + more
+    return counted + ", ".join(few) + more
 
 
 def describe_size(size_bytes: int) -> str:

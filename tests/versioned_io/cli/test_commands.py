@@ -1,0 +1,293 @@
+"""The command line, as a person and as a script use it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import versioned_io as vio
+from versioned_io.cli.app import app
+
+PROGRAM = Path(sys.executable).with_name("versioned")
+
+
+class Terminal:
+    """Commands on one store, in this process."""
+
+    def __init__(self, location):
+        self.location = location
+
+    def run(self, *arguments, code=0, stdin=None):
+        environment = {"VERSIONED_STORE": str(self.location), "COLUMNS": "80"}
+        done = CliRunner().invoke(app, list(arguments), env=environment, input=stdin)
+        assert done.exit_code == code, f"{done.output}\n{done.exception!r}"
+        return done
+
+    def text(self, *arguments, **options):
+        return self.run(*arguments, **options).stdout
+
+    def json(self, *arguments, **options):
+        return json.loads(self.run(*arguments, "--json", **options).stdout)
+
+
+@pytest.fixture
+def terminal(tmp_path):
+    return Terminal(tmp_path / "store")
+
+
+@pytest.fixture
+def weather(terminal, tmp_path):
+    """A store with a repo, a local directory of three months, and those months committed."""
+    terminal.run("init")
+    terminal.run("repo", "create", "weather", "--description", "Seattle")
+    local = tmp_path / "local"
+    for month in ("01", "02", "03"):
+        (local / "2012").mkdir(parents=True, exist_ok=True)
+        (local / "2012" / f"{month}.csv").write_bytes(f"rain\n{month}\n".encode())
+    terminal.run("put", "weather@main", str(local), "-m", "first load")
+    return local
+
+
+def test_a_store_is_made_once(terminal):
+    assert "made an empty store" in terminal.text("init")
+    assert "exists already" in terminal.run("init", code=2).stderr
+
+
+def test_a_repo_is_made_shown_and_listed(terminal, weather):
+    assert terminal.json("repo", "list")["repos"][0]["branches"][0]["number"] == 1
+    assert terminal.json("repo", "show", "weather")["description"] == "Seattle"
+    assert "weather" in terminal.text("repo", "list")
+    assert "main" in terminal.text("repo", "show", "weather")
+    assert "exists already" in terminal.run("repo", "create", "weather", code=2).stderr
+
+
+def test_a_directory_is_put_and_the_same_again_makes_no_commit(terminal, weather):
+    first = terminal.json("log", "weather@main")["commits"]
+    assert [(commit["message"], commit["stats"]["added"]) for commit in first] == [("first load", 3)]
+    again = terminal.json("put", "weather@main", str(weather))
+    assert (again["changed"], again["commit"]["id"]) == (False, first[0]["id"])
+    assert "no commit was made" in terminal.text("put", "weather@main", str(weather))
+
+
+def test_a_file_is_put_under_its_own_name_under_a_path_and_from_standard_input(terminal, weather):
+    month = str(weather / "2012" / "01.csv")
+    terminal.run("put", "weather@main", month)
+    terminal.run("put", "weather@main:copies/january.csv", month)
+    terminal.run("put", "weather@main:copies/", month)
+    terminal.run("put", "weather@main:typed.txt", "-", stdin="hello")
+    paths = [entry["path"] for entry in terminal.json("ls", "weather@main", "-r")["entries"]]
+    assert paths == [
+        "01.csv",
+        "2012/01.csv",
+        "2012/02.csv",
+        "2012/03.csv",
+        "copies/01.csv",
+        "copies/january.csv",
+        "typed.txt",
+    ]
+    assert terminal.text("cat", "weather@main:typed.txt") == "hello"
+
+
+def test_files_come_back_one_by_one_and_as_a_directory(terminal, weather, tmp_path):
+    terminal.run("get", "weather@main:2012/02.csv", str(tmp_path / "feb.csv"))
+    assert (tmp_path / "feb.csv").read_bytes() == b"rain\n02\n"
+    assert terminal.json("get", "weather@main", str(tmp_path / "all"))["files"] == 3
+    assert (tmp_path / "all" / "2012" / "03.csv").read_bytes() == b"rain\n03\n"
+    assert "exists already" in terminal.run("get", "weather@main", str(tmp_path / "all"), code=2).stderr
+    terminal.run("get", "weather@main", str(tmp_path / "all"), "--overwrite")
+
+
+def test_directories_are_listed_and_patterns_matched(terminal, weather):
+    assert terminal.json("ls", "weather@main")["entries"] == [{"path": "2012", "kind": "directory"}]
+    assert [entry["size"] for entry in terminal.json("ls", "weather@main:2012")["entries"]] == [8, 8, 8]
+    assert [entry["path"] for entry in terminal.json("ls", "weather@main", "--glob", "*/0[12].csv")["entries"]] == [
+        "2012/01.csv",
+        "2012/02.csv",
+    ]
+    assert "2012/" in terminal.text("ls", "weather@main")
+
+
+def test_a_correction_is_shown_by_log_show_and_diff(terminal, weather):
+    (weather / "2012" / "02.csv").write_bytes(b"rain\n22\n")
+    terminal.run("put", "weather@main", str(weather), "-m", "correct February", "--author", "station")
+    assert [commit["message"] for commit in terminal.json("log", "weather@main:2012/02.csv")["commits"]] == [
+        "correct February",
+        "first load",
+    ]
+    assert [commit["message"] for commit in terminal.json("log", "weather@main:2012/01.csv")["commits"]] == [
+        "first load"
+    ]
+    changes = terminal.json("diff", "weather@main~1", "weather@main")["changes"]
+    assert [(change["path"], change["change"]) for change in changes] == [("2012/02.csv", "modified")]
+    template = ("--partitions", "{year}/{month}.csv")
+    assert terminal.json("diff", "weather@main~1", "weather@main", *template) == {"partitions": ["2012-02"]}
+    assert terminal.text("diff", "weather@main~1", "weather@main", *template) == "2012-02\n"
+    shown = terminal.json("show", "weather@main")
+    assert (shown["commit"]["author"], shown["changes"]) == ("station", changes)
+    assert "2012/02.csv" in terminal.text("show", shown["commit"]["id"])
+    assert "correct February" in terminal.text("log", "weather@main", "-n", "1")
+    assert terminal.text("diff", "weather@main", "weather@main") == "no file differs\n"
+
+
+def test_branches_and_tags_are_made_and_read(terminal, weather):
+    terminal.run("branch", "create", "weather@dev", "--at", "weather@main")
+    terminal.run("tag", "create", "weather@v1", "--at", "weather@main")
+    assert [branch["name"] for branch in terminal.json("branch", "list", "weather")["branches"]] == ["dev", "main"]
+    assert terminal.json("show", "weather@v1")["commit"] == terminal.json("show", "weather@dev")["commit"]
+
+
+def test_a_file_and_a_directory_are_removed(terminal, weather):
+    terminal.run("rm", "weather@main:2012/01.csv")
+    assert len(terminal.json("ls", "weather@main", "-r")["entries"]) == 2
+    terminal.run("rm", "weather@main:2012")
+    assert terminal.json("ls", "weather@main", "-r")["entries"] == []
+    assert "2012" in terminal.run("rm", "weather@main:2012", code=3).stderr
+
+
+@pytest.fixture
+def traced(terminal, weather):
+    """One month made into a summary by a run, and the lineage ID of both."""
+    with vio.open_store(terminal.location) as store:
+        store.create_repo("summary")
+        with store.run("sum", orchestrator="airflow", run_id="r1", partition_key="2012-01", url="http://x/r1"):
+            rain = store.snapshot("weather@main").read("2012/01.csv")
+            with store.transaction("summary@main", message="January") as transaction:
+                transaction.write("2012-01.txt", rain)
+    return transaction.commit
+
+
+def test_lineage_shows_every_commit_and_the_run_that_made_it(terminal, traced):
+    shown = terminal.json("lineage", "show", traced.lineage_id)
+    assert [(commit["repo"], commit["run"] and commit["run"]["run_id"]) for commit in shown["commits"]] == [
+        ("weather", None),
+        ("summary", "r1"),
+    ]
+    text = terminal.text("lineage", "show", traced.lineage_id)
+    assert "by airflow sum  partition 2012-01  run r1" in text
+    assert "http://x/r1" in text
+
+
+def test_upstream_and_downstream_lead_to_the_exact_files(terminal, traced):
+    upstream = terminal.json("lineage", "upstream", "summary@main:2012-01.txt")
+    assert [(use["consumer"], use["path"]) for use in upstream["files"]] == [(traced.id, "2012/01.csv")]
+    assert "from weather@main #1: 2012/01.csv" in terminal.text("lineage", "upstream", "summary@main")
+    downstream = terminal.json("lineage", "downstream", "weather@main:2012/01.csv")
+    assert [commit["repo"] for commit in downstream["commits"]] == ["weather", "summary"]
+    alone = terminal.json("lineage", "downstream", "weather@main:2012/02.csv")
+    assert [commit["repo"] for commit in alone["commits"]] == ["weather"]
+
+
+def test_many_files_are_counted_and_named_on_request(terminal, weather):
+    with vio.open_store(terminal.location) as store:
+        store.create_repo("model")
+        with store.transaction("weather@main") as transaction:
+            for number in range(10):
+                transaction.write(f"more/{number}.csv", b"x")
+        with store.run("train"):
+            for info in store.snapshot("weather@main").walk("more"):
+                store.snapshot("weather@main").read(info.path)
+            with store.transaction("model@main") as transaction:
+                transaction.write("model.bin", b"m")
+    few = terminal.text("lineage", "upstream", "model@main")
+    assert "10 files: more/0.csv" in few
+    assert "--files shows all" in " ".join(few.split())
+    assert "more/9.csv" in terminal.text("lineage", "upstream", "model@main", "--files")
+
+
+def test_fsck_names_the_damage_and_says_so_by_its_exit_code(terminal, weather):
+    assert terminal.json("fsck")["is_clean"] is True
+    (pack,) = Path(terminal.location).glob("packs/*/*.pack")
+    pack.chmod(0o600)
+    damaged = bytearray(pack.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    pack.write_bytes(damaged)
+    assert terminal.json("fsck", code=6)["is_clean"] is False
+    assert "damaged" in terminal.text("fsck", code=6)
+
+
+BAD_CALLS = [
+    (("ls", "weather@main"), {"VERSIONED_STORE": ""}, 2, "no store was named"),
+    (("ls", "weather@main", "--store", "missing"), {}, 3, "no store at"),
+    (("ls", "nothing@main"), {}, 3, "no repo 'nothing'"),
+    (("ls", "weather@nothing"), {}, 3, "no branch, tag, commit or lineage ID 'nothing'"),
+    (("cat", "weather@main:2012/13.csv"), {}, 3, "no file '2012/13.csv'"),
+    (("cat", "weather@main:2012"), {}, 2, "is a directory, not a file"),
+    (("ls", "weather@main:2012/01.csv/x"), {}, 3, "2012/01.csv/x"),
+    (("show", "0" * 32), {}, 3, "no commit"),
+    (("lineage", "show", "0" * 32), {}, 3, "no commit carries the lineage ID"),
+    (("lineage", "show", "abc"), {}, 2, "is no lineage ID"),
+    (("put", "weather@main:a/../b", "{local}/2012/01.csv"), {}, 2, "illegal path"),
+    (("put", "weather@main:2012/01.csv/x", "{local}/2012/01.csv"), {}, 2, "can't be a file while"),
+    (("put", "weather@main", "{local}/nothing"), {}, 2, "no local file or directory"),
+    (("put", "weather@main", "-"), {}, 2, "standard input"),
+    (("diff", "weather@main", "weather@main", "--partitions", "{year"), {}, 2, "{year"),
+    (("repo", "create", "a/b"), {}, 2, "is no repo name"),
+]
+
+
+@pytest.mark.parametrize("call", BAD_CALLS, ids=lambda call: " ".join(call[0]))
+def test_bad_input_is_one_clear_sentence_and_changes_nothing(terminal, weather, tmp_path, monkeypatch, call):
+    arguments, environment, code, sentence = call
+    monkeypatch.chdir(tmp_path)
+    before = (terminal.json("repo", "list"), terminal.json("ls", "weather@main", "-r"))
+    arguments = [argument.replace("{local}", str(weather)) for argument in arguments]
+    settings = {"VERSIONED_STORE": str(terminal.location), **environment}
+    done = CliRunner().invoke(app, arguments, env=settings)
+    assert done.exit_code == code, done.output
+    assert done.stdout == ""
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert (terminal.json("repo", "list"), terminal.json("ls", "weather@main", "-r")) == before
+
+
+def test_errors_are_json_on_request_and_stdout_stays_empty(terminal, weather):
+    done = terminal.run("ls", "nothing@main", "--json", code=3)
+    assert done.stdout == ""
+    assert json.loads(done.stderr)["error"]["code"] == "repo_not_found"
+
+
+def test_a_store_of_a_newer_format_says_upgrade(terminal, weather):
+    marker = Path(terminal.location) / "versioned.json"
+    marker.chmod(0o600)
+    marker.write_text(json.dumps({**json.loads(marker.read_text()), "format": 99}))
+    assert "upgrade versioned-io" in terminal.run("repo", "list", code=7).stderr
+
+
+def run_program(*arguments, **environment):
+    return subprocess.run(
+        [PROGRAM, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_the_installed_program_runs(terminal, weather):
+    done = run_program("log", "weather@main", VERSIONED_STORE=str(terminal.location))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "first load" in done.stdout
+
+
+def test_the_installed_program_fails_without_a_traceback(tmp_path):
+    done = run_program("log", "weather@main", VERSIONED_STORE=str(tmp_path / "missing"))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_every_command_explains_itself_and_takes_json():
+    pages = {name: CliRunner().invoke(app, [*name.split(), "--help"]).stdout for name in every_command()}
+    assert {name for name, page in pages.items() if "--json" not in page} == {"cat"}
+    assert all(len(line) <= 80 for page in pages.values() for line in page.splitlines())
+
+
+def every_command():
+    groups = {group.name: group.typer_instance for group in app.registered_groups}
+    yield from (command.name for command in app.registered_commands)
+    for name, group in groups.items():
+        yield from (f"{name} {command.name}" for command in group.registered_commands)
