@@ -37,20 +37,21 @@ class NumPyFormat:
         if dtype.metadata or npy.descr_to_dtype(npy.dtype_to_descr(dtype)) != dtype:
             return Unfit(f"its type {dtype} would change")
         array = obj if obj.flags.c_contiguous or obj.flags.f_contiguous else np.ascontiguousarray(obj)
+        attributes = {"shape": "x".join(map(str, array.shape))}
         header = io.BytesIO()
-        fields = npy.header_data_from_array_1_0(array)
         try:
-            npy.write_array_header_1_0(header, fields)
-        except ValueError:  # more than 64 KiB of field names
-            header = io.BytesIO()
-            npy.write_array_header_2_0(header, fields)
-        return Encoded(_pieces(header.getvalue(), array), {"shape": "x".join(map(str, array.shape))})
+            npy.write_array_header_1_0(header, npy.header_data_from_array_1_0(array))
+        except ValueError:  # names of fields that are not Latin-1, or too many of them
+            whole = io.BytesIO()
+            npy.write_array(whole, array, version=(3, 0), allow_pickle=False)
+            return Encoded(whole.getvalue(), attributes)
+        return Encoded(_pieces(header.getvalue(), array), attributes)
 
     def decode(self, file: StoredFile, wanted: WantedTypes) -> object:  # noqa: ARG002 - one representation
         """Return a writable array."""
         import numpy as np
 
-        return np.load(io.BytesIO(file.content), allow_pickle=False)
+        return np.load(io.BytesIO(file.content), allow_pickle=False, max_header_size=len(file.content))
 
 
 def _pieces(header: bytes, array: _Array) -> Iterator[bytes]:

@@ -50,7 +50,8 @@ def table_of_pandas(obj: object) -> tuple[pa.Table, dict[str, str]] | Unfit:
 
 def pandas_of_table(table: pa.Table, attributes: Mapping[str, str]) -> pd.DataFrame | pd.Series:
     """Return the frame or series that a table holds; a table of another library becomes a frame."""
-    frame: pd.DataFrame = table.to_pandas()
+    # Integers with holes in a frame of pandas were Python objects there; in a table of another library they never were.
+    frame: pd.DataFrame = table.to_pandas(integer_object_nulls=table.schema.pandas_metadata is not None)
     for position, dtype in enumerate(_recorded_dtypes(table, frame)):
         if dtype == "object" and frame.dtypes.iloc[position] != _OBJECT:
             column = frame.iloc[:, position].astype(object)

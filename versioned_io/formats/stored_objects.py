@@ -23,7 +23,6 @@ from versioned_io.formats.type_hints import accepts, classes_of
 from versioned_io.identifiers import Digest
 from versioned_io.partitions import escape_glob
 from versioned_io.paths import parse_path
-from versioned_io.snapshots.checkout import checkout
 from versioned_io.snapshots.snapshot import Snapshot
 from versioned_io.snapshots.values import FileInfo
 from versioned_io.transactions.transaction import StagedBranch
@@ -233,7 +232,7 @@ def _check_out(snap: Snapshot, stem: str, directory: Path) -> Path:
     target = directory / stem
     target.mkdir(parents=True, exist_ok=True)
     if snap.is_directory(stem):
-        checkout(snap, target, stem)
+        snap.checkout(target, stem)
     return target
 
 

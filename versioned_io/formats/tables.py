@@ -90,9 +90,10 @@ def open_buffer(content: pa.Buffer) -> io.BufferedIOBase:
 
 
 def _batches(table: pa.Table) -> list[pa.RecordBatch]:
-    """Return the batches of *table*; one without rows for a table without rows, so that its dictionaries are written."""
+    """Return the batches of *table*: at least one, even without rows, so that its dictionaries are written."""
     if table.num_rows > 0 or table.num_columns == 0:
-        return table.to_batches()
+        batches: list[pa.RecordBatch] = table.to_batches()
+        return batches
     columns: list[_Column] = [
         column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in table.columns
     ]
@@ -151,7 +152,7 @@ def _is_exact_in_parquet(type_: _Type) -> bool:
         return all(_is_exact_in_parquet(type_.field(index).type) for index in range(type_.num_fields))
     if types.is_timestamp(type_):
         return bool(type_.unit != "s")
-    return (
+    return bool(
         types.is_integer(type_)
         or types.is_floating(type_)
         or types.is_boolean(type_)
