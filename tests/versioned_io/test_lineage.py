@@ -369,6 +369,33 @@ def test_provenance_without_files_is_followed_by_commits(repos, write):
     assert names(repos.downstream(f"weather@{root.id}")) == [("models", 1), ("weather", 1)]
 
 
+def test_a_file_that_is_renamed_or_copied_inside_its_branch_keeps_where_it_comes_from(repos, write):
+    write(repos, "weather@main", {"a": b"1", "b": b"2"})
+    made = []
+    for source in ("a", "b"):
+        with repos.run("job"):
+            repos.snapshot("weather@main").read(source)
+            made.append(write(repos, "models@main", {f"d/{source}": source.encode()}))
+    with repos.transaction("models@main") as tx:
+        tx.move("d", "e")
+        tx.move("e/a", "best")
+        tx.copy(":best", "copy")
+        tx.write("own", b"1")
+        tx.branch("labels@main").write("l", b"1")
+    for path in ("best", "copy"):
+        assert {source for repo, source, _ in paths(repos.upstream(f"models@main:{path}")) if repo == "weather"} == {
+            "a"
+        }
+    assert {source for repo, source, _ in paths(repos.upstream("models@main:e/b")) if repo == "weather"} == {"b"}
+    assert names(repos.upstream("models@main:own")) == [("models", 3)]
+    assert names(repos.upstream("labels@main")) == [("labels", 1)]
+    assert ("models", 3) in names(repos.downstream("weather@main:a"))
+    # To rename is no work that the old commit caused.
+    assert tx.commit.lineage_id not in {commit.lineage_id for commit in made}
+    assert tx.commit.provenance == ()
+    assert repos.fsck().is_clean
+
+
 def test_one_transaction_over_two_repos_gives_both_what_was_read(repos, write):
     write(repos, "weather@main", {"a": b"1"})
     with repos.run("job"):

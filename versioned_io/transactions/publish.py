@@ -251,10 +251,11 @@ class _Attempt:
                 return _Draft(head, None)
             new_root = root
         commit = self._describe(row, head, commit_id, new_root, rows)
-        self.pack.append(FrameKind.COMMIT, encode_record(CommitRecord(commit, self.origin.inputs)))
+        inputs = self.origin.inputs + branch.staging.origins(branch.base, rows.changed)
+        self.pack.append(FrameKind.COMMIT, encode_record(CommitRecord(commit, inputs)))
         own = {self.pack.name, *(info.name for info in self.data.packs())}
         reused = frozenset(map(pack_name, rows.packs())) - own
-        return _Draft(head, Publication(row, commit, self.pack.name, self.origin.inputs, reused))
+        return _Draft(head, Publication(row, commit, self.pack.name, inputs, reused))
 
     def _describe(
         self, row: BranchRow, parent: Commit | None, commit_id: CommitId, root: PageRef | None, rows: EffectiveRows

@@ -1,15 +1,16 @@
 """The changes that a transaction has staged on one branch, and what they make of a tree."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from versioned_io.catalog.values import Commit, InputFile
 from versioned_io.chunks.refs import CHUNKS_TYPE, ChunkRef, StoredFile
 from versioned_io.chunks.writer import DataWriter
-from versioned_io.identifiers import CommitId
+from versioned_io.identifiers import CommitId, Digest
 from versioned_io.pages.read import FileRow, lookup_many
 from versioned_io.pages.schema import ROWS, PageRef
 from versioned_io.pages.source import PageSource
@@ -23,10 +24,12 @@ class StagedFile:
     Attributes:
         content: What the data writer took in, or the row that the file is a copy of.
         attributes: Canonical JSON, or None.
+        is_own: Whether that row is of the branch itself, as it was when the transaction began.
     """
 
     content: StoredFile | FileRow
     attributes: str | None
+    is_own: bool = False
 
     @property
     def size(self) -> int:
@@ -113,6 +116,20 @@ class Staging:
         }
         return pa.Table.from_arrays([columns[name] for name in ROWS.names], schema=ROWS)
 
+    def origins(self, base: Commit | None, paths: Container[str]) -> tuple[InputFile, ...]:
+        """Return what those of *paths* were that are copies of other files of the branch, sorted by path.
+
+        So a file that is renamed keeps where it comes from.
+        """
+        if base is None:
+            return ()
+        copies = [(path, file.content) for path, file in sorted(self._files.items()) if file.is_own and path in paths]
+        return tuple(
+            InputFile(base.repo, base.id, row.path, Digest(row.digest.hex()), CommitId(row.commit.hex()), output=path)
+            for path, row in copies
+            if isinstance(row, FileRow)
+        )
+
     def overlaps(self, theirs: pa.Table, root: PageRef | None, *, source: PageSource) -> list[str]:
         """Return the paths that both this and another writer changed, sorted.
 
@@ -149,11 +166,13 @@ class EffectiveRows:
     """The rows that an edit really changes.
 
     Attributes:
+        changed: The paths of those that have another content or other attributes now.
         table: With the columns of `ROWS`, sorted by path.
         added, modified: How many of them are new paths, and how many replace other content or attributes.
         bytes_written: The size of those files.
     """
 
+    changed: frozenset[str]
     table: pa.Table
     added: int
     modified: int
@@ -186,7 +205,7 @@ def effective_rows(rows: pa.Table, root: PageRef | None, *, deletes: bool, sourc
     if deletes and found.num_rows:
         unchanged = pc.invert(pc.is_in(found.column("path"), paths.combine_chunks()))
         table = pa.concat_tables([changed, found.filter(unchanged)]).sort_by("path")
-    return EffectiveRows(table, changed.num_rows - modified, modified, bytes_written)
+    return EffectiveRows(frozenset(paths.to_pylist()), table, changed.num_rows - modified, modified, bytes_written)
 
 
 def _chunk_column(files: list[StagedFile], writer: DataWriter) -> pa.Array:

@@ -1,7 +1,7 @@
 """Writing: changes are staged, on one branch or several, and become commits all at once or not at all."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -309,7 +309,9 @@ class StagedBranch:
         if not self._snapshot.is_empty and self._snapshot.exists(origin):
             rows = _rows_below(self._snapshot, origin)
             found = {
-                below: row for below, row in rows if not self.staging.hides(f"{origin}/{below}" if below else origin)
+                below: replace(row, is_own=True)
+                for below, row in rows
+                if not self.staging.hides(f"{origin}/{below}" if below else origin)
             }
         found |= {path[len(origin) + 1 :]: file for path, file in self.staging.below(origin)}
         if not found:
