@@ -89,8 +89,8 @@ def withdraw_keys(connection: Connection, subscription_id: int, keys: Sequence[s
         batch = due_keys.c.key.in_(keys[start : start + _BATCH])
         connection.execute(
             update(due_keys)
-            .where(due_keys.c.subscription_id == subscription_id, batch)
-            .values(done_sequence=due_keys.c.sequence)
+            .where(due_keys.c.subscription_id == subscription_id, batch, _IS_DUE)
+            .values(done_sequence=due_keys.c.sequence, done_commit_id=None, done_by=None)
         )
 
 
