@@ -3,7 +3,8 @@
 from versioned_io.chunks.cutting import digest_of
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.chunks.refs import CHUNK_FIELDS, CHUNKS_TYPE, NEW_CHUNKS, ChunkRef, StoredFile, chunk_refs
-from versioned_io.chunks.writer import ChunkIndex, DataWriter, NoIndex, Source
+from versioned_io.chunks.sources import Source
+from versioned_io.chunks.writer import ChunkIndex, DataWriter, NoIndex
 
 __all__ = [
     "CHUNKS_TYPE",

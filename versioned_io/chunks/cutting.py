@@ -1,30 +1,26 @@
 """Where a file is cut into chunks, and how chunks and files are named."""
 
 import struct
-from collections.abc import Iterator
-from typing import Final, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from blake3 import blake3
 from pyfastcdc import FastCDC
 
-from versioned_io.errors import InvalidInputError
+from versioned_io.chunks.sources import Filler
 from versioned_io.objects.port import Buffer
 
 MINIMUM_SIZE: Final = 128 * 1024
 AVERAGE_SIZE: Final = 256 * 1024
 MAXIMUM_SIZE: Final = 1024 * 1024
 NORMALIZATION: Final = 2
-_WINDOW: Final = 8 * 1024 * 1024
+
+WINDOW_SIZE: Final = 8 * 1024 * 1024
+"""What is cut at once of a stream. It must be larger than a chunk; no cut depends on it."""
 
 FILE_CONTEXT: Final = "versioned-io 2026 v1 file of several chunks"
 EMPTY_DIGEST: Final = blake3(b"").digest()
 _SIZE: Final = struct.Struct("<Q")
-
-
-class Readable(Protocol):
-    """Anything with ``read(size)`` that returns bytes, and none at the end."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 def digest_of(data: Buffer) -> bytes:
@@ -32,7 +28,7 @@ def digest_of(data: Buffer) -> bytes:
     return blake3(data).digest()
 
 
-def file_digest(digests: list[bytes], sizes: list[int]) -> bytes:
+def file_digest(digests: Sequence[bytes], sizes: Sequence[int]) -> bytes:
     """Return the content digest of the file made of these chunks.
 
     One chunk: its digest, so that the digest of a small file is plain BLAKE3 of its bytes. Several: BLAKE3 in
@@ -49,39 +45,34 @@ def file_digest(digests: list[bytes], sizes: list[int]) -> bytes:
     return blake3(pairs, derive_key_context=FILE_CONTEXT).digest()
 
 
-def bytes_of(part: Buffer) -> memoryview:
-    """Return *part*, which a source gave, as bytes.
-
-    Raises:
-        InvalidInputError: It is text or something else; open files in binary mode, and encode text.
-    """
-    try:
-        return memoryview(part).cast("B")
-    except TypeError:
-        msg = f"the source gave {type(part).__name__}, not bytes: open the file in binary mode, or encode the text"
-        raise InvalidInputError(msg) from None
-
-
-def cut(source: Readable) -> Iterator[memoryview]:
-    """Yield the chunks of *source*, in order; each is valid only until the next one is asked for.
-
-    Cuts depend on the bytes alone, not on how *source* returns them. Holds 8 MiB, however large the file is.
-
-    Raises:
-        InvalidInputError: *source* gives something else than bytes.
+def cut_bytes(data: Buffer) -> Iterator[memoryview]:
+    """Yield the chunks of *data*, in order, without a copy.
 
     Source: Xia et al., "The Design of Fast Content-Defined Chunking", IEEE TPDS 2020; docs/spec/format-v1.md, "Chunks".
     """
-    cutter = FastCDC(AVERAGE_SIZE, min_size=MINIMUM_SIZE, max_size=MAXIMUM_SIZE, normalized_chunking=NORMALIZATION)
-    buffer = bytearray(_WINDOW)
+    view = memoryview(data).cast("B")
+    for chunk in _cutter().cut_buf(view):
+        yield view[chunk.offset : chunk.offset + chunk.length]
+
+
+def cut_stream(source: Filler, window: bytearray) -> Iterator[memoryview]:
+    """Yield the chunks of *source*, in order: the same as `cut_bytes` of all its bytes.
+
+    Args:
+        window: Working memory, `WINDOW_SIZE` or at least more than `MAXIMUM_SIZE`; what is yielded lies in it and is
+            valid only until the next chunk is asked for.
+
+    Raises:
+        InvalidInputError: *source* gives something else than bytes.
+    """
+    cutter = _cutter()
+    view = memoryview(window)
     filled, at_end = 0, False
-    view = memoryview(buffer)
-    while not at_end or filled:
-        while filled < _WINDOW and not at_end:
-            data = bytes_of(source.read(_WINDOW - filled))
-            view[filled : filled + len(data)] = data
-            filled += len(data)
-            at_end = not len(data)
+    while True:
+        while filled < len(view) and not at_end:
+            count = source.fill(view[filled:])
+            filled += count
+            at_end = count == 0
         used = 0
         for chunk in cutter.cut_buf(view[:filled]):
             # A cut is final only when a whole maximum chunk was there to look at, or nothing more can come.
@@ -89,5 +80,11 @@ def cut(source: Readable) -> Iterator[memoryview]:
                 break
             used = chunk.offset + chunk.length
             yield view[chunk.offset : used]
+        if at_end:
+            return
         view[: filled - used] = bytes(view[used:filled])
         filled -= used
+
+
+def _cutter() -> FastCDC:
+    return FastCDC(AVERAGE_SIZE, min_size=MINIMUM_SIZE, max_size=MAXIMUM_SIZE, normalized_chunking=NORMALIZATION)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _CACHE_BYTES: Final = 32 * 1024 * 1024
 _WINDOW_BYTES: Final = 8 * 1024 * 1024
+_MOST_READ_AHEAD: Final = 16  # chunks, of some 350 KB each
 
 
 class ChunkReader:
@@ -123,7 +124,9 @@ class ChunkReader:
         with self._lock:
             for frame, block in blocks.items():
                 if frame not in self._blocks:
-                    self._blocks[frame] = block
+                    # A block that is stored raw is a view of all that was read with it; keep only the block.
+                    whole = block.obj if isinstance(block.obj, bytes) else b""
+                    self._blocks[frame] = block if len(whole) == len(block) else memoryview(bytes(block))
                     self._cached_bytes += len(block)
             while self._cached_bytes > self._cache_bytes:
                 _, dropped = self._blocks.popitem(last=False)
@@ -131,7 +134,7 @@ class ChunkReader:
 
 
 class ChunkFile(io.RawIOBase):
-    """A seekable, read-only file over chunks; it keeps the chunk that it read last. For one thread."""
+    """A seekable, read-only file over chunks; it keeps the chunks that it read last. For one thread."""
 
     def __init__(self, reader: ChunkReader, chunks: Sequence[ChunkRef]) -> None:
         super().__init__()
@@ -139,8 +142,8 @@ class ChunkFile(io.RawIOBase):
         self._chunks = chunks
         self._ends = list(accumulate(chunk.size for chunk in chunks))
         self._position = 0
-        self._number = -1
-        self._data = memoryview(b"")
+        self._held: dict[int, memoryview] = {}  # chunks that were read last, by number
+        self._ahead = 1
 
     @property
     def size(self) -> int:
@@ -177,12 +180,10 @@ class ChunkFile(io.RawIOBase):
         if self._position >= self.size or not target:
             return 0
         number = bisect_right(self._ends, self._position)
-        if number != self._number:
-            [self._data] = self._reader.read_chunks([self._chunks[number]])
-            self._number = number
+        data = self._held[number] if number in self._held else self._read_from(number)
         at = self._position - (self._ends[number] - self._chunks[number].size)
-        count = min(len(target), len(self._data) - at)
-        target[:count] = self._data[at : at + count]
+        count = min(len(target), len(data) - at)
+        target[:count] = data[at : at + count]
         self._position += count
         return count
 
@@ -192,6 +193,15 @@ class ChunkFile(io.RawIOBase):
         data = self._reader.read_file(self._chunks, self._position)
         self._position += len(data)
         return data
+
+    def _read_from(self, number: int) -> memoryview:
+        """Return a chunk; the longer the reading goes straight on, the more chunks are read with it."""
+        goes_on = number - 1 in self._held
+        self._ahead = min(self._ahead * 2, _MOST_READ_AHEAD) if goes_on else 1
+        stop = min(number + self._ahead, len(self._chunks))
+        parts = self._reader.read_chunks(self._chunks[number:stop])
+        self._held = dict(zip(range(number, stop), parts, strict=True))
+        return parts[0]
 
     def _check_open(self) -> None:
         if self.closed:

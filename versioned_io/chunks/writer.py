@@ -1,23 +1,29 @@
 """Taking files in: cut, name, find what is stored already, batch, compress, pack."""
 
 import threading
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol, TypeAlias
+from typing import Final, Protocol
 
 import pyarrow as pa
 
-from versioned_io.chunks.cutting import MINIMUM_SIZE, Readable, bytes_of, cut, digest_of, file_digest
+from versioned_io.chunks.cutting import (
+    MINIMUM_SIZE,
+    WINDOW_SIZE,
+    cut_bytes,
+    cut_stream,
+    digest_of,
+    file_digest,
+)
+from versioned_io.chunks.places import ChunkPlaces
 from versioned_io.chunks.reader import ChunkReader
-from versioned_io.chunks.refs import CHUNK_FIELDS, CHUNKS_TYPE, NEW_CHUNKS, ChunkRef, StoredFile
+from versioned_io.chunks.refs import ChunkRef, StoredFile
+from versioned_io.chunks.sources import FileSource, Filler, IteratorSource, Readable, Source
 from versioned_io.errors import InvalidInputError
 from versioned_io.objects.port import Buffer, ObjectStore
 from versioned_io.packs.frames import FrameKind, FrameRef
+from versioned_io.packs.uploads import PackUploads
 from versioned_io.packs.writer import PackInfo, PackWriter
-
-Source: TypeAlias = bytes | bytearray | memoryview | Path | BinaryIO | Iterator[bytes]
-"""What a file's bytes can come from: bytes, a local path, a binary file (from its position), an iterator of bytes."""
 
 ROLL_BYTES: Final = 48 * 1024 * 1024
 _BLOCK_BYTES: Final = 1024 * 1024
@@ -40,7 +46,7 @@ class ChunkIndex(Protocol):
 class NoIndex:
     """The index of an empty store: it knows no chunk."""
 
-    def find(self, digests: Sequence[bytes]) -> Mapping[bytes, ChunkRef]:  # noqa: ARG002 - the protocol's name
+    def find(self, digests: Sequence[bytes]) -> Mapping[bytes, ChunkRef]:  # noqa: ARG002 (the protocol's name)
         """Return nothing."""
         return {}
 
@@ -48,14 +54,14 @@ class NoIndex:
 class DataWriter:
     """Takes in the files of one transaction and stores the chunks that the store lacks.
 
-    Chunks wait in memory (at most about 8 MiB) until they are looked up in the index together, then small ones
-    are gathered in blocks, and packs are stored as they fill. Nothing refers to a pack before the catalog
-    commits, so a crash leaves only garbage. Threads may call `write` and `read` at once; the rest is for the
-    transaction's own thread.
+    Chunks wait in memory (at most about 8 MiB) until they are looked up in the index together; then small ones
+    are gathered in blocks, and a pack is stored in the background as soon as it is full, while the next one fills.
+    Nothing refers to a pack before the catalog commits, so a crash leaves only garbage. Threads may call `write`
+    and `read` at once; the rest is for the transaction's own thread.
 
     Args:
         index: What is stored already.
-        roll_bytes: A pack that is larger than this is closed and another one begun.
+        roll_bytes: A pack that is larger than this is closed and another one begun; about three are in memory.
     """
 
     def __init__(self, objects: ObjectStore, index: ChunkIndex, *, roll_bytes: int = ROLL_BYTES) -> None:
@@ -63,22 +69,23 @@ class DataWriter:
         self._index = index
         self._roll_bytes = roll_bytes
         self._lock = threading.RLock()
-        self._places = _Places()
-        self._unplaced: dict[bytes, bytes] = {}
-        self._waiting: dict[bytes, None] = {}
+        self._windows: list[bytearray] = []
+        self._places = ChunkPlaces()
+        self._unplaced: dict[bytes, bytes] = {}  # chunks that wait for the index or in the block
+        self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._block: list[bytes] = []
         self._block_bytes = 0
         self._pack: PackWriter | None = None
-        self._packs: list[PackInfo] = []
         self._takes_metadata = False  # whether the open pack has been chosen for pages
-        self._reader = _OverlayReader(objects, lambda ref: self.read_open_frame(ref, FrameKind.BLOCK))
+        self._uploads = PackUploads()
+        self._reader = _OverlayReader(objects, self)
 
     @property
     def bytes_stored(self) -> int:
-        """The bytes of the packs that this writer has stored, with those in the open one."""
-        open_bytes = self._pack.size_bytes if self._pack is not None else 0
-        return sum(pack.size_bytes for pack in self._packs) + open_bytes
+        """The bytes of the packs of this writer so far, with those in the open one."""
+        with self._lock:
+            return self._uploads.size_bytes + (self._pack.size_bytes if self._pack is not None else 0)
 
     def write(self, source: Source) -> StoredFile:
         """Take in one file, whatever its size, in bounded memory.
@@ -87,19 +94,19 @@ class DataWriter:
 
         Raises:
             StorageError: The object store failed; give up this transaction.
-            InvalidInputError: *source* is none of the kinds that can be read.
+            InvalidInputError: *source* is none of the kinds that can be read, or gives something else than bytes.
+            OSError: *source* is a local file that can't be read.
 
         Cost: 1 index look-up for every 8 MiB or 4,096 chunks, 1 PUT for every 48 MiB of new compressed data.
         """
         if isinstance(source, bytes | bytearray | memoryview):
-            return self._write_small(source) if len(source) <= MINIMUM_SIZE else self._write_cut(_BytesSource(source))
+            return self._write_bytes(memoryview(source).cast("B"))
         if isinstance(source, Path):
-            with source.open("rb", buffering=0) as file:
-                return self._write_cut(file)
-        if hasattr(source, "read"):
-            return self._write_cut(source)
+            return self._write_path(source)
+        if isinstance(source, Readable):
+            return self._write_stream(FileSource(source))
         if isinstance(source, Iterator):
-            return self._write_cut(_IteratorSource(source))
+            return self._write_stream(IteratorSource(source))
         msg = f"can't read {type(source).__name__}: give bytes, a path, a binary file or an iterator of bytes"
         raise InvalidInputError(msg)
 
@@ -108,46 +115,42 @@ class DataWriter:
 
         Cost: none for what is still in memory, else as `ChunkReader.read_file`.
         """
+        if offset < 0 or (length is not None and length < 0):
+            msg = f"can't read {length} bytes from byte {offset}: both must be 0 or more"
+            raise InvalidInputError(msg)
         end = file.size if length is None else min(file.size, offset + length)
-        parts = []
+        parts: list[memoryview] = []
         start = 0
         for digest in file.digests():
+            if start >= end:
+                break
             with self._lock:
                 waiting = self._unplaced.get(digest)
-                ref = None if waiting is not None else self._places.ref(digest)
-                size = len(waiting) if waiting is not None else (ref.size if ref is not None else 0)
-                if start < end and start + size > offset:
-                    data: Buffer = waiting if waiting is not None else b""
-                    if ref is not None:
-                        [data] = self._reader.read_chunks([ref])
-                    parts.append(memoryview(data)[max(0, offset - start) : end - start])
-            start += size
+                place = waiting if waiting is not None else self._places[digest]
+            stop = start + (place.size if isinstance(place, ChunkRef) else len(place))
+            if stop > offset:
+                data = self._reader.read_chunks([place])[0] if isinstance(place, ChunkRef) else memoryview(place)
+                parts.append(data[max(0, offset - start) : end - start])
+            start = stop
         return b"".join(parts)
 
     def flush(self) -> None:
         """Give every chunk its place; the last pack may still be open.
 
-        Cost: at most 1 index look-up and 1 PUT.
+        Cost: at most 1 index look-up; no PUT unless a pack fills.
         """
         with self._lock:
             self._look_up_waiting()
             self._store_block()
 
-    def chunk_lists(self, files: Sequence[StoredFile]) -> pa.ListArray:
+    def chunk_lists(self, files: Sequence[StoredFile]) -> pa.Array:
         """Return the chunk references of *files*, one list each: the ``chunks`` column of their rows.
 
         Cost: as `flush`.
         """
-        self.flush()
-        numbers: list[int] = []
-        offsets = [0]
-        for file in files:
-            numbers += map(self._places.number_of.__getitem__, file.digests())
-            offsets.append(len(numbers))
-        refs = self._places.table().take(pa.array(numbers, pa.int64())).combine_chunks()
-        columns = [refs.column(field.name).combine_chunks() for field in CHUNK_FIELDS]
-        structs = pa.StructArray.from_arrays(columns, fields=CHUNK_FIELDS)
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs, type=CHUNKS_TYPE)
+        with self._lock:
+            self.flush()
+            return self._places.lists(file.digests() for file in files)
 
     def open_pack(self) -> PackWriter:
         """Return the pack that the transaction's pages and commit records go into.
@@ -155,11 +158,14 @@ class DataWriter:
         It is the one with the data when that is small, so that a small commit is one object; else the data is
         stored first and the pages get a pack of their own, so that listing never touches data.
 
+        Raises:
+            StorageError: The object store failed; give up this transaction.
+
         Cost: as `flush`; 1 PUT when the data was large.
         """
         with self._lock:
             self.flush()
-            if self._packs_data_of_large_size():
+            if self._pack is not None and self._pack.size_bytes >= _SMALL_PACK_BYTES:
                 self.close_pack()
             return self._current_pack()
 
@@ -175,11 +181,12 @@ class DataWriter:
         return self._append(FrameKind.COMMIT, payload)
 
     def read_open_frame(self, ref: FrameRef, kind: FrameKind) -> memoryview | None:
-        """Return the payload of a frame of the open pack, or ``None`` when it lies elsewhere; for `PageSource.overlaid`."""
+        """Return the payload of a frame that is still in memory, or ``None``; for `PageSource.overlaid`."""
         with self._lock:
-            if self._pack is None or bytes.fromhex(self._pack.name) != ref.pack:
-                return None
-            return self._pack.read(ref, kind)
+            if self._pack is not None and self._pack.pack == ref.pack:
+                return self._pack.read(ref, kind)
+            stored_now = self._uploads.find(ref.pack)
+        return stored_now.read(ref, kind) if stored_now is not None else None
 
     def close_pack(self) -> None:
         """Make everything that was taken in or appended to the open pack durable.
@@ -194,7 +201,9 @@ class DataWriter:
         with self._lock:
             self.flush()
             if self._pack is not None and not self._pack.is_empty:
-                self._packs.append(self._pack.close())
+                self._uploads.store_now(self._pack)
+            else:
+                self._uploads.drain()
             self._pack = None
             self._takes_metadata = False
 
@@ -204,22 +213,35 @@ class DataWriter:
             if self._pack is not None:
                 self._pack.abort()
             self._pack = None
+            self._uploads.abandon()
             self._unplaced.clear()
             self._waiting.clear()
             self._block.clear()
+            self._windows.clear()
 
     def packs(self) -> list[PackInfo]:
-        """Return the packs that are durable, in the order in which they were stored."""
-        return list(self._packs)
+        """Return the packs that are durable, in the order in which they were filled."""
+        with self._lock:
+            return self._uploads.stored
 
     def new_chunks(self) -> pa.Table:
-        """Return the chunks that this writer stored, for the index.
-
-        Returns:
-            digest, pack: fixed-size binary of 32 and 16 bytes; offset: uint64; stored, inner, size: uint32.
-        """
+        """Return the chunks that this writer stored, for the index; with the columns of `NEW_CHUNKS`."""
         with self._lock:
-            return self._places.new_table()
+            return self._places.new()
+
+    def _write_bytes(self, data: memoryview) -> StoredFile:
+        if len(data) <= MINIMUM_SIZE:
+            return self._write_small(data)
+        return self._write_chunks(cut_bytes(data))
+
+    def _write_path(self, path: Path) -> StoredFile:
+        with path.open("rb", buffering=0) as file:
+            start = file.read(MINIMUM_SIZE + 1)
+            if len(start) <= MINIMUM_SIZE and not (following := file.read(1)):
+                return self._write_small(start)
+            if len(start) <= MINIMUM_SIZE:
+                start += following
+            return self._write_stream(_Continued(start, FileSource(file)))
 
     def _write_small(self, data: Buffer) -> StoredFile:
         if not data:
@@ -229,10 +251,21 @@ class DataWriter:
             self._take(digest, data)
         return StoredFile(len(data), digest, digest)
 
-    def _write_cut(self, source: Readable) -> StoredFile:
+    def _write_stream(self, source: Filler) -> StoredFile:
+        # Fresh memory is slower to touch than zstd is to fill it: windows are used again.
+        try:
+            window = self._windows.pop()
+        except IndexError:
+            window = bytearray(WINDOW_SIZE)
+        try:
+            return self._write_chunks(cut_stream(source, window))
+        finally:
+            self._windows.append(window)
+
+    def _write_chunks(self, chunks: Iterator[memoryview]) -> StoredFile:
         digests: list[bytes] = []
         sizes: list[int] = []
-        for chunk in cut(source):
+        for chunk in chunks:
             digest = digest_of(chunk)
             digests.append(digest)
             sizes.append(len(chunk))
@@ -241,10 +274,10 @@ class DataWriter:
         return StoredFile(sum(sizes), file_digest(digests, sizes), b"".join(digests))
 
     def _take(self, digest: bytes, data: Buffer) -> None:
-        if digest in self._places.number_of or digest in self._unplaced:
+        if digest in self._places or digest in self._unplaced:
             return
         self._unplaced[digest] = bytes(data)
-        self._waiting[digest] = None
+        self._waiting.append(digest)
         self._waiting_bytes += len(data)
         if self._waiting_bytes >= _WAITING_BYTES or len(self._waiting) >= _WAITING_CHUNKS:
             self._look_up_waiting()
@@ -252,8 +285,9 @@ class DataWriter:
     def _look_up_waiting(self) -> None:
         if not self._waiting:
             return
-        found = self._index.find(list(self._waiting))
-        for digest in self._waiting:
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        found = self._index.find(waiting)
+        for digest in waiting:
             ref = found.get(digest)
             data = self._unplaced[digest]
             if ref is not None:
@@ -266,14 +300,11 @@ class DataWriter:
                 self._block_bytes += len(data)
                 if self._block_bytes >= _BLOCK_BYTES:
                     self._store_block()
-        self._waiting.clear()
-        self._waiting_bytes = 0
 
     def _store_block(self) -> None:
         if self._block:
-            self._append_block(self._block)
-            self._block = []
-            self._block_bytes = 0
+            block, self._block, self._block_bytes = self._block, [], 0
+            self._append_block(block)
 
     def _append_block(self, digests: list[bytes]) -> None:
         parts = [self._unplaced[digest] for digest in digests]
@@ -289,104 +320,52 @@ class DataWriter:
             self._places.add(ChunkRef(digest, frame.pack, frame.offset, frame.stored_size, start, size), is_new=True)
             del self._unplaced[digest]
         if pack.size_bytes >= self._roll_bytes:
-            self._packs.append(pack.close())
-            self._pack = None
+            self._roll(pack)
+
+    def _append(self, kind: FrameKind, payload: Buffer) -> FrameRef:
+        with self._lock:
+            pack = self._current_pack() if self._takes_metadata else self.open_pack()
+            self._takes_metadata = True
+            frame = pack.append(kind, payload)
+            if pack.size_bytes >= self._roll_bytes:
+                self._roll(pack)
+            return frame
 
     def _current_pack(self) -> PackWriter:
         if self._pack is None:
             self._pack = PackWriter(self._objects)
         return self._pack
 
-    def _packs_data_of_large_size(self) -> bool:
-        return self._pack is not None and self._pack.size_bytes >= _SMALL_PACK_BYTES
-
-    def _append(self, kind: FrameKind, payload: Buffer) -> FrameRef:
-        with self._lock:
-            pack = self._pack if self._takes_metadata else self.open_pack()
-            if pack is None or pack.size_bytes >= self._roll_bytes:
-                self.close_pack()
-                pack = self._current_pack()
-            self._takes_metadata = True
-            return pack.append(kind, payload)
+    def _roll(self, pack: PackWriter) -> None:
+        self._pack = None
+        self._uploads.add(pack)
 
 
-class _Places:
-    """Where the chunks of one transaction lie, in columns: 1,000,000 Python objects would be 200 MB."""
+class _Continued:
+    """A source whose first bytes were read already."""
 
-    def __init__(self) -> None:
-        self.number_of: dict[bytes, int] = {}
-        self._packs: list[bytes] = []
-        self._offset = array("Q")
-        self._stored = array("I")
-        self._inner = array("I")
-        self._size = array("I")
-        self._is_new = bytearray()
+    def __init__(self, start: bytes, rest: Filler) -> None:
+        self._start = start
+        self._rest = rest
 
-    def add(self, ref: ChunkRef, *, is_new: bool) -> None:
-        self.number_of[ref.digest] = len(self._is_new)
-        self._packs.append(ref.pack)
-        self._offset.append(ref.offset)
-        self._stored.append(ref.stored)
-        self._inner.append(ref.inner)
-        self._size.append(ref.size)
-        self._is_new.append(is_new)
-
-    def ref(self, digest: bytes) -> ChunkRef:
-        n = self.number_of[digest]
-        return ChunkRef(digest, self._packs[n], self._offset[n], self._stored[n], self._inner[n], self._size[n])
-
-    def table(self) -> pa.Table:
-        columns = [
-            pa.array(list(self.number_of), pa.binary(32)),
-            pa.array(self._packs, pa.binary(16)),
-            pa.array(self._offset, pa.uint64()),
-            pa.array(self._stored, pa.uint32()),
-            pa.array(self._inner, pa.uint32()),
-            pa.array(self._size, pa.uint32()),
-        ]
-        return pa.Table.from_arrays(columns, schema=NEW_CHUNKS)
-
-    def new_table(self) -> pa.Table:
-        return self.table().filter(pa.array([bool(flag) for flag in self._is_new], pa.bool_()))
+    def fill(self, target: memoryview) -> int:
+        """See `Filler`; *target* is larger than what was read already."""
+        start, self._start = self._start, b""
+        if not start:
+            return self._rest.fill(target)
+        target[: len(start)] = start
+        return len(start)
 
 
 class _OverlayReader(ChunkReader):
-    """Reads the frames of the open pack from memory."""
+    """Reads the frames that a writer still holds from its memory."""
 
-    def __init__(self, objects: ObjectStore, read_open: "_ReadOpen") -> None:
+    def __init__(self, objects: ObjectStore, writer: DataWriter) -> None:
         super().__init__(objects)
-        self._read_open = read_open
+        self._writer = writer
 
     def load_frames(self, frames: Sequence[FrameRef]) -> list[memoryview]:
-        loaded = [self._read_open(frame) for frame in frames]
-        stored = [frame for frame, block in zip(frames, loaded, strict=True) if block is None]
+        held = [self._writer.read_open_frame(frame, FrameKind.BLOCK) for frame in frames]
+        stored = [frame for frame, block in zip(frames, held, strict=True) if block is None]
         fetched = iter(super().load_frames(stored))
-        return [block if block is not None else next(fetched) for block in loaded]
-
-
-class _ReadOpen(Protocol):
-    def __call__(self, ref: FrameRef, /) -> memoryview | None: ...
-
-
-class _BytesSource:
-    def __init__(self, data: Buffer) -> None:
-        self._rest = memoryview(data).cast("B")
-
-    def read(self, size: int, /) -> bytes:
-        data, self._rest = self._rest[:size], self._rest[size:]
-        return bytes(data)
-
-
-class _IteratorSource:
-    def __init__(self, parts: Iterator[bytes]) -> None:
-        self._parts = parts
-        self._rest = memoryview(b"")
-
-    def read(self, size: int, /) -> bytes:
-        while not self._rest:
-            part = next(self._parts, None)
-            if part is None:
-                return b""
-            self._rest = bytes_of(part)
-        data, self._rest = self._rest[:size], self._rest[size:]
-        return bytes(data)
+        return [block if block is not None else next(fetched) for block in held]

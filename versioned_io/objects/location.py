@@ -32,7 +32,7 @@ def open_objects(url: str) -> ObjectStore:
     if scheme == "memory":
         return _open_memory(rest)
     if scheme in REMOTE_SCHEMES:
-        from versioned_io.objects.remote import open_remote  # noqa: PLC0415 - 20 ms that a local store never needs
+        from versioned_io.objects.remote import open_remote
 
         return open_remote(url)
     msg = f"can't open object store {url!r}: give a directory, memory://, s3://, gs:// or az://"
@@ -40,7 +40,7 @@ def open_objects(url: str) -> ObjectStore:
 
 
 def _open_memory(name: str) -> ObjectStore:
-    from versioned_io.objects.remote import open_memory  # noqa: PLC0415 - see above
+    from versioned_io.objects.remote import open_memory
 
     with _memory_lock:
         if name not in _memory:

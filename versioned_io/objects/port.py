@@ -114,10 +114,11 @@ def check_key(key: str) -> str:
     """Return *key* when it is a relative path of plain parts, which no store can misread.
 
     Raises:
-        InvalidInputError: It is empty, absolute, or has an empty, ``.`` or ``..`` part, a backslash or a NUL.
+        InvalidInputError: It is empty or absolute, has a part that is empty or begins with a dot, a backslash or a NUL.
     """
-    if "\\" in key or "\0" in key or any(part in {"", ".", ".."} for part in key.split("/")):
-        msg = f"{key!r} is no object key: it must be a relative path without empty, '.' or '..' parts"
+    # Parts that begin with a dot are the stores' own: ".", ".." and the local store's temporary files.
+    if "\\" in key or "\0" in key or any(part[:1] in {"", "."} for part in key.split("/")):
+        msg = f"{key!r} is no object key: it must be a relative path whose parts are not empty and begin with no dot"
         raise InvalidInputError(msg)
     return key
 

@@ -66,7 +66,7 @@ class FrameHeader:
 def pack_key(name: PackName) -> str:
     """Return the object key of the pack *name*.
 
-    The last two digits of a UUIDv7 are random (the first ones are the time), so objects spread evenly over 256 prefixes.
+    The first digits of a UUIDv7 are the time, the last ones are random: by those, objects spread over 256 prefixes.
     """
     return f"packs/{name[-2:]}/{name}.pack"
 
@@ -131,6 +131,8 @@ def decode_frame(pack: bytes, offset: int, data: Buffer, kind: FrameKind) -> mem
 
 def _decompress(pack: bytes, offset: int, stored: memoryview, raw_size: int) -> bytes:
     try:
+        if zstandard.frame_content_size(stored) != raw_size:
+            raise _damaged(pack, offset, f"it does not decompress to {raw_size} bytes")
         raw = zstandard.ZstdDecompressor().decompress(stored, max_output_size=raw_size)
     except zstandard.ZstdError as error:
         raise _damaged(pack, offset, f"it does not decompress ({error})") from error

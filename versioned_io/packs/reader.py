@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Final
 
 from versioned_io.errors import IntegrityError
 from versioned_io.identifiers import PackName
@@ -16,7 +18,9 @@ from versioned_io.packs.footer import (
 )
 from versioned_io.packs.frames import FrameKind, FrameRef, decode_frame, pack_key, pack_name
 
-_PARALLEL_REQUESTS = 16
+_PARALLEL_REQUESTS: Final = 16
+_SKIPPED_BYTES: Final = 64 * 1024  # cheaper to read and drop than another request
+_RUN_BYTES: Final = 16 * 1024 * 1024
 
 
 def read_frame(objects: ObjectStore, ref: FrameRef, kind: FrameKind) -> memoryview:
@@ -39,7 +43,8 @@ def fetch_frames(objects: ObjectStore, refs: Sequence[FrameRef], kind: FrameKind
         ObjectNotFoundError: A pack is gone.
         IntegrityError: Some bytes are not the ones that were written there.
 
-    Cost: at most 1 GET a frame, neighbours in one; sent together to a remote store.
+    Cost: at most 1 GET a frame; frames of one pack that lie within 64 KiB of each other share one of up to 16 MiB.
+        Requests to a remote store are sent together.
     """
     by_pack: dict[bytes, list[int]] = {}
     for position, ref in enumerate(refs):
@@ -47,11 +52,15 @@ def fetch_frames(objects: ObjectStore, refs: Sequence[FrameRef], kind: FrameKind
     found: list[memoryview | None] = [None] * len(refs)
 
     def fetch(pack: bytes) -> None:
-        positions = by_pack[pack]
-        ranges = [(refs[position].offset, refs[position].stored_size) for position in positions]
-        parts = objects.get_ranges(pack_key(pack_name(pack)), ranges)
-        for position, part in zip(positions, parts, strict=True):
-            found[position] = decode_frame(pack, refs[position].offset, part, kind)
+        positions = sorted(by_pack[pack], key=lambda position: refs[position].offset)
+        runs = _runs([refs[position] for position in positions])
+        parts = objects.get_ranges(pack_key(pack_name(pack)), [(start, end - start) for start, end, _ in runs])
+        numbers = iter(positions)
+        for (start, _, count), part in zip(runs, parts, strict=True):
+            for position in islice(numbers, count):
+                ref = refs[position]
+                at = ref.offset - start
+                found[position] = decode_frame(pack, ref.offset, part[at : at + ref.stored_size], kind)
 
     if objects.is_remote and len(by_pack) > 1:
         with ThreadPoolExecutor(min(len(by_pack), _PARALLEL_REQUESTS)) as pool:
@@ -61,6 +70,20 @@ def fetch_frames(objects: ObjectStore, refs: Sequence[FrameRef], kind: FrameKind
         for pack in by_pack:
             fetch(pack)
     return [payload for payload in found if payload is not None]
+
+
+def _runs(refs: Sequence[FrameRef]) -> list[tuple[int, int, int]]:
+    """Return which ranges to read for these frames of one pack, sorted by offset: (start, end, number of frames)."""
+    runs: list[tuple[int, int, int]] = []
+    for ref in refs:
+        end = ref.offset + ref.stored_size
+        if runs:
+            start, run_end, count = runs[-1]
+            if ref.offset - run_end <= _SKIPPED_BYTES and end - start <= _RUN_BYTES:
+                runs[-1] = (start, max(run_end, end), count + 1)
+                continue
+        runs.append((ref.offset, end, 1))
+    return runs
 
 
 def read_footer(objects: ObjectStore, name: PackName) -> Footer:

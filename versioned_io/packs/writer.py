@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from versioned_io.errors import InvalidInputError
+from versioned_io.errors import ExistsError, InvalidInputError
 from versioned_io.identifiers import PackName, new_pack_name
 from versioned_io.objects.port import Buffer, ObjectStore
 from versioned_io.packs.footer import Footer, FooterChunk, FooterFrame, encode_footer, encode_head, encode_trailer
@@ -29,14 +29,18 @@ class PackWriter:
     """One pack that is being filled, in memory until `close` stores it.
 
     Its name is chosen up front, so that frames can refer to each other before anything is stored.
-    Not thread-safe; a pack that is never closed leaves nothing behind.
+    One thread at a time appends; a pack that is never closed leaves nothing behind.
+
+    Attributes:
+        name: The pack's name.
+        pack: The same, as the 16 bytes that references hold.
     """
 
     def __init__(self, objects: ObjectStore, *, name: PackName | None = None) -> None:
         self._objects = objects
         self.name = name if name is not None else new_pack_name()
-        self._pack = bytes.fromhex(self.name)
-        head = encode_head(self._pack)
+        self.pack = bytes.fromhex(self.name)
+        head = encode_head(self.pack)
         self._parts: list[Buffer] = [head]
         self._size = len(head)
         self._frames: list[FooterFrame] = []
@@ -67,13 +71,13 @@ class PackWriter:
         """
         self._check_open()
         offset = self._size
-        head, stored = encode_frame(self._pack, offset, kind, payload)
+        head, stored = encode_frame(self.pack, offset, kind, payload)
         self._part_of[offset] = len(self._parts)
         self._parts += (head, stored)
         stored_size = HEADER_SIZE + len(stored)
         self._size += stored_size
         self._frames.append(FooterFrame(kind, offset, stored_size, len(payload)))
-        return FrameRef(self._pack, offset, stored_size)
+        return FrameRef(self.pack, offset, stored_size)
 
     def append_block(self, payload: Buffer, chunks: list[tuple[bytes, int, int]]) -> FrameRef:
         """Add a frame of chunks; *chunks* lists (digest, offset in the payload, size), which go into the footer."""
@@ -83,15 +87,18 @@ class PackWriter:
         return ref
 
     def read(self, ref: FrameRef, kind: FrameKind) -> memoryview:
-        """Return the payload of a frame that was appended here and may not be stored yet."""
+        """Return the payload of a frame that was appended here and may not be stored yet. Any thread may ask."""
         part = self._part_of[ref.offset]
-        return decode_frame(self._pack, ref.offset, b"".join(self._parts[part : part + 2]), kind)
+        return decode_frame(self.pack, ref.offset, b"".join(self._parts[part : part + 2]), kind)
 
     def close(self) -> PackInfo:
         """Make the pack durable, whole or not at all, and return what it is.
 
+        The frames can still be read here afterwards, until the writer is dropped.
+
         Raises:
             StorageError: The store failed; nothing may refer to this pack. Write the frames to another.
+            ExistsError: Another object has the pack's name, which can't happen unless somebody put it there.
 
         Cost: 1 PUT.
         """
@@ -99,18 +106,23 @@ class PackWriter:
         self._open = False
         footer_offset = self._size
         payload = encode_footer(Footer(self.name, tuple(self._frames), tuple(self._chunks)))
-        head, stored = encode_frame(self._pack, footer_offset, FrameKind.FOOTER, payload)
-        trailer = encode_trailer(self._pack, footer_offset, len(head) + len(stored))
+        head, stored = encode_frame(self.pack, footer_offset, FrameKind.FOOTER, payload)
+        trailer = encode_trailer(self.pack, footer_offset, len(head) + len(stored))
         parts = [*self._parts, head, stored, trailer]
-        self._objects.put(pack_key(self.name), parts)
+        try:
+            self._objects.put(pack_key(self.name), parts)
+        except ExistsError:
+            # Nobody else chooses this name: an earlier try of the store's client arrived and its reply was lost.
+            if self._objects.get(pack_key(self.name)) != b"".join(parts):
+                raise
         size_bytes = footer_offset + len(head) + len(stored) + len(trailer)
-        self._parts.clear()
         return PackInfo(self.name, size_bytes, len(self._frames), len(self._chunks))
 
     def abort(self) -> None:
-        """Drop the pack; nothing was stored."""
+        """Drop the pack; nothing was stored, and nothing can be read any more."""
         self._open = False
         self._parts.clear()
+        self._part_of.clear()
 
     def _check_open(self) -> None:
         if not self._open:

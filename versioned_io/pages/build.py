@@ -52,9 +52,7 @@ def check_rows(batch: pa.RecordBatch, *, after: str = "") -> pa.RecordBatch:
     if batch.num_rows == 0:
         return batch
     paths = batch.column(0)
-    in_order = paths[0].as_py() > after and (
-        batch.num_rows == 1 or pc.all(pc.less(paths[:-1], paths[1:])).as_py()
-    )
+    in_order = paths[0].as_py() > after and (batch.num_rows == 1 or pc.all(pc.less(paths[:-1], paths[1:])).as_py())
     if not in_order:
         msg = "rows of a tree must be sorted by path, each path once"
         raise InvalidInputError(msg)

@@ -87,8 +87,8 @@ class _Frontier:
         batches: list[pa.RecordBatch] = []
         for first in range(0, len(self._entries), _PAGES_AT_ONCE):
             group = self._entries[first : first + _PAGES_AT_ONCE]
-            for page in self._source.load_many([entry.frame for entry in group], 0):
-                batches.append(rows_in(page, self._paths).select(_COMPARED))
+            pages = self._source.load_many([entry.frame for entry in group], 0)
+            batches += [rows_in(page, self._paths).select(_COMPARED) for page in pages]
         return pa.Table.from_batches(batches, schema=_COMPARED_SCHEMA).combine_chunks()
 
 
@@ -129,4 +129,4 @@ def _changes(change: str, old: pa.Table | None, new: pa.Table | None) -> pa.Tabl
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
+    return column.chunk(0) if column.num_chunks else pa.array([], pa.string())

@@ -57,8 +57,6 @@ def _one_batch(upserts: pa.Table | None) -> pa.RecordBatch:
     return check_rows(pa.concat_batches(upserts.to_batches()))
 
 
-
-
 class _Edit:
     """One run over a tree, from left to right: whole pages where nothing changes, rows where something does."""
 

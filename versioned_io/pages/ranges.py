@@ -9,7 +9,6 @@ _LAST_CODE_POINT: Final = 0x10FFFF
 _SURROGATES: Final = range(0xD800, 0xE000)
 
 
-
 @dataclass(frozen=True, slots=True)
 class PathRange:
     """The paths from *start*, inclusive, to *end*, exclusive; no end means all that follow."""

@@ -24,12 +24,19 @@ LISTING: Final = pa.schema(
 )
 """The columns of a directory's listing; size, digest and attributes are null for a directory."""
 
+_LISTED: Final = pa.schema([ROWS.field(name) for name in ("path", "size", "digest", "attributes")])
 _MOST_READ_AHEAD: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """One file of a tree; *attributes* is a canonical JSON object or ``None``, *commit* the ID of the one that wrote it."""
+    """One file of a tree.
+
+    Args:
+        digest: The content's name, 32 bytes.
+        attributes: A canonical JSON object, or ``None``.
+        commit: The ID, 16 bytes, of the commit that wrote this version of the file.
+    """
 
     path: str
     size: int
@@ -135,7 +142,7 @@ def list_directory(root: PageRef | None, directory: str = "", *, source: PageSou
         if page is None:
             break
         rows, next_start = _children_of(page, paths, skip, directories)
-        files.append(page.batch.select(["path", "size", "digest", "attributes"]).take(pa.array(rows, pa.int64())))
+        files.append(page.batch.select(_LISTED.names).take(pa.array(rows, pa.int64())))
         if next_start is None:
             break
         paths = PathRange(next_start, paths.end)
@@ -198,10 +205,8 @@ def rows_in(page: Page, paths: PathRange) -> pa.RecordBatch:
     return page.batch.slice(first, stop - first)
 
 
-def pages_of_keys(
-    root: PageRef | None, keys: Sequence[str], *, source: PageSource
-) -> Iterator[tuple[Page, int, int]]:
-    """Yield the leaf pages where *keys* are, or would be, with the numbers of the first key and of the one after the last.
+def pages_of_keys(root: PageRef | None, keys: Sequence[str], *, source: PageSource) -> Iterator[tuple[Page, int, int]]:
+    """Yield the leaf pages where *keys* are, or would be, with the numbers of their first and last (excluded) key.
 
     Args:
         keys: Sorted. Those above every path of the tree are left out.
@@ -261,7 +266,7 @@ def _children_of(page: Page, paths: PathRange, skip: int, directories: list[str]
 
 
 def _listing(files: Iterable[pa.RecordBatch], directories: list[str]) -> pa.Table:
-    table = pa.Table.from_batches(files, schema=pa.schema([ROWS.field(n) for n in ("path", "size", "digest", "attributes")]))
+    table = pa.Table.from_batches(files, schema=_LISTED)
     count = len(directories)
     listed = pa.Table.from_arrays(
         [table["path"], pa.array([False] * table.num_rows, pa.bool_()), *table.columns[1:]], schema=LISTING

@@ -39,8 +39,8 @@ class PageSource:
     def overlaid(self, read_open: ReadOpenFrame) -> "PageSource":
         """Return a source that also sees the pages of packs that are still open; it shares this one's cache."""
         source = PageSource(self._objects)
-        source._cache = self._cache  # noqa: SLF001 - the same class
-        source._read_open = read_open  # noqa: SLF001
+        source._cache = self._cache
+        source._read_open = read_open
         return source
 
     def load(self, frame: FrameRef, level: int) -> Page:

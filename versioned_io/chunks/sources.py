@@ -1,0 +1,80 @@
+"""What the bytes of a file can come from, as something that fills a buffer."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from versioned_io.errors import InvalidInputError
+from versioned_io.objects.port import Buffer
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A binary file, or anything else whose ``read(size)`` returns bytes, and none only at the end."""
+
+    def read(self, size: int, /) -> bytes: ...  # noqa: D102 (the class says it)
+
+
+Source: TypeAlias = Buffer | Path | Readable | Iterator[bytes]
+"""What a file's bytes can come from: bytes, a local path, a binary file (from its position), an iterator of bytes."""
+
+
+class Filler(Protocol):
+    """Something that bytes can be drawn from, in order."""
+
+    def fill(self, target: memoryview) -> int:
+        """Put the next bytes at the start of *target* and return how many; 0 only at the end."""
+        ...
+
+
+class FileSource:
+    """Draws from a binary file: with ``readinto`` where it has that, since it saves a copy, else with ``read``."""
+
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+        self._readinto = getattr(file, "readinto", None)
+
+    def fill(self, target: memoryview) -> int:
+        """See `Filler`."""
+        if self._readinto is None:
+            data = bytes_of(self._file.read(len(target)))
+            target[: len(data)] = data
+            return len(data)
+        count = self._readinto(target)
+        if not isinstance(count, int):
+            msg = f"the source gave {count!r} instead of a number of bytes: a file must be in blocking mode"
+            raise InvalidInputError(msg)
+        return count
+
+
+class IteratorSource:
+    """Draws from an iterator of bytes; empty ones are no end."""
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts = parts
+        self._rest = memoryview(b"")
+
+    def fill(self, target: memoryview) -> int:
+        """See `Filler`."""
+        while not self._rest:
+            part = next(self._parts, None)
+            if part is None:
+                return 0
+            self._rest = bytes_of(part)
+        count = min(len(target), len(self._rest))
+        target[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+def bytes_of(part: Buffer) -> memoryview:
+    """Return *part*, which a source gave, as bytes.
+
+    Raises:
+        InvalidInputError: It is text or something else; open files in binary mode, and encode text.
+    """
+    try:
+        return memoryview(part).cast("B")
+    except TypeError:
+        msg = f"the source gave {type(part).__name__}, not bytes: open the file in binary mode, or encode the text"
+        raise InvalidInputError(msg) from None
