@@ -1,7 +1,7 @@
 """What an asset event carries: the commit and the lineage ID, small enough to be stored with every event."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from airflow.sdk.definitions.asset import AssetUniqueKey
 from airflow.sdk.execution_time.context import OutletEventAccessor
@@ -67,6 +67,16 @@ class _EventKey(AssetUniqueKey):
         return id(self)
 
 
+@runtime_checkable
+class BranchOutlet(Protocol):
+    """What a `VersionedAsset` says of the branch that it is."""
+
+    repo: str
+    branch: str
+    partitions: str | None
+    key: str | None
+
+
 def describe_outlets(context: "Context", store: "Store", commit: "Commit") -> None:
     """Put *commit* into the events of those outlets of the running task that are its branch.
 
@@ -75,12 +85,11 @@ def describe_outlets(context: "Context", store: "Store", commit: "Commit") -> No
 
     Cost: one diff against the parent for each outlet with partitions.
     """
-    from airflow_versioned.assets import VersionedAsset
-
+    accessors: Any = context["outlet_events"]
     for outlet in context["outlets"]:
-        if not isinstance(outlet, VersionedAsset) or (outlet.repo, outlet.branch) != (commit.repo, commit.branch):
+        if not isinstance(outlet, BranchOutlet) or (outlet.repo, outlet.branch) != (commit.repo, commit.branch):
             continue
-        event = context["outlet_events"][outlet]
+        event = accessors[outlet]
         event.extra.update(event_extra(commit))
         if outlet.partitions is not None:
             touched = store.affected(

@@ -177,6 +177,9 @@ class AirflowServer:
             "dag_processor.refresh_interval": "5",
             "dag_processor.min_file_process_interval": "5",
             "triggerer.default_capacity": "100",
+            # The defaults are fixed ports: two Airflows on one machine would fight for them.
+            "logging.worker_log_server_port": str(find_free_port()),
+            "logging.trigger_log_server_port": str(find_free_port()),
             "usage_data_collection.enabled": "False",
             **self._settings,
         }

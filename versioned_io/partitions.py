@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count, pairwise
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from versioned_io.errors import IllegalPathError, InvalidInputError, PartitionKeyError
 from versioned_io.paths import parse_path
@@ -153,11 +153,7 @@ class PartitionTemplate:
         """
         return self._filled(self.fields_of(key), wildcards=True)
 
-    @overload
-    def keys_of(self, paths: "pa.Array[Any]") -> "pa.StringArray": ...
-    @overload
-    def keys_of(self, paths: "pa.ChunkedArray[Any]") -> "pa.ChunkedArray[Any]": ...
-    def keys_of(self, paths: "pa.Array[Any] | pa.ChunkedArray[Any]") -> "pa.StringArray | pa.ChunkedArray[Any]":
+    def keys_of(self, paths: "pa.Array | pa.ChunkedArray") -> "pa.Array | pa.ChunkedArray":
         """Return the key of each of *paths*, as `key_of` does, without a Python step per path.
 
         Args:

@@ -80,8 +80,8 @@ class Run:
         So a run that makes many outputs at once still says of each what it was made from.
 
         Args:
-            output: The path, in the tree that will be committed, of the file or directory that is being made; or a name that
-                the transaction's *outputs* translates into one.
+            output: The path, in the tree that will be committed, of the file or directory that is being made; or a
+                name that the transaction's *outputs* translates into one.
         """
         token = _output.set(output)
         try:

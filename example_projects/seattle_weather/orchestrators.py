@@ -45,6 +45,10 @@ class Orchestrators:
             port=port,
         )
         connection = {"conn_type": "versioned", "host": str(store)}
+        settings = home / "airflow" / "config" / "airflow_local_settings.py"
+        settings.parent.mkdir(parents=True)
+        # Tasks are forked: what Airflow has loaded, they need not load again.
+        settings.write_text("import versioned_io.store\n")
         self.airflow = AirflowServer(
             home / "airflow",
             HERE / "airflow_dags",

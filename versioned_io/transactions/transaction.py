@@ -13,7 +13,8 @@ from versioned_io.catalog.due_keys import DueKey
 from versioned_io.catalog.repos import BranchRow, find_branch
 from versioned_io.catalog.values import Commit
 from versioned_io.chunks.refs import StoredFile
-from versioned_io.chunks.writer import DataWriter, Source
+from versioned_io.chunks.sources import Source
+from versioned_io.chunks.writer import DataWriter
 from versioned_io.errors import InvalidInputError, NotAFileError, PathNotFoundError, TransactionClosedError
 from versioned_io.identifiers import Digest
 from versioned_io.paths import parse_directory, parse_path
