@@ -7,6 +7,6 @@ def main() -> None:
     Exit codes: 0 done; 2 the call can't mean anything; 3 not found; 4 conflict; 5 storage or catalog failed; 6 stored
     bytes are damaged; 7 another format, upgrade; 8 a gate was not passed; 1 anything else.
     """
-    from versioned_io.cli.app import app
+    from versioned_io.cli.app import run
 
-    app()
+    run()

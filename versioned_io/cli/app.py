@@ -1,8 +1,13 @@
 """The commands, put together."""
 
+import os
+import sys
+from typing import Any, NoReturn
+
 import typer
 
 from versioned_io.cli import files, history, lineage, stores
+from versioned_io.cli.session import print_error_json
 
 app = typer.Typer(
     name="versioned",
@@ -27,3 +32,27 @@ app.command("log")(history.log)
 app.command("show")(history.show)
 app.command("diff")(history.diff)
 app.add_typer(lineage.app, name="lineage")
+
+# Typer has click inside from 0.29 on and beside it before; this is the class of all errors of usage in either.
+_UsageError: Any = typer.BadParameter.__base__
+_INTERRUPTED = 130
+
+
+def run() -> NoReturn:
+    """Run the command that the arguments of this process name, and end the process with its exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except _UsageError as error:
+        if "--json" in sys.argv:
+            print_error_json("usage", error.format_message())
+        else:
+            error.show()
+        code = error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("versioned: interrupted, nothing more was done", err=True)
+        code = _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python's own flush at the end must not fail on it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)

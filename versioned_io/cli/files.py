@@ -2,9 +2,9 @@
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,9 +13,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from versioned_io.cli.output import commit_json, describe_change, describe_size, file_json, print_json, print_table
 from versioned_io.cli.session import CatalogOption, JsonOption, StoreOption, open_named_store, reports_errors
 from versioned_io.errors import InvalidInputError, PathNotFoundError
-from versioned_io.refs import parse_ref
-from versioned_io.snapshots.checkout import write_local_file
-from versioned_io.transactions.transaction import ImportProgress, StagedBranch, Transaction
+from versioned_io.refs import Ref, parse_branch_ref, parse_ref
+
+if TYPE_CHECKING:
+    from versioned_io.snapshots.snapshot import Snapshot
+    from versioned_io.snapshots.values import FileInfo
+    from versioned_io.transactions.transaction import ImportProgress, StagedBranch, Transaction
 
 _STDIN = "-"
 MessageOption = Annotated[str, typer.Option("--message", "-m", help="Why.")]
@@ -34,18 +37,18 @@ def put(
 ) -> None:
     """Commit files and directories, all or none; the same bytes again make no commit.
 
-    One file goes to the path, or keeps its name; a directory's files go below the path; several sources keep their
-    names below it.
+    One file goes to the path, or keeps its name below a path that ends with /; one directory's files go below the
+    path; several sources keep their names below it.
     """
-    ref = parse_ref(target)
-    is_directory = target.endswith("/")
-    _check_sources(sources, named=bool(ref.path))
-    with open_named_store(store, catalog) as opened:
-        branch = f"{ref.repo}@{ref.name}"
-        with _progress() as report, opened.transaction(branch, message=message, author=author) as transaction:
-            for source in sources:
-                keeps_name = is_directory or len(sources) > 1 or not ref.path
-                _put_one(transaction, source, ref.path, keeps_name=keeps_name, report=report)
+    branch, path = _branch_of(target), parse_ref(target).path
+    places = _places(sources, path, below=target.endswith("/"))
+    with (
+        open_named_store(store, catalog) as opened,
+        _progress() as report,
+        opened.transaction(branch, message=message, author=author) as transaction,
+    ):
+        for source, place in places:
+            _put_one(transaction, source, place, report=report)
     _print_outcome(transaction, as_json=as_json)
 
 
@@ -60,19 +63,22 @@ def remove(
 ) -> None:
     """Commit the end of files or directories of one branch."""
     refs = [parse_ref(target) for target in targets]
-    if len({(ref.repo, ref.name) for ref in refs}) > 1:
+    branches = {_branch_of(target) for target in targets}
+    if len(branches) > 1:
         msg = "the paths are on several branches: remove those of one branch at a time"
         raise InvalidInputError(msg)
-    with open_named_store(store, catalog) as opened:
-        branch = f"{refs[0].repo}@{refs[0].name}"
-        with opened.transaction(branch, message=message, author=author) as transaction:
-            for ref, target in zip(refs, targets, strict=True):
-                if not ref.path:
-                    msg = f"{target!r} names no path: write repo@branch:path"
-                    raise InvalidInputError(msg)
-                if not transaction.exists(ref.path):
-                    raise PathNotFoundError(ref.path, branch)
-                transaction.delete(ref.path)
+    (branch,) = branches
+    with (
+        open_named_store(store, catalog) as opened,
+        opened.transaction(branch, message=message, author=author) as transaction,
+    ):
+        for ref, target in zip(refs, targets, strict=True):
+            if not ref.path:
+                msg = f"{target!r} names no path: write repo@branch:path"
+                raise InvalidInputError(msg)
+            if not transaction.exists(ref.path):
+                raise PathNotFoundError(ref.path, branch)
+            transaction.delete(ref.path)
     _print_outcome(transaction, as_json=as_json)
 
 
@@ -95,6 +101,8 @@ def get(
         if snapshot.is_directory(ref.path):
             files = snapshot.checkout(target, ref.path, overwrite=overwrite)
         else:
+            from versioned_io.snapshots.checkout import write_local_file
+
             target = target / ref.path.rpartition("/")[2] if target.is_dir() else target
             write_local_file(snapshot, ref.path, target, overwrite=overwrite)
             files = 1
@@ -122,20 +130,20 @@ def list_files(
     target: Annotated[str, typer.Argument(help="repo@ref, or repo@ref:directory")],
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Every file at any depth.")] = False,
     glob: Annotated[str | None, typer.Option("--glob", help="Only files that match, such as **/*.csv.")] = None,
+    partitions: Annotated[
+        str | None, typer.Option("--partitions", help="With --partition: how paths make keys, {year}/{month}.csv")
+    ] = None,
+    partition: Annotated[str | None, typer.Option("--partition", help="Only the files of this partition key.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="How the fields make a key: {year}|{month}")] = None,
     store: StoreOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List files and directories."""
     ref = parse_ref(target)
+    pattern = _pattern(ref, glob, partitions, partition, key)
     with open_named_store(store, catalog) as opened:
-        snapshot = opened.snapshot(_without_path(target))
-        if glob is not None:
-            entries = list(snapshot.glob(f"{ref.path}/{glob}" if ref.path else glob))
-        elif not snapshot.is_directory(ref.path):
-            entries = [snapshot.stat(ref.path)]
-        else:
-            entries = list(snapshot.walk(ref.path) if recursive else snapshot.list(ref.path))
+        entries = _entries(opened.snapshot(_without_path(target)), ref.path, pattern, recursive=recursive)
     if as_json:
         print_json({"entries": [file_json(entry) for entry in entries]})
         return
@@ -150,27 +158,70 @@ def _without_path(ref: str) -> str:
     return ref.partition(":")[0]
 
 
-def _check_sources(sources: list[str], *, named: bool) -> None:
-    if _STDIN in sources and (len(sources) > 1 or not named):
+def _branch_of(target: str) -> str:
+    return str(parse_branch_ref(_without_path(target)))
+
+
+def _pattern(ref: Ref, glob: str | None, partitions: str | None, partition: str | None, key: str | None) -> str | None:
+    """Return the glob, over whole paths, that the options ask for."""
+    if (partitions is None) != (partition is None):
+        msg = "--partitions and --partition go together: --partitions '{year}/{month}.csv' --partition 2012-01"
+        raise InvalidInputError(msg)
+    if glob is None and partitions is None:
+        return None
+    if glob is not None and partitions is not None:
+        msg = "--glob and --partition both choose files: use one of them"
+        raise InvalidInputError(msg)
+    from versioned_io.partitions import PartitionTemplate, escape_glob
+
+    if partitions is not None and partition is not None:
+        if ref.path:
+            msg = f"a partition template is of whole paths: leave out {':' + ref.path!r}"
+            raise InvalidInputError(msg)
+        return PartitionTemplate.parse(partitions, key).glob_of(partition)
+    return f"{escape_glob(ref.path)}/{glob}" if ref.path else glob
+
+
+def _entries(snapshot: "Snapshot", path: str, pattern: str | None, *, recursive: bool) -> "list[FileInfo]":
+    if pattern is not None:
+        return list(snapshot.glob(pattern))
+    if not snapshot.is_directory(path):
+        return [snapshot.stat(path)]
+    return list(snapshot.walk(path) if recursive else snapshot.list(path))
+
+
+def _places(sources: Sequence[str], path: str, *, below: bool) -> list[tuple[str, str]]:
+    """Return each local source with the path that it goes to."""
+    if _STDIN in sources and (len(sources) > 1 or below or not path):
         msg = "standard input is one file and has no name: write `versioned put repo@branch:path -`"
         raise InvalidInputError(msg)
+    places: list[tuple[str, str]] = []
     for source in sources:
-        if source != _STDIN and not Path(source).exists():
+        local = Path(source)
+        if source != _STDIN and not local.exists():
             msg = f"there is no local file or directory {source!r}: nothing was committed"
             raise InvalidInputError(msg)
+        keeps_name = len(sources) > 1 or (not local.is_dir() and (below or not path))
+        own_name = local.name if local.name not in {"", ".."} else local.resolve().name
+        name = own_name if keeps_name else ""
+        places.append((source, "/".join(filter(None, (path, name)))))
+    targets = [place for _, place in places]
+    for source, place in places:
+        if targets.count(place) > 1:
+            msg = f"two sources would become {place!r}, one of them {source!r}: put them one at a time"
+            raise InvalidInputError(msg)
+    return places
 
 
-def _put_one(
-    branch: StagedBranch, source: str, path: str, *, keeps_name: bool, report: Callable[[ImportProgress], None]
-) -> None:
-    if source == _STDIN:
-        branch.write(path, sys.stdin.buffer)
-        return
+def _put_one(branch: "StagedBranch", source: str, place: str, *, report: "Callable[[ImportProgress], None]") -> None:
+    from versioned_io.transactions.transaction import ImportProgress
+
     local = Path(source)
-    if local.is_dir():
-        branch.write_tree(local, to=path, progress=report)
+    if source != _STDIN and local.is_dir():
+        branch.write_tree(local, to=place, progress=report)
         return
-    branch.write(f"{path}/{local.name}" if keeps_name and path else (path or local.name), local)
+    report(ImportProgress(0, 0, place))
+    branch.write(place, sys.stdin.buffer if source == _STDIN else local)
 
 
 class _progress:  # noqa: N801 (used as a function)
@@ -185,11 +236,11 @@ class _progress:  # noqa: N801 (used as a function)
             disable=not sys.stderr.isatty(),
         )
 
-    def __enter__(self) -> Callable[[ImportProgress], None]:
+    def __enter__(self) -> "Callable[[ImportProgress], None]":
         self._bar.start()
         task = self._bar.add_task("")
 
-        def report(progress: ImportProgress) -> None:
+        def report(progress: "ImportProgress") -> None:
             text = f"{progress.files} files, {describe_size(progress.size_bytes)}: {progress.path}"
             self._bar.update(task, description=text)
 
@@ -199,7 +250,7 @@ class _progress:  # noqa: N801 (used as a function)
         self._bar.stop()
 
 
-def _print_outcome(transaction: Transaction, *, as_json: bool) -> None:
+def _print_outcome(transaction: "Transaction", *, as_json: bool) -> None:
     head = transaction.commit if transaction.changed or transaction.base is not None else None
     if as_json:
         print_json({"changed": transaction.changed, "commit": None if head is None else commit_json(head)})

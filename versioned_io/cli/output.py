@@ -4,15 +4,16 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from versioned_io.catalog.values import Commit, RepoInfo
-from versioned_io.lineage import LineageGraph
-from versioned_io.snapshots.values import FileInfo
+if TYPE_CHECKING:
+    from versioned_io.catalog.values import Commit, RepoInfo
+    from versioned_io.lineage import LineageGraph
+    from versioned_io.snapshots.values import FileInfo
 
 _FEW_PATHS = 6
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -23,7 +24,7 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def commit_json(commit: Commit) -> dict[str, Any]:
+def commit_json(commit: "Commit") -> dict[str, Any]:
     """Return what is known of a commit, as JSON takes it."""
     return {
         "id": commit.id,
@@ -43,7 +44,7 @@ def commit_json(commit: Commit) -> dict[str, Any]:
     }
 
 
-def repo_json(repo: RepoInfo) -> dict[str, Any]:
+def repo_json(repo: "RepoInfo") -> dict[str, Any]:
     """Return what is known of a repo, as JSON takes it."""
     return {
         "name": repo.name,
@@ -53,7 +54,7 @@ def repo_json(repo: RepoInfo) -> dict[str, Any]:
     }
 
 
-def file_json(info: FileInfo) -> dict[str, Any]:
+def file_json(info: "FileInfo") -> dict[str, Any]:
     """Return what is known of a file or directory, as JSON takes it."""
     if info.is_directory:
         return {"path": info.path, "kind": info.kind.value}
@@ -66,7 +67,7 @@ def file_json(info: FileInfo) -> dict[str, Any]:
     }
 
 
-def graph_json(graph: LineageGraph) -> dict[str, Any]:
+def graph_json(graph: "LineageGraph") -> dict[str, Any]:
     """Return a lineage graph as JSON takes it."""
     return {
         "roots": list(graph.roots),
@@ -96,7 +97,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     console().print(table)
 
 
-def print_commit(commit: Commit, *, indent: str = "") -> None:
+def print_commit(commit: "Commit", *, indent: str = "") -> None:
     """Print a commit in three or four lines: where it is, what it says, who made it."""
     print_line(Text(f"{indent}{commit.repo}@{commit.branch} #{commit.number}", style="bold"), Text(commit.id))
     details = [describe_change(commit), commit.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")]
@@ -105,7 +106,7 @@ def print_commit(commit: Commit, *, indent: str = "") -> None:
         print_line(f"{indent}  {line}")
 
 
-def describe_change(commit: Commit) -> str:
+def describe_change(commit: "Commit") -> str:
     """Return how much a commit changed, as text."""
     stats = commit.stats
     counts = {"added": stats.added, "modified": stats.modified, "deleted": stats.deleted}
@@ -113,7 +114,7 @@ def describe_change(commit: Commit) -> str:
     return f"[{shown or 'nothing changed'}]"
 
 
-def describe_run(commit: Commit) -> list[str]:
+def describe_run(commit: "Commit") -> list[str]:
     """Return which run made a commit, in no, one or two lines."""
     run = commit.run
     if run is None:
@@ -124,7 +125,7 @@ def describe_run(commit: Commit) -> list[str]:
     return [first, run.url] if run.url else [first]
 
 
-def print_graph(graph: LineageGraph, *, newest_first: bool, every_file: bool) -> None:
+def print_graph(graph: "LineageGraph", *, newest_first: bool, every_file: bool) -> None:
     """Print each commit of a lineage graph once, with the exact files that it was made from, or the first few."""
     names: dict[str, str] = {commit.id: f"{commit.repo}@{commit.branch} #{commit.number}" for commit in graph.commits}
     files: dict[tuple[str, str], list[str]] = {edge: [] for edge in graph.edges}

@@ -4,7 +4,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable
-from typing import Annotated, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 
 import typer
 
@@ -18,8 +18,9 @@ from versioned_io.errors import (
     StorageError,
     VersionedError,
 )
-from versioned_io.opening import open_store
-from versioned_io.store import Store
+
+if TYPE_CHECKING:
+    from versioned_io.store import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,13 +48,16 @@ _EXIT_CODES: tuple[tuple[type[VersionedError], int], ...] = (
 )
 
 
-def open_named_store(store: str | None, catalog: str | None) -> Store:
+def open_named_store(store: str | None, catalog: str | None) -> "Store":
     """Open the store that the options or the environment name.
 
     Raises:
         InvalidInputError: Neither names one; pass --store or set VERSIONED_STORE.
     """
-    return open_store(require_store(store), catalog=catalog)
+    location = require_store(store)
+    from versioned_io.opening import open_store  # a third of a second, which --help and a wrong call don't pay
+
+    return open_store(location, catalog=catalog)
 
 
 def require_store(store: str | None) -> str:
@@ -81,13 +85,24 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except VersionedError as error:
-            if kwargs.get("as_json"):
-                print_error_json(error.code, str(error))
-            else:
-                typer.secho(f"versioned: {error}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
+            _print_error(error.code, str(error), as_json=bool(kwargs.get("as_json")))
             raise typer.Exit(exit_code_of(error)) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            # A local file that can't be read or written: the store's own failures are errors of ours.
+            message = f"{error.strerror or error}: {error.filename!r}" if error.filename else str(error)
+            _print_error("local_file", message, as_json=bool(kwargs.get("as_json")))
+            raise typer.Exit(1) from None
 
     return wrapped
+
+
+def _print_error(code: str, message: str, *, as_json: bool) -> None:
+    if as_json:
+        print_error_json(code, message)
+    else:
+        typer.secho(f"versioned: {message}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
 
 
 def print_error_json(code: str, message: str) -> None:

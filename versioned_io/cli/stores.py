@@ -14,7 +14,6 @@ from versioned_io.cli.session import (
     reports_errors,
     require_store,
 )
-from versioned_io.opening import create_store
 
 repo_app = typer.Typer(help="Repos: make, list, show.", no_args_is_help=True)
 branch_app = typer.Typer(help="Branches: make, list.", no_args_is_help=True)
@@ -31,7 +30,10 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Make an empty store."""
-    with create_store(location or require_store(store), catalog=catalog) as created:
+    target = location or require_store(store)
+    from versioned_io.opening import create_store
+
+    with create_store(target, catalog=catalog) as created:
         if as_json:
             print_json({"store": created.url})
         else:

@@ -10,7 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 import versioned_io as vio
+from versioned_io import errors
 from versioned_io.cli.app import app
+from versioned_io.cli.session import exit_code_of
 
 PROGRAM = Path(sys.executable).with_name("versioned")
 
@@ -224,6 +226,23 @@ BAD_CALLS = [
     (("put", "weather@main:2012/01.csv/x", "{local}/2012/01.csv"), {}, 2, "can't be a file while"),
     (("put", "weather@main", "{local}/nothing"), {}, 2, "no local file or directory"),
     (("put", "weather@main", "-"), {}, 2, "standard input"),
+    (("put", "weather@main:copies/", "-"), {}, 2, "standard input"),
+    (("put", "weather@main~1", "{local}/2012/01.csv"), {}, 2, "only a branch can be written to"),
+    (("put", "weather@main", "{local}/2012/01.csv", "{local}/../local/2012/01.csv"), {}, 2, "two sources would become"),
+    (("rm", "weather@main~1:2012/01.csv"), {}, 2, "only a branch can be written to"),
+    (("rm", "weather@main"), {}, 2, "names no path"),
+    (("ls", "weather@main", "--partitions", "{year}/{month}.csv", "--partition", "2012"), {}, 2, "no partition key of"),
+    (("ls", "weather@main", "--partition", "2012-01"), {}, 2, "go together"),
+    (("ls", "weather@main:2012", "--partitions", "{month}.csv", "--partition", "01"), {}, 2, "of whole paths"),
+    (("get", "weather@main:2012/01.csv", "{local}/2012/01.csv"), {}, 2, "exists already"),
+    (("get", "weather@main:2012/13.csv", "new.csv"), {}, 3, "no file '2012/13.csv'"),
+    (("branch", "create", "weather@main", "--at", "weather@main"), {}, 2, "exists already"),
+    (("branch", "create", "weather@b", "--at", "weather@none"), {}, 3, "'none'"),
+    (("tag", "create", "weather@t", "--at", "other@main"), {}, 2, "it must be of repo 'weather'"),
+    (("init", "{local}/../store"), {}, 2, "exists already"),
+    (("log", "weather@main:2012//01.csv"), {}, 2, "illegal path"),
+    (("lineage", "upstream", "weather@main:none.csv"), {}, 3, "none.csv"),
+    (("lineage", "downstream", "nothing@main"), {}, 3, "no repo 'nothing'"),
     (("diff", "weather@main", "weather@main", "--partitions", "{year"), {}, 2, "{year"),
     (("repo", "create", "a/b"), {}, 2, "is no repo name"),
 ]
@@ -250,6 +269,67 @@ def test_errors_are_json_on_request_and_stdout_stays_empty(terminal, weather):
     assert json.loads(done.stderr)["error"]["code"] == "repo_not_found"
 
 
+def test_what_is_wrong_with_the_call_itself_is_json_on_request_too():
+    done = run_program("ls", "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    error = json.loads(done.stderr)["error"]
+    assert error["code"] == "usage"
+    assert "Missing argument" in error["message"]
+    done = run_program("ls")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Usage: versioned ls" in done.stderr
+
+
+def test_a_local_file_that_cannot_be_written_is_one_sentence(terminal, weather, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    done = terminal.run("get", "weather@main:2012/01.csv", "/proc/nothing/here", code=1)
+    assert len(done.stderr.splitlines()) == 1
+    assert "/proc/nothing" in done.stderr
+    done = terminal.run("get", "weather@main:2012/01.csv", "/proc/nothing/here", "--json", code=1)
+    assert json.loads(done.stderr)["error"]["code"] == "local_file"
+
+
+def test_several_sources_keep_their_names(terminal, weather, tmp_path):
+    (tmp_path / "one.csv").write_bytes(b"1")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "one.csv")
+    terminal.run("repo", "create", "mixed")
+    terminal.run("put", "mixed@main:in", str(weather), str(tmp_path / "one.csv"), str(tmp_path / "link.csv"))
+    assert [entry["path"] for entry in terminal.json("ls", "mixed@main", "-r")["entries"]] == [
+        "in/link.csv",
+        "in/local/2012/01.csv",
+        "in/local/2012/02.csv",
+        "in/local/2012/03.csv",
+        "in/one.csv",
+    ]
+
+
+def test_the_files_of_a_partition_are_listed(terminal, weather):
+    arguments = ("ls", "weather@main", "--partitions", "{year}/{month}.csv", "--partition")
+    assert [entry["path"] for entry in terminal.json(*arguments, "2012-02")["entries"]] == ["2012/02.csv"]
+    assert terminal.json(*arguments, "2013-02")["entries"] == []
+    with_key = terminal.json(*arguments, "02|2012", "--key", "{month}|{year}")
+    assert [entry["path"] for entry in with_key["entries"]] == ["2012/02.csv"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.VersionedError(), 1),
+        (errors.InvalidInputError(), 2),
+        (errors.PathCollisionError("a", "a/b"), 2),
+        (errors.PathNotFoundError("a", "b"), 3),
+        (errors.ConflictError("weather@main", ("a",), "0" * 32), 4),
+        (errors.StorageError(), 5),
+        (errors.IntegrityError(), 6),
+        (errors.FormatError(), 7),
+        (errors.GateError(), 8),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_exit_code_says_what_to_do_next(error, code):
+    assert exit_code_of(error) == code
+
+
 def test_a_store_of_a_newer_format_says_upgrade(terminal, weather):
     marker = Path(terminal.location) / "versioned.json"
     marker.chmod(0o600)
@@ -272,6 +352,68 @@ def test_the_installed_program_runs(terminal, weather):
     done = run_program("log", "weather@main", VERSIONED_STORE=str(terminal.location))
     assert (done.returncode, done.stderr) == (0, "")
     assert "first load" in done.stdout
+
+
+def test_every_command_of_the_installed_program_runs(tmp_path):
+    store = str(tmp_path / "store")
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "a.csv").write_bytes(b"1")
+
+    def run(*arguments):
+        done = run_program(*arguments, "--json", VERSIONED_STORE=store)
+        assert (done.returncode, done.stderr) == (0, ""), arguments
+        ran.add(" ".join(arguments[: 2 if arguments[0] in {"repo", "branch", "tag", "lineage"} else 1]))
+        return json.loads(done.stdout)
+
+    ran: set[str] = set()
+    assert run("init")["store"] == store
+    assert run("repo", "create", "r")["name"] == "r"
+    assert [repo["name"] for repo in run("repo", "list")["repos"]] == ["r"]
+    assert run("repo", "show", "r")["branches"][0]["name"] == "main"
+    commit = run("put", "r@main", str(tmp_path / "local"), "-m", "first")["commit"]
+    assert run("branch", "create", "r@dev", "--at", "r@main")["head"] == commit["id"]
+    assert len(run("branch", "list", "r")["branches"]) == 2
+    assert run("tag", "create", "r@v1", "--at", "r@main")["commit"] == commit
+    assert run("ls", "r@v1")["entries"][0]["path"] == "a.csv"
+    assert run("get", "r@main:a.csv", str(tmp_path / "b.csv"))["files"] == 1
+    assert run("rm", "r@dev:a.csv")["commit"]["stats"]["deleted"] == 1
+    assert run("log", "r@main")["commits"] == [commit]
+    assert run("show", commit["id"])["commit"] == commit
+    assert run("diff", "r@main", "r@dev")["changes"][0]["change"] == "deleted"
+    assert run("lineage", "show", commit["lineage_id"])["commits"] == [commit]
+    assert run("lineage", "upstream", "r@main")["roots"] == [commit["id"]]
+    assert run("lineage", "downstream", "r@main")["roots"] == [commit["id"]]
+    assert run("fsck")["is_clean"] is True
+    assert run_program("cat", "r@main:a.csv", VERSIONED_STORE=store).stdout == "1"
+    assert ran | {"cat"} == set(every_command())
+
+
+def test_a_reader_that_stops_early_is_no_error(terminal, weather):
+    with subprocess.Popen(
+        [PROGRAM, "log", "weather@main"],
+        env={**os.environ, "VERSIONED_STORE": str(terminal.location)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_help_loads_neither_arrow_nor_the_catalog():
+    script = (
+        "import sys; from typer.testing import CliRunner; from versioned_io.cli.app import app;"
+        "assert CliRunner().invoke(app, ['put', '--help']).exit_code == 0;"
+        "print(sorted({'pyarrow', 'sqlalchemy', 'pandas', 'obstore'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "versioned_io.cli", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "lineage" in done.stdout
 
 
 def test_the_installed_program_fails_without_a_traceback(tmp_path):
