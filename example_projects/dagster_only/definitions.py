@@ -6,25 +6,25 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from dagster_versioned import VersionedIOManager, VersionedStoreResource, build_commit_sensor
+from dagster_versioned import PartitionedOutput, VersionedIOManager, VersionedStoreResource, build_commit_sensor
 
 STORE = os.environ.get("VERSIONED_STORE", "./store")
 MONTHS = dg.MonthlyPartitionsDefinition(start_date="2012-01", end_date="2016-01", fmt="%Y-%m")
 
 
-@dg.asset(partitions_def=MONTHS)
-def monthly_summary(context: dg.AssetExecutionContext, versioned_store: VersionedStoreResource) -> pd.DataFrame:
-    """Rain and temperature of one month, from the file of that month."""
-    with versioned_store.snapshot("weather@main").open(f"{context.partition_key.replace('-', '/')}.csv") as file:
-        days = pd.read_csv(file)
-    return pd.DataFrame(
-        {
-            "month": [context.partition_key],
-            "days": [len(days)],
-            "rain_mm": [days.precipitation.sum()],
-            "mean_temp_c": [(days.temp_max.mean() + days.temp_min.mean()) / 2],
-        }
-    )
+@dg.asset(partitions_def=MONTHS, backfill_policy=dg.BackfillPolicy.single_run())
+def monthly_summary(context: dg.AssetExecutionContext, versioned_store: VersionedStoreResource) -> PartitionedOutput:
+    """Rain and temperature of each month of the run, from the file of that month."""
+    weather = versioned_store.snapshot("weather@main")
+    summaries = PartitionedOutput()
+    for month in context.partition_keys:
+        with versioned_store.partition(month), weather.open(f"{month.replace('-', '/')}.csv") as file:
+            days = pd.read_csv(file)
+        mean = (days.temp_max.mean() + days.temp_min.mean()) / 2
+        summaries[month] = pd.DataFrame(
+            {"month": [month], "rain_mm": [days.precipitation.sum()], "mean_temp_c": [mean]}
+        )
+    return summaries
 
 
 @dg.asset(ins={"monthly_summary": dg.AssetIn(metadata={"allow_missing_partitions": True})})
