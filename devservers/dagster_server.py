@@ -1,6 +1,7 @@
 """A complete Dagster 1.13 on loopback: code server, webserver and daemon over one instance directory."""
 
 import json
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -81,13 +82,25 @@ class DagsterServer:
             (self.home / "dagster.yaml").write_text(json.dumps(self._build_config(), indent=2) + "\n")
             workspace = {"load_from": [{"grpc_server": {**self._code_address(), "location_name": LOCATION}}]}
             (self.home / "workspace.yaml").write_text(json.dumps(workspace, indent=2) + "\n")
-            # The webserver first, alone with a new instance: two that create its tables at once fail.
+            self._create_tables()
             self.start_components("code-server", "webserver")
             self.start_components("daemon")
         except BaseException:
             self.stop()
             raise
         return self
+
+    def _create_tables(self) -> None:
+        """Make the instance's tables, alone: two components that do so at once fail, or leave them broken."""
+        # In a process of its own: importing Dagster is the caller's choice.
+        code = "import sys, dagster; dagster.DagsterInstance.from_config(sys.argv[1]).dispose()"
+        command = [sys.executable, "-W", "ignore", "-c", code, str(self.home)]
+        made = subprocess.run(
+            command, env=self.env, capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False
+        )
+        if made.returncode != 0:
+            msg = f"Dagster could not make its tables in {self.home}: {made.stderr[-2000:]}"
+            raise ServerError(msg)
 
     def start_components(self, *names: str) -> None:
         """Start the named components that `stop_components` stopped, and return when what runs is healthy."""
