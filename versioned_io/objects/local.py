@@ -49,8 +49,7 @@ class LocalObjects:
                 # link(2) fails when the name is taken, unlike rename(2), which would replace the object.
                 os.link(temporary, target)
             finally:
-                with contextlib.suppress(FileNotFoundError):
-                    temporary.unlink()
+                temporary.unlink(missing_ok=True)
             _sync_directory(target.parent)
         except FileExistsError as error:
             raise ExistsError("object", key) from error
@@ -140,7 +139,7 @@ class LocalObjects:
 
     def _make_directory(self, directory: Path) -> None:
         """Make *directory* and its missing parents, each durable in its own parent."""
-        if directory in self._synced_directories:
+        if directory in self._synced_directories and directory.is_dir():
             return
         missing: list[Path] = []
         current = directory

@@ -66,8 +66,9 @@ def check_head(pack: bytes, data: bytes | memoryview) -> None:
     head = bytes(data[:HEAD_SIZE])
     if head == encode_head(pack):
         return
-    if head[:7] == PACK_MAGIC[:7] and head[7:8].isdigit() and head[7] > PACK_MAGIC[7]:
-        msg = f"pack {pack.hex()} has format {head[7:8].decode()}, newer than this library reads; upgrade versioned-io"
+    is_whole = len(head) == HEAD_SIZE and xxhash.xxh3_64_intdigest(head[:24]) == _HEAD.unpack(head)[2]
+    if is_whole and head[:7] == PACK_MAGIC[:7] and head[7] > PACK_MAGIC[7]:
+        msg = f"pack {pack.hex()} has format {chr(head[7])}, newer than this library reads; upgrade versioned-io"
         raise FormatError(msg)
     msg = f"pack {pack.hex()} is damaged: its first bytes are not those of this pack; run fsck"
     raise IntegrityError(msg)

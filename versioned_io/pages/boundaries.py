@@ -46,16 +46,22 @@ class CutRule:
             cuts.append(start)
 
 
+@dataclass(frozen=True, slots=True)
+class CutRules:
+    """The rules of all levels. Trees that were cut by other rules have other pages, so a store has only one."""
+
+    leaf: CutRule
+    index: CutRule
+
+
 # The strict bits include the loose ones.
-LEAF_RULE: Final = CutRule(minimum=512, target=1024, maximum=4096, strict=(1 << 11) - 1, loose=(1 << 8) - 1)
-INDEX_RULE: Final = CutRule(minimum=16, target=32, maximum=128, strict=(1 << 6) - 1, loose=(1 << 3) - 1)
+FORMAT_RULES: Final = CutRules(
+    leaf=CutRule(minimum=512, target=1024, maximum=4096, strict=(1 << 11) - 1, loose=(1 << 8) - 1),
+    index=CutRule(minimum=16, target=32, maximum=128, strict=(1 << 6) - 1, loose=(1 << 3) - 1),
+)
+"""The rules of format 1; docs/design/0001-pages-and-packs.md says why these."""
 
 _NEVER: Final = 1 << 62
-
-
-def rule_of(level: int) -> CutRule:
-    """Return the rule for pages of *level*."""
-    return INDEX_RULE if level else LEAF_RULE
 
 
 def hash_rows(paths: pa.Array) -> list[int]:

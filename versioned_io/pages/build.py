@@ -9,14 +9,16 @@ import pyarrow.compute as pc
 from versioned_io.errors import InvalidInputError
 from versioned_io.objects.port import Buffer
 from versioned_io.packs.frames import FrameRef
-from versioned_io.pages.boundaries import hash_entries, hash_rows, rule_of
+from versioned_io.pages.boundaries import FORMAT_RULES, CutRules, hash_entries, hash_rows
 from versioned_io.pages.schema import ROWS, Entry, PageRef, encode_entries, encode_page, index_digest, leaf_digest
 from versioned_io.pages.source import PageSink
 
 _SLICE_ROWS: Final = 65_536
 
 
-def build_tree(rows: pa.Table | Iterable[pa.RecordBatch], *, sink: PageSink) -> PageRef | None:
+def build_tree(
+    rows: pa.Table | Iterable[pa.RecordBatch], *, sink: PageSink, rules: CutRules = FORMAT_RULES
+) -> PageRef | None:
     """Write the tree of *rows* and return its root, or ``None`` for no rows.
 
     The pages are the same however the tree came about: `edit_tree` of any history of edits that ends in these
@@ -24,13 +26,14 @@ def build_tree(rows: pa.Table | Iterable[pa.RecordBatch], *, sink: PageSink) -> 
 
     Args:
         rows: With the columns of `ROWS`, strictly ascending by the UTF-8 bytes of the path.
+        rules: Where to cut; others than the format's are for trees that are compared only among themselves.
 
     Raises:
         InvalidInputError: The rows are not in order, or not of that schema.
 
     Cost: 1 page for about 1,100 rows; about 1.2 s for 1,000,000 rows.
     """
-    builder = TreeBuilder(sink)
+    builder = TreeBuilder(sink, rules=rules)
     last = ""
     for batch in rows.to_batches(max_chunksize=_SLICE_ROWS) if isinstance(rows, pa.Table) else rows:
         checked = check_rows(batch, after=last)
@@ -69,8 +72,11 @@ class TreeBuilder:
         written: Where the pages are that were given to the sink.
     """
 
-    def __init__(self, sink: PageSink, known: dict[tuple[int, bytes], Entry] | None = None) -> None:
+    def __init__(
+        self, sink: PageSink, *, rules: CutRules, known: dict[tuple[int, bytes], Entry] | None = None
+    ) -> None:
         self._sink = sink
+        self._rules = rules
         self._known = known if known is not None else {}
         self.written: set[FrameRef] = set()
         self._rows: list[pa.RecordBatch] = []
@@ -88,7 +94,7 @@ class TreeBuilder:
             return
         self._rows.append(batch)
         self._row_hashes += hash_rows(batch.column(0))
-        cuts = rule_of(0).find_cuts(self._row_hashes)
+        cuts = self._rules.leaf.find_cuts(self._row_hashes)
         if not cuts:
             return
         rows = pa.concat_batches(self._rows)
@@ -108,7 +114,7 @@ class TreeBuilder:
         pending += entries
         hashes += hash_entries([entry.last for entry in entries], level + 1)
         start = 0
-        for end in rule_of(level + 1).find_cuts(hashes):
+        for end in self._rules.index.find_cuts(hashes):
             self._put_index(level + 1, pending[start:end])
             start = end
         del pending[:start], hashes[:start]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from versioned_io.pages.boundaries import FORMAT_RULES, CutRules
 from versioned_io.pages.build import TreeBuilder, build_tree, check_rows
 from versioned_io.pages.ranges import PathRange, merge_ranges, successor
 from versioned_io.pages.schema import ROWS, Entry, Page, PageRef
@@ -18,6 +19,7 @@ def edit_tree(
     *,
     source: PageSource,
     sink: PageSink,
+    rules: CutRules = FORMAT_RULES,
 ) -> PageRef | None:
     """Write the tree that *root* becomes by *deletes* and then *upserts*, and return its root.
 
@@ -27,6 +29,7 @@ def edit_tree(
         root: The tree to start from; ``None`` is the empty one.
         upserts: Rows to add or replace, with the columns of `ROWS`, strictly ascending by path.
         deletes: Paths of files; one that ends with ``/`` deletes everything below it, ``""`` deletes everything.
+        rules: The ones that *root* was cut by.
 
     Raises:
         InvalidInputError: The rows are not in order, or not of that schema.
@@ -35,12 +38,12 @@ def edit_tree(
         files in a tree of n, about k · log(n) pages.
     """
     if root is None:
-        return build_tree(upserts, sink=sink) if upserts is not None else None
+        return build_tree(upserts, sink=sink, rules=rules) if upserts is not None else None
     rows = _one_batch(upserts)
     ranges = deleted_ranges(deletes)
     if not rows.num_rows and not ranges:
         return root
-    edit = _Edit(source, sink, rows, ranges)
+    edit = _Edit(source, sink, rules, rows, ranges)
     return edit.run(root)
 
 
@@ -60,14 +63,16 @@ def _one_batch(upserts: pa.Table | None) -> pa.RecordBatch:
 class _Edit:
     """One run over a tree, from left to right: whole pages where nothing changes, rows where something does."""
 
-    def __init__(self, source: PageSource, sink: PageSink, rows: pa.RecordBatch, ranges: list[PathRange]) -> None:
+    def __init__(
+        self, source: PageSource, sink: PageSink, rules: CutRules, rows: pa.RecordBatch, ranges: list[PathRange]
+    ) -> None:
         self._source = source
         self._rows = rows
         self._paths: list[str] = rows.column(0).to_pylist()
         self._starts = [piece.start for piece in ranges]
         self._ends = [piece.end for piece in ranges if piece.end is not None]
         self._known: dict[tuple[int, bytes], Entry] = {}
-        self._builder = TreeBuilder(sink, self._known)
+        self._builder = TreeBuilder(sink, rules=rules, known=self._known)
 
     def run(self, root: PageRef) -> PageRef | None:
         entry = Entry("", root.digest, root.pack, root.offset, root.stored_size, root.files, root.size_bytes)
