@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -433,3 +434,21 @@ def every_command():
     yield from (command.name for command in app.registered_commands)
     for name, group in groups.items():
         yield from (f"{name} {command.name}" for command in group.registered_commands)
+
+
+def test_every_command_is_documented_with_the_json_that_it_prints(terminal, traced):
+    page = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
+    assert [name for name in every_command() if f"`{name} " not in page and f"`{name}`" not in page] == []
+    commit = terminal.json("show", "summary@main")["commit"]
+    graph = terminal.json("lineage", "upstream", "summary@main")
+    shapes = {
+        "commit": [*commit, *commit["run"], *commit["stats"]],
+        "repo": [*terminal.json("repo", "show", "weather")],
+        "file": [*terminal.json("ls", "summary@main")["entries"][0]],
+        "change": [*terminal.json("show", "summary@main")["changes"][0]],
+        "graph": [*graph, *graph["files"][0]],
+    }
+    for shape, keys in shapes.items():
+        described = re.search(rf"- \*{shape}\*:(.*?)(?:\n- |\Z)", page, re.DOTALL)[1]
+        words = set(re.findall(r"\w+", described))
+        assert set(keys) <= words, f"{shape}: {set(keys) - words}"
