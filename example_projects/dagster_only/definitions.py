@@ -29,12 +29,18 @@ def monthly_summary(context: dg.AssetExecutionContext, versioned_store: Versione
 
 @dg.asset(ins={"monthly_summary": dg.AssetIn(metadata={"allow_missing_partitions": True})})
 def climate_model(monthly_summary: dict[str, pd.DataFrame]) -> dict[str, float]:
-    """The year's swing of temperature: the wave that fits the monthly means best."""
+    """The year's swings: the waves that fit the months' temperature and rain best."""
     months = pd.concat(monthly_summary.values())
     angle = 2 * np.pi * months.month.str[-2:].astype(int) / 12
     waves = np.column_stack([np.ones(len(months)), np.sin(angle), np.cos(angle)])
-    (mean, sine, cosine), *_ = np.linalg.lstsq(waves, months.mean_temp_c.to_numpy(), rcond=None)
-    return {"mean_c": round(mean, 3), "swing_c": round(float(np.hypot(sine, cosine)), 3), "months": float(len(months))}
+    (temp, temp_sine, temp_cosine), *_ = np.linalg.lstsq(waves, months.mean_temp_c.to_numpy(), rcond=None)
+    (rain, rain_sine, rain_cosine), *_ = np.linalg.lstsq(waves, months.rain_mm.to_numpy(), rcond=None)
+    return {
+        "mean_temp_c": round(float(temp), 3),
+        "temp_swing_c": round(float(np.hypot(temp_sine, temp_cosine)), 3),
+        "mean_rain_mm": round(float(rain), 3),
+        "rain_swing_mm": round(float(np.hypot(rain_sine, rain_cosine)), 3),
+    }
 
 
 definitions = dg.Definitions(
