@@ -94,6 +94,8 @@ def test_a_field_that_appears_twice_must_agree() -> None:
     assert template.key_of("2012-01/orders-2012-01.csv") == "2012-01"
     assert template.key_of("2012-01/orders-2012-02.csv") is None
     assert template.glob_of("2012-01") == "2012-01/orders-2012-01.csv"
+    paths = pa.array(["2012-01/orders-2012-02.csv", "2012-01/orders-2012-01.csv", None, "x"])
+    assert template.keys_of(paths).to_pylist() == [None, "2012-01", None, None]
 
 
 def test_a_glob_escapes_the_values_and_the_text() -> None:

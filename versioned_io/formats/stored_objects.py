@@ -186,11 +186,12 @@ def _replace_others(tx: StagedBranch, stem: str, extension: str, *, keeps_tree: 
     had_tree = tx.exists(stem + TreeFormat().extension)
     if had_tree:
         tx.delete(f"{stem}/")
-    elif keeps_tree and any(True for _ in tx.list(stem)):
+    elif keeps_tree and any(tx.list(stem)):
         msg = f"there are files below {stem!r} that belong to no object: choose another path, or delete them first"
         raise InvalidInputError(msg)
     for other in _extensions():
-        if other != extension and tx.exists(stem + other):
+        # A directory that happens to be called like a file of this object is none of it.
+        if other != extension and tx.exists(stem + other) and not any(tx.list(stem + other)):
             tx.delete(stem + other)
 
 

@@ -240,10 +240,12 @@ def test_an_object_leaves_those_beside_it_alone(objects):
         for stem in ["2012-01/data", "2012-01/data.v2", "2012-01/datas", "2012-02/data"]:
             save_object(tx, stem, stem)
         tx.write("2012-01/data.csv", b"by hand")
+        tx.write("2012-01/data.npy/part", b"by hand")
     objects.save({"now": "json"})
     assert objects.paths() == [
         "2012-01/data.csv",
         "2012-01/data.json",
+        "2012-01/data.npy/part",
         "2012-01/data.v2.txt",
         "2012-01/datas.txt",
         "2012-02/data.txt",
