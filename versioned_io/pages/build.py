@@ -72,9 +72,7 @@ class TreeBuilder:
         written: Where the pages are that were given to the sink.
     """
 
-    def __init__(
-        self, sink: PageSink, *, rules: CutRules, known: dict[tuple[int, bytes], Entry] | None = None
-    ) -> None:
+    def __init__(self, sink: PageSink, *, rules: CutRules, known: dict[tuple[int, bytes], Entry] | None = None) -> None:
         self._sink = sink
         self._rules = rules
         self._known = known if known is not None else {}
