@@ -38,7 +38,7 @@ def run_of_step(step: Step, store: Store, *, webserver_url: str | None = None, g
     with _lock:
         run = _run_of_step.get(step)
         if run is None:
-            run = _run_of_step[step] = store.begin_run(
+            run = _run_of_step[step] = store.run(
                 step.job_name,
                 orchestrator=ORCHESTRATOR,
                 run_id=step.run_id,
