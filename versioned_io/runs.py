@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from types import TracebackType
+from typing import Self
 
 from versioned_io.catalog.values import Commit, InputFile, JSONValue, RunInfo, parse_json_object, parse_text
 from versioned_io.errors import InvalidInputError
@@ -25,6 +27,18 @@ class Run:
         self._commits: dict[CommitId, Commit] = {}
         self._files: dict[tuple[CommitId, str, str], InputFile] = {}
         self._made: list[Commit] = []
+        self._entered = threading.local()
+
+    def __enter__(self) -> Self:
+        block = self.active()
+        block.__enter__()
+        self._blocks().append(block)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._blocks().pop().__exit__(kind, error, trace)
 
     @property
     def lineage_id(self) -> LineageId | None:
@@ -72,6 +86,13 @@ class Run:
         """Note that *commit* was made in this run."""
         with self._lock:
             self._made.append(commit)
+
+    def _blocks(self) -> list[AbstractContextManager["Run"]]:
+        """Return the ``with`` blocks of this run that the thread is in."""
+        blocks: list[AbstractContextManager[Run]] | None = getattr(self._entered, "blocks", None)
+        if blocks is None:
+            blocks = self._entered.blocks = []
+        return blocks
 
     @contextmanager
     def making(self, output: str) -> Iterator["Run"]:

@@ -1,7 +1,6 @@
 """The front door: one open store, and every call on it. It delegates and decides nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Literal, Self
 
@@ -358,7 +357,6 @@ class Store:
 
     # Lineage
 
-    @contextmanager
     def run(
         self,
         job: str,
@@ -371,8 +369,10 @@ class Store:
         partition_key: str | None = None,
         url: str | None = None,
         git_commit: str | None = None,
-    ) -> Iterator[Run]:
-        """Note what is read in the ``with`` block; every transaction begun in it takes the notes as provenance.
+    ) -> Run:
+        """Return a run for a ``with`` block: what is read in it is noted, and what it commits inherits the notes.
+
+        Code that enters and leaves it several times, or in several threads, uses ``with run.active(): ...``.
 
         Args:
             job: What does the work: a job's, DAG's or script's name.
@@ -381,39 +381,6 @@ class Store:
 
         Raises:
             InvalidInputError: *job* or *orchestrator* is empty, or *lineage_id* is none.
-
-        Cost: none.
-        """
-        with self.begin_run(
-            job,
-            code_version=code_version,
-            params=params,
-            lineage_id=lineage_id,
-            orchestrator=orchestrator,
-            run_id=run_id,
-            partition_key=partition_key,
-            url=url,
-            git_commit=git_commit,
-        ).active() as run:
-            yield run
-
-    def begin_run(
-        self,
-        job: str,
-        *,
-        code_version: str | None = None,
-        params: Mapping[str, JSONValue] | None = None,
-        lineage_id: str | None = None,
-        orchestrator: str = "python",
-        run_id: str | None = None,
-        partition_key: str | None = None,
-        url: str | None = None,
-        git_commit: str | None = None,
-    ) -> Run:
-        """Return a run that is not active yet, for code that enters and leaves it: ``with run.active(): ...``.
-
-        Raises:
-            InvalidInputError: As for `run`.
 
         Cost: none.
         """

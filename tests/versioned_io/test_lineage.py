@@ -125,8 +125,8 @@ def test_runs_in_several_threads_do_not_mix(repos, write):
 
 def test_a_run_can_be_entered_again_and_inside_another(repos, write):
     write(repos, "weather@main", {"a": b"1", "b": b"2"})
-    outer = repos.begin_run("outer")
-    inner = repos.begin_run("inner")
+    outer = repos.run("outer")
+    inner = repos.run("inner")
     with outer.active():
         repos.snapshot("weather@main").read("a")
         with inner.active():

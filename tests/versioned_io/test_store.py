@@ -223,11 +223,11 @@ BAD_TRANSACTIONS = [
     (lambda s: s.transaction("weather@main", message="\ud800"), InvalidInputError, "the message"),
     (lambda s: s.transaction("weather@main", message=b"x"), InvalidInputError, "the message"),
     (lambda s: s.transaction("weather@main", author="a\0b"), InvalidInputError, "the author"),
-    (lambda s: s.begin_run(""), InvalidInputError, "a run needs a job"),
-    (lambda s: s.begin_run("j", orchestrator=""), InvalidInputError, "and an orchestrator"),
-    (lambda s: s.begin_run("j", lineage_id="x"), InvalidInputError, "no lineage ID"),
-    (lambda s: s.begin_run("j", params={"x": object()}), InvalidInputError, "parameters of the run"),
-    (lambda s: s.begin_run("j", run_id="\ud800"), InvalidInputError, "the run's description"),
+    (lambda s: s.run(""), InvalidInputError, "a run needs a job"),
+    (lambda s: s.run("j", orchestrator=""), InvalidInputError, "and an orchestrator"),
+    (lambda s: s.run("j", lineage_id="x"), InvalidInputError, "no lineage ID"),
+    (lambda s: s.run("j", params={"x": object()}), InvalidInputError, "parameters of the run"),
+    (lambda s: s.run("j", run_id="\ud800"), InvalidInputError, "the run's description"),
 ]
 
 
