@@ -20,6 +20,7 @@ from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._daemon.sensor import execute_sensor_iteration
 
 import versioned_io as vio
+from dagster_versioned.compat import describe_unfinished_work
 
 DEFINITIONS = Path(__file__).parent / "sensor_definitions.py"
 WHERE_LAUNCHED = {
@@ -197,12 +198,15 @@ def test_the_model_waits_while_the_backfill_of_the_same_lineage_is_unfinished(da
 def test_a_daemon_that_is_killed_at_any_point_of_a_tick_has_each_partition_run_once(daemon):
     this = [sys.executable, "-W", "ignore", __file__, daemon.instance.root_directory]
     for number, point in enumerate(("TICK_CREATED", "RUN_IDS_RESERVED", "RUN_CREATED", "RUN_LAUNCHED"), start=1):
-        commit(daemon.store, {f"2012/{month:02}.csv": b"%d" % number for month in (number, number + 1)})
+        cause = commit(daemon.store, {f"2012/{month:02}.csv": b"%d" % number for month in (number, number + 1)})
         with subprocess.Popen([*this, str(daemon.later()), point], start_new_session=True) as killed:
             status = killed.wait(timeout=120)
         with suppress(ProcessLookupError):
             os.killpg(killed.pid, signal.SIGKILL)  # the code server that it left behind
         assert status == -signal.SIGKILL
+        unfinished = describe_unfinished_work(daemon.instance, "versioned/lineage_id", [cause.lineage_id])
+        if point in {"RUN_IDS_RESERVED", "RUN_LAUNCHED"}:
+            assert unfinished == "the runs that sensor weather_commits is launching"
         expected = [f"2012-{month:02}" for month in (number, number + 1)]
         assert daemon.settle() == {"climate_model": [None], "monthly_summary": expected}, point
 
