@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
 from versioned_io.errors import InvalidInputError
@@ -128,6 +128,27 @@ class Commit:
     def tree_digest(self) -> Digest:
         """The content identity of the whole tree, as 64 hex digits."""
         return EMPTY_TREE_DIGEST if self.root is None else Digest(self.root.digest.hex())
+
+    def to_json(self) -> "dict[str, JSONValue]":
+        """Return everything but the tree, as JSON takes it; commit records and the command line begin with this."""
+        run: dict[str, JSONValue] | None = None
+        if self.run is not None:
+            run = {**asdict(replace(self.run, params={})), "params": dict(self.run.params)}
+        return {
+            "id": self.id,
+            "lineage_id": self.lineage_id,
+            "repo": self.repo,
+            "branch": self.branch,
+            "number": self.number,
+            "parent": self.parent,
+            "provenance": list(self.provenance),
+            "message": self.message,
+            "author": self.author,
+            "metadata": dict(self.metadata),
+            "created_at": self.created_at.isoformat(),
+            "run": run,
+            "stats": asdict(self.stats),
+        }
 
     def __str__(self) -> str:
         return f"{self.repo}@{self.id}"

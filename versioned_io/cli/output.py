@@ -26,22 +26,7 @@ def print_json(value: object) -> None:
 
 def commit_json(commit: "Commit") -> dict[str, Any]:
     """Return what is known of a commit, as JSON takes it."""
-    return {
-        "id": commit.id,
-        "lineage_id": commit.lineage_id,
-        "repo": commit.repo,
-        "branch": commit.branch,
-        "number": commit.number,
-        "parent": commit.parent,
-        "provenance": list(commit.provenance),
-        "message": commit.message,
-        "author": commit.author,
-        "metadata": dict(commit.metadata),
-        "created_at": commit.created_at.isoformat(),
-        "run": None if commit.run is None else {**asdict(commit.run), "params": dict(commit.run.params)},
-        "stats": asdict(commit.stats),
-        "tree_digest": commit.tree_digest,
-    }
+    return {**commit.to_json(), "tree_digest": commit.tree_digest}
 
 
 def repo_json(repo: "RepoInfo") -> dict[str, Any]:

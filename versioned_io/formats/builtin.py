@@ -1,7 +1,7 @@
 """The formats that every installation knows, registered in the order in which they are asked."""
 
 from versioned_io.formats.arrays import NumPyFormat
-from versioned_io.formats.frames import Container, FrameFormat, Library
+from versioned_io.formats.frames import Container, FrameFormat, Package
 from versioned_io.formats.pickles import PickleFormat
 from versioned_io.formats.registry import Format, register_format
 from versioned_io.formats.trees import TreeFormat
@@ -11,7 +11,7 @@ BUILTIN_FORMATS: tuple[Format, ...] = (
     JSONFormat(),
     TextFormat(),
     BytesFormat(),
-    *(FrameFormat(library, container) for library in Library for container in Container),
+    *(FrameFormat(package, container) for package in Package for container in Container),
     NumPyFormat(),
     TreeFormat(),
     PickleFormat(),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _SHAPE = "shape"
 
 
-class Library(StrEnum):
+class Package(StrEnum):
     """Whose tables they are."""
 
     PANDAS = "pandas"
@@ -29,26 +29,26 @@ class Container(StrEnum):
 
 
 _CLAIMED = {
-    Library.PANDAS: frozenset({"pandas.DataFrame", "pandas.Series"}),
-    Library.POLARS: frozenset({"polars.DataFrame", "polars.LazyFrame", "polars.Series"}),
-    Library.ARROW: frozenset({"pyarrow.Table", "pyarrow.RecordBatch"}),
+    Package.PANDAS: frozenset({"pandas.DataFrame", "pandas.Series"}),
+    Package.POLARS: frozenset({"polars.DataFrame", "polars.LazyFrame", "polars.Series"}),
+    Package.ARROW: frozenset({"pyarrow.Table", "pyarrow.RecordBatch"}),
 }
-# What a table of one library can be read as, besides what it was.
+# What a table of one package can be read as, besides what it was.
 _REPRESENTATIONS = ("pandas.DataFrame", "polars.DataFrame", "polars.LazyFrame", "pyarrow.Table")
 
 
 @dataclass(frozen=True, slots=True)
 class FrameFormat:
-    """Tables of one library in one container; any of them can be read as a table of another library."""
+    """Tables of one package in one container; any of them can be read as a table of another package."""
 
-    library: Library
+    package: Package
     container: Container
     version: int = 1
 
     @property
     def name(self) -> str:
         """Such as ``pandas-parquet``."""
-        return f"{self.library}-{self.container}"
+        return f"{self.package}-{self.container}"
 
     @property
     def extension(self) -> str:
@@ -57,18 +57,18 @@ class FrameFormat:
 
     @property
     def family(self) -> str:
-        """The container: asking for it takes the format of the object's library."""
+        """The container: asking for it takes the format of the object's package."""
         return self.container.value
 
     def claims(self, obj: object) -> bool:
-        """Say whether it is one of the library's own tables or columns, and not of a subclass."""
-        return full_type_name(type(obj)) in _CLAIMED[self.library]
+        """Say whether it is one of the package's own tables or columns, and not of a subclass."""
+        return full_type_name(type(obj)) in _CLAIMED[self.package]
 
     def encode(self, obj: object) -> Encoded | Unfit:
         """Return the table's bytes, unless it would come back different."""
         from versioned_io.formats import tables
 
-        made = _table_of(self.library, obj)
+        made = _table_of(self.package, obj)
         if isinstance(made, Unfit):
             return made
         table, attributes = made
@@ -86,10 +86,10 @@ class FrameFormat:
         table = read(file.content)
         target = self._target(file, wanted)
         if target is None:
-            return _object_of(self.library, table, file.attributes)
-        library = {"pandas": Library.PANDAS, "polars": Library.POLARS}.get(target.partition(".")[0], Library.ARROW)
-        kept = file.attributes if library is self.library else {}
-        return _object_of(library, table, {**kept, _SHAPE: "lazy" if target == "polars.LazyFrame" else "frame"})
+            return _object_of(self.package, table, file.attributes)
+        package = {"pandas": Package.PANDAS, "polars": Package.POLARS}.get(target.partition(".")[0], Package.ARROW)
+        kept = file.attributes if package is self.package else {}
+        return _object_of(package, table, {**kept, _SHAPE: "lazy" if target == "polars.LazyFrame" else "frame"})
 
     def _target(self, file: StoredFile, wanted: WantedTypes) -> str | None:
         """Return the representation to convert to; ``None`` for what was stored, and when nothing fits."""
@@ -99,33 +99,33 @@ class FrameFormat:
         return next((name for name in names if name in _REPRESENTATIONS), None)
 
 
-def _table_of(library: Library, obj: object) -> "tuple[pa.Table, dict[str, str]] | Unfit":
-    match library:
-        case Library.PANDAS:
+def _table_of(package: Package, obj: object) -> "tuple[pa.Table, dict[str, str]] | Unfit":
+    match package:
+        case Package.PANDAS:
             from versioned_io.formats.pandas_tables import table_of_pandas
 
             return table_of_pandas(obj)
-        case Library.POLARS:
+        case Package.POLARS:
             from versioned_io.formats.polars_tables import table_of_polars
 
             return table_of_polars(obj)
-        case Library.ARROW:
+        case Package.ARROW:
             from versioned_io.formats.tables import table_of_arrow
 
             return table_of_arrow(obj)
 
 
-def _object_of(library: Library, table: "pa.Table", attributes: Mapping[str, str]) -> object:
-    match library:
-        case Library.PANDAS:
+def _object_of(package: Package, table: "pa.Table", attributes: Mapping[str, str]) -> object:
+    match package:
+        case Package.PANDAS:
             from versioned_io.formats.pandas_tables import pandas_of_table
 
             return pandas_of_table(table, attributes)
-        case Library.POLARS:
+        case Package.POLARS:
             from versioned_io.formats.polars_tables import polars_of_table
 
             return polars_of_table(table, attributes)
-        case Library.ARROW:
+        case Package.ARROW:
             from versioned_io.formats.tables import arrow_of_table
 
             return arrow_of_table(table, attributes)

@@ -26,23 +26,11 @@ def encode_record(record: CommitRecord) -> bytes:
 
     Source: docs/spec/format-v1.md, "Commit record".
     """
-    commit = record.commit
+    root = record.commit.root
     fields = {
+        **record.commit.to_json(),
         "format": RECORD_FORMAT,
-        "id": commit.id,
-        "lineage_id": commit.lineage_id,
-        "repo": commit.repo,
-        "branch": commit.branch,
-        "number": commit.number,
-        "parent": commit.parent,
-        "provenance": list(commit.provenance),
-        "message": commit.message,
-        "author": commit.author,
-        "metadata": dict(commit.metadata),
-        "created_at": commit.created_at.isoformat(),
-        "run": None if commit.run is None else asdict(commit.run),
-        "stats": asdict(commit.stats),
-        "root": None if commit.root is None else commit.root.to_json(),
+        "root": None if root is None else root.to_json(),
         "inputs": [asdict(file) for file in record.inputs],
     }
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
