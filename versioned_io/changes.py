@@ -1,13 +1,14 @@
 """Which partition keys changed between two commits of a branch, in time proportional to the change."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioned_io.backend import Backend
-from versioned_io.catalog.commits import get_commit, get_commits, history_batch
+from versioned_io.catalog.commits import get_commit, history_batch
 from versioned_io.catalog.values import Commit
 from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId
@@ -26,11 +27,11 @@ class Changes:
 
     Attributes:
         head: The branch's newest commit; None while it has none.
-        commits: The commits after the one that was seen, up to *head*, oldest first.
-        keys: The partition keys whose files differ from those that were seen, each with a commit that has them as
-            *head* has: the newest that wrote one of them, or *head* itself where a file was deleted after that. What
-            was changed and changed back is not here. Sorted by key.
-        deleted: Keys whose last file is gone, each with *head*.
+        commits: The commits up to *head* that are not in the history of the one that was seen, oldest first.
+        keys: The partition keys whose files differ from those that were seen, each with the newest commit that touched
+            one of them, as of which they are as they are at *head*. What was changed and changed back is not here.
+            Sorted by key.
+        deleted: Keys whose last file is gone, each with the commit that took it away.
     """
 
     head: Commit | None
@@ -64,8 +65,8 @@ def find_changes(
         InvalidInputError: *since* is of another repo.
         PartitionKeyError: A changed path can be read as a key in two ways; give the template a ``key``.
 
-    Cost: 3 SELECTs for each 200 commits between, the pages that differ, and 1 look-up for each deleted key; where
-        commits deleted files, another diff for each commit before the last of those that is in the result.
+    Cost: 3 SELECTs for each 200 commits between, the pages that differ, and 1 look-up for each deleted key; and for
+        each commit between whose changes were overtaken by later ones, the pages that it changed.
     """
     old = _seen(backend, since)
     if old is not None and head is not None and old.repo != head.repo:
@@ -79,15 +80,21 @@ def find_changes(
         whole = {} if same or (old is None and head.root is None) else {WHOLE_BRANCH: head}
         return Changes(head, commits, whole, {})
     changed = _changed(backend, old, head)
-    written = changed.filter(pc.not_equal(changed.column("change"), "deleted"))
-    keys = _newest_writers(backend, head, written.column("path"), template)
-    keys |= dict.fromkeys(_lost_files_since(backend, keys, commits, template), head)
+    written = changed.filter(pc.not_equal(changed.column("change"), "deleted")).column("path")
+    writers = lookup_many(head.root, written.to_pylist(), source=backend.pages).select(["path", "commit"])
+    touched = _newest_touches(backend, old, commits, writers, template)
     gone = changed.filter(pc.equal(changed.column("change"), "deleted")).column("path")
+    keys = dict.fromkeys(_distinct(template.keys_of(written)), head)
     deleted: dict[str, Commit] = {}
-    for key in sorted(_distinct(template.keys_of(gone)) - set(keys)):
+    for key in _distinct(template.keys_of(gone)) - set(keys):
         remains = next(Snapshot(backend, head.repo, head.id, head).glob(template.glob_of(key)), None) is not None
         (keys if remains else deleted)[key] = head
-    return Changes(head, commits, dict(sorted(keys.items())), deleted)
+    return Changes(head, commits, _sorted_with(touched, keys), _sorted_with(touched, deleted))
+
+
+def _sorted_with(touched: Mapping[str, Commit], keys: Mapping[str, Commit]) -> dict[str, Commit]:
+    """Return *keys*, sorted, each with the commit that touched it, as far as that is known."""
+    return {key: touched.get(key, keys[key]) for key in sorted(keys)}
 
 
 def _seen(backend: Backend, since: CommitId | None) -> Commit | None:
@@ -97,16 +104,24 @@ def _seen(backend: Backend, since: CommitId | None) -> Commit | None:
         return get_commit(connection, since)
 
 
-def _commits_after(backend: Backend, old: Commit | None, head: Commit) -> Iterable[Commit]:
+def _commits_after(backend: Backend, old: Commit | None, head: Commit) -> Iterator[Commit]:
     """Yield the commits of the history of *head* that are not in that of *old*, newest first."""
-    newest: CommitId | None = head.id
+    theirs = iter(()) if old is None else _walk(backend, old)
+    other = next(theirs, None)
+    for commit in _walk(backend, head):
+        while other is not None and other.number > commit.number:
+            other = next(theirs, None)
+        if other is not None and other.id == commit.id:
+            return
+        yield commit
+
+
+def _walk(backend: Backend, commit: Commit) -> Iterator[Commit]:
+    newest: CommitId | None = commit.id
     while newest is not None:
         with backend.catalog.read() as connection:
             batch = history_batch(connection, newest)
-        for commit in batch:
-            if old is not None and (commit.id == old.id or commit.number <= old.number):
-                return
-            yield commit
+        yield from batch
         newest = batch[-1].parent
 
 
@@ -114,46 +129,42 @@ def _changed(backend: Backend, old: Commit | None, new: Commit | None) -> pa.Tab
     return diff(None if old is None else old.root, None if new is None else new.root, source=backend.pages)
 
 
-def _newest_writers(
-    backend: Backend, head: Commit, paths: pa.ChunkedArray, template: PartitionTemplate
+def _newest_touches(
+    backend: Backend, old: Commit | None, commits: Sequence[Commit], writers: pa.Table, template: PartitionTemplate
 ) -> dict[str, Commit]:
-    """Return each key of *paths* with the newest of the commits that wrote one of them."""
-    keys = template.keys_of(paths)
-    matching = keys.is_valid()
-    wanted = paths.filter(matching)
-    if len(wanted) == 0:
+    """Return the newest of *commits* that added, changed or deleted a file of a key, by key.
+
+    Most of it can be read from the head's own rows, which say who wrote them; a commit is compared with its parent only
+    where it did more than that: what was overwritten, changed back or deleted later.
+
+    Args:
+        writers: path and commit of the files that differ between *old* and the newest of *commits*.
+
+    Returns:
+        No key at all if *commits* do not begin where *old* ends: they are not all that happened then.
+    """
+    if not commits or commits[0].parent != (None if old is None else old.id):
         return {}
-    rows = lookup_many(head.root, wanted.to_pylist(), source=backend.pages)
-    pairs = (
-        pa.table({"key": keys.filter(matching), "commit": rows.column("commit")})
-        .group_by(["key", "commit"])
-        .aggregate([])
-    )
-    writers = {CommitId(commit.hex()) for commit in pc.unique(pairs.column("commit")).to_pylist()}
-    with backend.catalog.read() as connection:
-        commits = get_commits(connection, sorted(writers))
+    visible = Counter(CommitId(commit.hex()) for commit in writers.column("commit").to_pylist())
+    by_commit = {commit.id: commit for commit in commits}
     newest: dict[str, Commit] = {}
-    for key, writer in zip(pairs.column("key").to_pylist(), pairs.column("commit").to_pylist(), strict=True):
-        commit = commits[CommitId(writer.hex())]
-        if key not in newest or newest[key].number < commit.number:
-            newest[key] = commit
+    keys = template.keys_of(writers.column("path"))
+    pairs = pa.table({"key": keys, "commit": writers.column("commit")}).filter(keys.is_valid())
+    for row in pairs.group_by(["key", "commit"]).aggregate([]).to_pylist():
+        _keep_newer(newest, row["key"], by_commit[CommitId(row["commit"].hex())])
+    parent = old
+    for commit in commits:
+        stats = commit.stats
+        if stats.deleted or stats.added + stats.modified != visible[commit.id]:
+            for key in _distinct(template.keys_of(_changed(backend, parent, commit).column("path"))):
+                _keep_newer(newest, key, commit)
+        parent = commit
     return newest
 
 
-def _lost_files_since(
-    backend: Backend, keys: dict[str, Commit], commits: tuple[Commit, ...], template: PartitionTemplate
-) -> set[str]:
-    """Return those *keys* that a later commit than the one beside them deleted a file of.
-
-    As of that earlier commit they still have the file, so whoever processed them as of it would process too much.
-    """
-    last_deletion = max((commit.number for commit in commits if commit.stats.deleted), default=0)
-    head = commits[-1] if commits else None
-    lost: set[str] = set()
-    for writer in {commit.id: commit for commit in keys.values() if commit.number < last_deletion}.values():
-        later = _distinct(template.keys_of(_changed(backend, writer, head).column("path")))
-        lost |= {key for key in later if key in keys and keys[key].id == writer.id}
-    return lost
+def _keep_newer(newest: dict[str, Commit], key: str, commit: Commit) -> None:
+    if key not in newest or newest[key].number < commit.number:
+        newest[key] = commit
 
 
 def _distinct(keys: pa.ChunkedArray) -> set[str]:
