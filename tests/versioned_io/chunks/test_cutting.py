@@ -56,16 +56,25 @@ class Dribbling(io.RawIOBase):
         return size
 
 
-@settings(max_examples=15)
+@settings(max_examples=30)
 @given(
+    st.sampled_from([DATA, TEXT, bytes(5_000_000)]),
     st.integers(0, 5_000_000),
     st.lists(st.integers(1, 700_000), min_size=1, max_size=4),
     st.integers(MAXIMUM_SIZE + 1, 3 * MAXIMUM_SIZE),
 )
-def test_cuts_depend_on_the_bytes_alone_not_on_how_they_come(size, pieces, window):
-    data = DATA[:size]
+def test_cuts_depend_on_the_bytes_alone_not_on_how_they_come(data, size, pieces, window):
+    data = data[:size]
     source = FileSource(Dribbling(data, [*pieces, 100_000]))
     assert [len(chunk) for chunk in cut_stream(source, bytearray(window))] == lengths(data)
+
+
+@pytest.mark.parametrize("tenths", [11, 15, 17, 27])
+def test_a_chunk_that_the_window_cuts_off_is_not_taken_for_a_whole_one(tenths):
+    window = bytearray(MAXIMUM_SIZE * tenths // 10)
+    assert [len(chunk) for chunk in cut_stream(FileSource(io.BytesIO(bytes(5_000_000))), window)] == lengths(
+        bytes(5_000_000)
+    )
 
 
 @pytest.mark.parametrize("size", [0, 1, MINIMUM_SIZE - 1, MINIMUM_SIZE])

@@ -35,6 +35,17 @@ def test_an_edited_tree_is_the_tree_built_from_the_result(model, upserts, delete
     assert identity(forest.edit(forest.build(model), upserts, deletes)) == identity(forest.build(result))
 
 
+@pytest.mark.parametrize("count", [10, 45, 80])  # their last index pages have one row
+def test_whatever_is_cut_off_a_tree_the_rest_has_no_superfluous_level(count):
+    forest = Forest()
+    names = [f"{number:04d}" for number in range(count)]
+    root = forest.build(dict.fromkeys(names, (1, None)))
+    for number in range(1, count):
+        for gone in (names[:number], names[number:], names[number // 2 : number]):
+            rest = dict.fromkeys(set(names) - set(gone), (1, None))
+            assert identity(forest.edit(root, {}, gone)) == identity(forest.build(rest))
+
+
 @given(models)
 def test_everything_can_be_deleted(model):
     forest = Forest()

@@ -1,7 +1,6 @@
 """What a page holds, and what it is named by."""
 
 import json
-import struct
 
 import pyarrow as pa
 import pytest
@@ -9,6 +8,7 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.versioned_io.pages.test_format import leaf_by_hand
 from tests.versioned_io.pages.trees import digest, models, rows
 from versioned_io.errors import FormatError, IntegrityError
 from versioned_io.pages import ROWS, PageRef
@@ -28,16 +28,7 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
 
 
 def digest_by_hand(model) -> bytes:
-    """The name of a leaf, file by file, as the specification puts it."""
-    files = [(path.encode(), *model[path]) for path in sorted(model)]
-    parts = [struct.pack("<Q", len(files))]
-    parts += [struct.pack("<i", len(path)) for path, _, _ in files]
-    parts += [path for path, _, _ in files]
-    parts += [struct.pack("<q", content) for _, content, _ in files]
-    parts += [digest(content) for _, content, _ in files]
-    parts += [struct.pack("<i", -1 if text is None else len(text.encode())) for _, _, text in files]
-    parts += [text.encode() for _, _, text in files if text is not None]
-    return blake3(b"".join(parts), derive_key_context="versioned-io 2026 v1 leaf page").digest()
+    return leaf_by_hand([(path, *model[path]) for path in sorted(model)])
 
 
 @given(models.filter(bool), st.integers(0, 3), st.integers(0, 3))
@@ -144,11 +135,3 @@ def test_a_reference_goes_through_json():
 def test_what_is_no_reference_is_told(value):
     with pytest.raises(FormatError, match="no page reference"):
         PageRef.from_json(value)
-
-
-# The name of one tree of format 1, frozen: with other names, no two trees of old and new commits would be equal.
-def test_the_name_of_a_leaf_is_the_same_for_ever():
-    model = {"2012/01.csv": (31, None), "2012/02.csv": (29, '{"format":"csv"}'), "日本.txt": (5, "{}")}
-    assert (
-        leaf_digest(one_batch(rows(model))).hex() == "08a85654dfc04743085414a9ca94d2a4d85bad46a2e1be48a64af508bce568c3"
-    )
