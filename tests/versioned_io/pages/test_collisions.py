@@ -52,7 +52,9 @@ def test_many_new_files_are_checked_against_many_that_are_there():
 def test_new_files_are_looked_for_in_the_order_of_their_directories():
     """``foo`` sorts before ``foo-x``, and ``foo/`` after ``foo-x/``."""
     forest = Forest()
-    root = forest.build({f"{name}/{number:02d}": (1, None) for name in ("foo", "foo-x") for number in range(50)})
+    root = forest.build(
+        {f"{name}{number:02d}": (1, None) for name in ("foo/", "foo-x/", "foo-y") for number in range(50)}
+    )
     found = find_collisions(root, ["foo", "foo-x"], [], source=forest.source)
     assert found == [Collision("foo", "foo/00"), Collision("foo-x", "foo-x/00")]
 
