@@ -1,0 +1,112 @@
+"""Run one transaction again and again, each time in a process that kills itself one stage later than the last.
+
+``python die_at_every_stage.py BASE OUT SIZE``: for n = 1, 2, ... the store BASE is copied to OUT/n, a forked process
+commits to the copy and sends itself SIGKILL at the n-th stage; its name goes to OUT/n.stage. It ends with the first n
+that the transaction survives; that store is OUT/alive. A stage is the moment before or after an object is stored,
+before or after an SQL statement, before COMMIT, and after it.
+"""
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from sqlalchemy import event
+
+from versioned_io.backend import Backend
+from versioned_io.catalog.connect import connect_catalog, sqlite_url
+from versioned_io.chunks.reader import ChunkReader
+from versioned_io.clock import system_clock
+from versioned_io.objects.local import LocalObjects
+from versioned_io.pages.source import PageSource
+from versioned_io.store import Store
+
+
+class Stages:
+    """Counts the stages from `begin` on, and ends the process at one of them."""
+
+    def __init__(self, last: int, note: Path) -> None:
+        self._last = last
+        self._note = note
+        self._count: int | None = None
+
+    def begin(self) -> None:
+        self._count = 0
+
+    def reach(self, name: str) -> None:
+        if self._count is None:
+            return
+        self._count += 1
+        if self._count == self._last:
+            self._note.write_text(name)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class WatchedObjects(LocalObjects):
+    """A local object store whose PUTs are stages."""
+
+    def __init__(self, root: Path, stages: Stages) -> None:
+        super().__init__(root)
+        self._stages = stages
+
+    def put(self, key, data) -> None:
+        self._stages.reach(f"before PUT {key.partition('/')[0]}")
+        super().put(key, data)
+        self._stages.reach(f"after PUT {key.partition('/')[0]}")
+
+
+def open_watched(location: Path, stages: Stages) -> Store:
+    objects = WatchedObjects(location, stages)
+    catalog = connect_catalog(sqlite_url(location / "catalog.db"))
+    engine = catalog.engine
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def before(_connection, _cursor, statement, *_) -> None:
+        stages.reach(f"before {' '.join(statement.split()[:3])}")
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def after(_connection, _cursor, statement, *_) -> None:
+        stages.reach(f"after {' '.join(statement.split()[:3])}")
+
+    @event.listens_for(engine, "commit")
+    def commit(_connection) -> None:
+        stages.reach("before COMMIT")
+
+    @event.listens_for(engine, "checkin")
+    def checkin(_connection, _record) -> None:
+        stages.reach("after COMMIT or the end of a read")
+
+    return Store(str(location), Backend(objects, catalog, PageSource(objects), ChunkReader(objects), system_clock))
+
+
+def commit(store: Store, stages: Stages, size: int) -> None:
+    """Change a file, add one of *size* bytes, delete one, on two branches, and complete a claimed key, all at once."""
+    due = store.subscription("work", "data@main", partitions="{name}.txt").claim("changed", owner="killed")
+    with store.transaction("data@main", message="new", completes=[due]) as transaction:
+        transaction.write("changed.txt", b"new")
+        transaction.write("added.bin", os.urandom(size))
+        transaction.delete("deleted.txt")
+        transaction.branch("other@main").write("file.txt", b"new")
+        stages.begin()
+
+
+def main(base: Path, out: Path, size: int) -> None:
+    number = 0
+    while True:
+        number += 1
+        location, note = out / str(number), out / f"{number}.stage"
+        shutil.copytree(base, location)
+        child = os.fork()
+        if child == 0:
+            stages = Stages(number, note)
+            commit(open_watched(location, stages), stages, size)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            location.rename(out / "alive")
+            sys.exit(os.waitstatus_to_exitcode(status))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
