@@ -47,7 +47,7 @@ def content_of(store, repo):
 
 
 def state_of(store):
-    """Return whether the store is as before or as after the transaction, having checked that it is one of them, whole."""
+    """Return whether the store is as before or after the transaction, having checked that it is one of them, whole."""
     found = {repo: content_of(store, repo) for repo in OLD}
     numbers = {repo: [commit.number for commit in store.log(f"{repo}@main")] for repo in OLD}
     due = {key.key for key in store.subscription("work", "data@main", partitions="{name}.txt").due()}
