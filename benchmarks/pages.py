@@ -3,6 +3,8 @@
 Run it from the repository's root, with the library installed::
 
     python benchmarks/pages.py --files 1000000
+    python benchmarks/pages.py --leaf-rows 256 --index-rows 32     # other page sizes than the format's
+    python benchmarks/pages.py --codecs                            # how one page is best compressed
 
 It prints one line a measurement: the median of the repeats, in milliseconds, with a cold page cache of ours (the
 operating system's stays warm) unless it says otherwise.
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import zstandard
 
 from versioned_io.chunks import CHUNK_FIELDS, CHUNKS_TYPE, DataWriter, NoIndex
 from versioned_io.objects import ObjectStore, open_objects
@@ -32,6 +35,8 @@ from versioned_io.pages import (
     scan,
     stat_directory,
 )
+from versioned_io.pages.boundaries import CutRule, CutRules
+from versioned_io.pages.schema import encode_page
 
 
 def make_paths(files: int) -> list[str]:
@@ -72,22 +77,51 @@ def measure(name: str, repeats: int, action: Callable[[], object]) -> None:
     print(f"{name:<44} {statistics.median(times):10.2f} ms")
 
 
-def edit(objects: ObjectStore, root: PageRef | None, rows: pa.Table) -> tuple[PageRef | None, int]:
+def rule_for(target: int) -> CutRule:
+    """Return the rule for pages of about *target* rows (a power of two), with the format's proportions."""
+    return CutRule(minimum=target // 2, target=target, maximum=target * 4, strict=target * 2 - 1, loose=target // 4 - 1)
+
+
+def edit(objects: ObjectStore, root: PageRef | None, rows: pa.Table, rules: CutRules) -> tuple[PageRef | None, int]:
     """Apply *rows* and store the pages; return the new root and the bytes stored."""
     writer = DataWriter(objects, NoIndex())
-    new = edit_tree(root, rows, [], source=PageSource(objects), sink=writer)
+    new = edit_tree(root, rows, [], source=PageSource(objects), sink=writer, rules=rules)
     writer.close_pack()
     return new, writer.bytes_stored
 
 
-def run(files: int, directory: str) -> None:
+def run_codecs() -> None:
+    """Print size, encoding and decoding time of one page of 1,000 files, compressed in three ways."""
+    batch = make_rows(make_paths(1_000), 1).to_batches()[0]
+    for name in ("zstd", "lz4"):
+        options = pa.ipc.IpcWriteOptions(compression=name)
+        encoded = encode_ipc(batch, options)
+        print(f"{f'Arrow IPC with {name}, bytes':<44} {len(encoded):10,}")
+        measure("  encode", 200, lambda options=options: encode_ipc(batch, options))
+        measure("  decode", 200, lambda encoded=encoded: pa.ipc.open_stream(encoded).read_next_batch())
+    compress, decompress = zstandard.ZstdCompressor(level=1).compress, zstandard.ZstdDecompressor().decompress
+    whole = compress(encode_page(0, batch))
+    print(f"{'Arrow IPC plain, then zstd 1 as a whole, bytes':<44} {len(whole):10,}")
+    measure("  encode", 200, lambda: compress(encode_page(0, batch)))
+    measure("  decode", 200, lambda: pa.ipc.open_stream(decompress(whole)).read_next_batch())
+
+
+def encode_ipc(batch: pa.RecordBatch, options: pa.ipc.IpcWriteOptions) -> bytes:
+    """Return *batch* as an Arrow IPC stream."""
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    return stream.getvalue().to_pybytes()
+
+
+def run(files: int, directory: str, rules: CutRules) -> None:
     """Print the measurements for a tree of *files* files."""
     objects = open_objects(directory)
     paths = make_paths(files)
     rows = make_rows(paths, 1)
     writer = DataWriter(objects, NoIndex())
     start = time.perf_counter()
-    root = build_tree(rows, sink=writer)
+    root = build_tree(rows, sink=writer, rules=rules)
     writer.close_pack()
     seconds = time.perf_counter() - start
     print(f"{f'build and store {files:,} files':<44} {seconds * 1_000:10.2f} ms")
@@ -98,10 +132,10 @@ def run(files: int, directory: str) -> None:
     noise = random.Random(2)
     for count in (1, 10, 100, 10_000):
         changed = make_rows(sorted(noise.sample(paths, min(count, files))), 3)
-        new, stored = edit(objects, root, changed)
+        new, stored = edit(objects, root, changed, rules)
         repeats = 15 if count <= 100 else 3
         print(f"{f'bytes stored by {count:,} scattered changes':<44} {stored:10,}")
-        measure(f"edit {count:,} scattered", repeats, lambda changed=changed: edit(objects, root, changed))
+        measure(f"edit {count:,} scattered", repeats, lambda changed=changed: edit(objects, root, changed, rules))
         measure(f"diff {count:,} scattered", repeats, lambda new=new: diff(root, new, source=PageSource(objects)))
     middle = paths[files // 2]
     measure("look up 1", 15, lambda: lookup(root, middle, source=PageSource(objects)))
@@ -118,9 +152,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1_000_000)
     parser.add_argument("--directory", type=Path, help="where to write; a temporary directory by default")
+    parser.add_argument("--leaf-rows", type=int, default=1024, help="target of a leaf page, a power of two")
+    parser.add_argument("--index-rows", type=int, default=32, help="target of an index page, a power of two")
+    parser.add_argument("--codecs", action="store_true", help="measure how one page is best compressed instead")
     arguments = parser.parse_args()
+    if arguments.codecs:
+        run_codecs()
+        return
+    rules = CutRules(rule_for(arguments.leaf_rows), rule_for(arguments.index_rows))
     with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
-        run(arguments.files, directory)
+        run(arguments.files, directory, rules)
 
 
 if __name__ == "__main__":
