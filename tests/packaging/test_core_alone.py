@@ -65,6 +65,7 @@ def test_the_cores_own_tests_pass_with_the_core_alone(core_environment, tmp_path
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "tests").mkdir()
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")  # some tests hold a document against the program
     ignore = shutil.ignore_patterns("__pycache__", ".hypothesis")
     shutil.copytree(ROOT / "tests" / "versioned_io", tmp_path / "tests" / "versioned_io", ignore=ignore)
     arguments = ["-m", "pytest", "-q", "-m", "not slow and not e2e", "-p", "no:cacheprovider", "--no-showlocals"]
