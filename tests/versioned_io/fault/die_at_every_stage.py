@@ -1,9 +1,10 @@
 """Run one transaction again and again, each time in a process that kills itself one stage later than the last.
 
-``python die_at_every_stage.py BASE OUT SIZE``: for n = 1, 2, ... the store BASE is copied to OUT/n, a forked process
-commits to the copy and sends itself SIGKILL at the n-th stage; its name goes to OUT/n.stage. It ends with the first n
-that the transaction survives; that store is OUT/alive. A stage is the moment before or after an object is stored,
-before or after an SQL statement, before COMMIT, and after it.
+``python die_at_every_stage.py BASE OUT SIZE RACES``: for n = 1, 2, ... the store BASE is copied to OUT/n, a forked
+process commits to the copy and sends itself SIGKILL at the n-th stage; its name goes to OUT/n.stage. It ends with the
+first n that the transaction survives; that store is OUT/alive. A stage is the moment before or after an object is
+stored, before or after an SQL statement, before COMMIT, after it, and before a file or directory is made, linked or
+removed.
 """
 
 import os
@@ -77,21 +78,32 @@ def open_watched(location: Path, stages: Stages) -> Store:
     def checkin(_connection, _record) -> None:
         stages.reach("after COMMIT or the end of a read")
 
+    @sys.addaudithook
+    def system_call(name, arguments) -> None:
+        if name in {"os.mkdir", "os.link", "os.remove"} and str(location) in str(arguments[0]):
+            stages.reach(f"before {name}")
+
     return Store(str(location), Backend(objects, catalog, PageSource(objects), ChunkReader(objects), system_clock))
 
 
-def commit(store: Store, stages: Stages, size: int) -> None:
-    """Change a file, add one of *size* bytes, delete one, on two branches, and complete a claimed key, all at once."""
+def commit(store: Store, stages: Stages, size: int, races: int) -> None:
+    """Change a file, add one of *size* bytes, delete one, on two branches, and complete a claimed key, all at once.
+
+    Others overtake it *races* times before it ends.
+    """
     due = store.subscription("work", "data@main", partitions="{name}.txt").claim("changed", owner="killed")
     with store.transaction("data@main", message="new", completes=[due]) as transaction:
         transaction.write("changed.txt", b"new")
         transaction.write("added.bin", os.urandom(size))
         transaction.delete("deleted.txt")
         transaction.branch("other@main").write("file.txt", b"new")
+        for number in range(races):
+            with store.transaction("data@main", message="race") as other:
+                other.write(f"race-{number}", b"old")
         stages.begin()
 
 
-def main(base: Path, out: Path, size: int) -> None:
+def main(base: Path, out: Path, size: int, races: int) -> None:
     number = 0
     while True:
         number += 1
@@ -100,7 +112,7 @@ def main(base: Path, out: Path, size: int) -> None:
         child = os.fork()
         if child == 0:
             stages = Stages(number, note)
-            commit(open_watched(location, stages), stages, size)
+            commit(open_watched(location, stages), stages, size, races)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):
@@ -109,4 +121,4 @@ def main(base: Path, out: Path, size: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

@@ -26,12 +26,12 @@ def base(tmp_path_factory):
     return location
 
 
-@pytest.fixture(scope="module", params=[SMALL, LARGE], ids=["small", "large"])
+@pytest.fixture(scope="module", params=[(SMALL, 0), (LARGE, 0), (SMALL, 2)], ids=["small", "large", "overtaken"])
 def killed(request, base, tmp_path_factory):
     """The stores that were left, one for each stage, and the one whose process lived."""
     out = tmp_path_factory.mktemp("stages")
     done = subprocess.run(
-        [sys.executable, SCRIPT, base, out, str(request.param)],
+        [sys.executable, SCRIPT, base, out, *map(str, request.param)],
         capture_output=True,
         text=True,
         timeout=280,
@@ -43,13 +43,16 @@ def killed(request, base, tmp_path_factory):
 
 def content_of(store, repo):
     snapshot = store.snapshot(f"{repo}@main")
-    return {info.path: snapshot.read(info.path) for info in snapshot.walk()}
+    return {info.path: snapshot.read(info.path) for info in snapshot.walk() if not info.path.startswith("race-")}
 
 
 def state_of(store):
     """Return whether the store is as before or after the transaction, having checked that it is one of them, whole."""
     found = {repo: content_of(store, repo) for repo in OLD}
-    numbers = {repo: [commit.number for commit in store.log(f"{repo}@main")] for repo in OLD}
+    numbers = {
+        repo: [commit.number for commit in store.log(f"{repo}@main") if commit.message != "race"] for repo in OLD
+    }
+    races = sum(commit.message == "race" for commit in store.log("data@main"))
     due = {key.key for key in store.subscription("work", "data@main", partitions="{name}.txt").due()}
     if found == OLD:
         assert numbers == {"data": [1], "other": [1]}
@@ -58,7 +61,7 @@ def state_of(store):
     assert set(found["data"]) == {"changed.txt", "added.bin"}
     assert found["data"]["changed.txt"] == b"new"
     assert found["other"] == {"file.txt": b"new"}
-    assert numbers == {"data": [2, 1], "other": [2, 1]}
+    assert numbers == {"data": [2 + races, 1], "other": [2, 1]}
     assert due == {"deleted"}
     heads = {store.commit(f"{repo}@main").lineage_id for repo in OLD}
     assert len(heads) == 1
@@ -88,6 +91,7 @@ def test_the_stages_are_those_of_the_protocol(killed, request):
     assert "before COMMIT" in names
     assert names.index("before COMMIT") > names.index(puts[-1])
     assert any(name.startswith("after UPDATE branches") for name in names)
+    assert {"before os.link", "before os.remove"} < set(names)
     assert len(names) > 30
 
 
