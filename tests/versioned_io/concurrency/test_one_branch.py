@@ -40,6 +40,8 @@ with vio.open_store(location, catalog=catalog) as store:
 SEVERAL = """
 import sys
 import versioned_io as vio
+
+pytestmark = pytest.mark.slow
 location, catalog, writer, commits = sys.argv[1], sys.argv[2] or None, sys.argv[3], int(sys.argv[4])
 with vio.open_store(location, catalog=catalog) as store:
     for number in range(commits):

@@ -11,6 +11,8 @@ from versioned_io.errors import StorageError
 from versioned_io.store import Store
 from versioned_io.transactions.publish import OPTIMISTIC_ATTEMPTS
 
+pytestmark = pytest.mark.slow
+
 BEFORE = {"changed": b"1", "gone/x": b"1"}
 AFTER = {"changed": b"2", "new": b"1"}
 

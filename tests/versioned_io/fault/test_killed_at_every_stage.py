@@ -8,6 +8,8 @@ import pytest
 
 import versioned_io as vio
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("die_at_every_stage.py")
 SMALL, LARGE = 1_000, 9 * 1024 * 1024  # a large commit stores its data and its pages in packs of their own
 OLD = {"data": {"changed.txt": b"old", "deleted.txt": b"old"}, "other": {"file.txt": b"old"}}
