@@ -7,8 +7,6 @@ import sys
 LOOP = """
 import sys
 import versioned_io as vio
-
-pytestmark = pytest.mark.slow
 with vio.open_store(sys.argv[1]) as store:
     number = 0
     while True:
