@@ -247,6 +247,6 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
 
 SubscriptionMachine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestSubscriptionMachine = SubscriptionMachine.TestCase

@@ -8,7 +8,10 @@ import pytest
 import versioned_io as vio
 from versioned_io.errors import ConflictError
 
+pytestmark = pytest.mark.slow
+
 WRITERS = 8
+FEW_WRITERS = 4  # where what matters is that they collide, not how many there are
 
 DISJOINT = """
 import sys
@@ -40,8 +43,6 @@ with vio.open_store(location, catalog=catalog) as store:
 SEVERAL = """
 import sys
 import versioned_io as vio
-
-pytestmark = pytest.mark.slow
 location, catalog, writer, commits = sys.argv[1], sys.argv[2] or None, sys.argv[3], int(sys.argv[4])
 with vio.open_store(location, catalog=catalog) as store:
     for number in range(commits):
@@ -73,17 +74,17 @@ def store(place):
         yield opened
 
 
-def run_writers(script, place, commits):
+def run_writers(script, place, *, writers, commits):
     location, catalog = place
-    writers = [
+    processes = [
         subprocess.Popen(
             [sys.executable, "-c", script, location, catalog or "", f"w{number}", str(commits)], stderr=subprocess.PIPE
         )
-        for number in range(WRITERS)
+        for number in range(writers)
     ]
-    for writer in writers:
-        _, errors = writer.communicate(timeout=200)
-        assert writer.returncode == 0, errors.decode()
+    for process in processes:
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors.decode()
 
 
 def check_line(store, ref="data@main"):
@@ -102,7 +103,7 @@ def content_of(store, ref):
 
 
 def test_disjoint_commits_of_many_processes_all_land(place, store):
-    run_writers(DISJOINT, place, 25)
+    run_writers(DISJOINT, place, writers=WRITERS, commits=25)
     commits = check_line(store)
     assert len(commits) == 1 + WRITERS * 25
     wanted = {f"w{writer}/{n}.txt": f"w{writer} {n}".encode() for writer in range(WRITERS) for n in range(25)}
@@ -116,18 +117,18 @@ def test_disjoint_commits_of_many_processes_all_land(place, store):
 
 
 def test_writers_of_one_file_that_retry_on_conflict_lose_no_update(place, store):
-    run_writers(COUNTER, place, 8)
-    assert len(check_line(store)) == 1 + WRITERS * 8
-    assert store.snapshot("data@main").read("counter.txt") == b"%d" % (WRITERS * 8)
+    run_writers(COUNTER, place, writers=FEW_WRITERS, commits=10)
+    assert len(check_line(store)) == 1 + FEW_WRITERS * 10
+    assert store.snapshot("data@main").read("counter.txt") == b"%d" % (FEW_WRITERS * 10)
 
 
 def test_transactions_over_two_branches_neither_wait_for_each_other_for_ever_nor_land_by_half(place, store):
-    run_writers(SEVERAL, place, 6)
+    run_writers(SEVERAL, place, writers=FEW_WRITERS, commits=6)
     data, other = check_line(store), check_line(store, "other@main")
     assert [commit.lineage_id for commit in data[:-1]] == [commit.lineage_id for commit in other]
-    assert len(other) == WRITERS * 6
+    assert len(other) == FEW_WRITERS * 6
     files = content_of(store, "other@main")
-    assert len(files) == WRITERS * 6 * 5
+    assert len(files) == FEW_WRITERS * 6 * 5
     assert content_of(store, "data@main") == {**files, "counter.txt": b"0"}
 
 
