@@ -1,13 +1,22 @@
 """Every damage is found and named; nothing is found where there is none."""
 
+import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 import versioned_io as vio
+from versioned_io.catalog.tables import commits
+from versioned_io.chunks.cutting import digest_of
 from versioned_io.errors import VersionedError
+from versioned_io.packs.frames import FrameKind
+from versioned_io.packs.writer import PackWriter
+from versioned_io.pages.build import build_tree
+from versioned_io.pages.schema import ROWS
 
 
 @pytest.fixture
@@ -98,6 +107,83 @@ def test_damage_is_found_by_the_process_that_wrote_the_data_too(tmp_path, write)
         data = pack.read_bytes()
         pack.write_bytes(data[:40] + bytes([data[40] ^ 1]) + data[41:])
         assert not store.fsck().is_clean
+
+
+def test_damage_of_what_this_process_holds_in_memory_is_found(tmp_path):
+    with vio.create_store(tmp_path / "s") as store:
+        store.create_repo("r")
+        with store.transaction("r@main") as tx:
+            tx.write("large", random.Random(4).randbytes(9_000_000))  # so that the data has a pack of its own
+            tx.write("a", b"1" * 1000)
+            tx.write("b", b"2" * 1000)
+        snapshot = store.snapshot("r@main")
+        assert snapshot.read("a") == b"1" * 1000
+        [chunk] = snapshot.row("a").chunks
+        assert chunk.pack != tx.commit.root.pack
+        [pack] = [pack for pack in packs_of(tmp_path / "s") if pack.stem == chunk.pack.hex()]
+        data = bytearray(pack.read_bytes())
+        data[chunk.offset + 30] ^= 1
+        pack.write_bytes(data)
+        assert snapshot.read("a") == b"1" * 1000  # from memory
+        # The last piece of the large file is small, so it lies with the small files.
+        assert {problem.where for problem in store.fsck().problems} == {f"{tx.commit}:{p}" for p in ("a", "b", "large")}
+
+
+class Sink:
+    def __init__(self, pack):
+        self.pack = pack
+
+    def put_page(self, payload):
+        return self.pack.append(FrameKind.PAGE, payload)
+
+
+@pytest.mark.parametrize(
+    ("lie", "kind", "found"),
+    [
+        (None, None, None),
+        ("bytes of a chunk", "file", "holds other bytes than its name says"),
+        ("digest of a file", "file", "do not make up its digest"),
+        ("size of a file", "file", "do not make up its size"),
+        ("digest of a page", "page", "its content makes the digest"),
+        ("number of files", "page", "it holds 1 files of 4 bytes, not 2 of 4"),
+    ],
+)
+def test_what_was_stored_wrong_but_whole_is_found(tmp_path, write, lie, kind, found):
+    """Every checksum is right, but the content is not what its name says: a bug of a writer, or a forger."""
+    with vio.create_store(tmp_path / "s") as store:
+        store.create_repo("r")
+        commit = write(store, "r@main", {"a": b"true"})
+        pack = PackWriter(store._backend.objects)
+        digest = digest_of(b"true")
+        block = pack.append_block(b"lies" if lie == "bytes of a chunk" else b"true", [(digest, 0, 4)])
+        row = {
+            "path": "a",
+            "size": 5 if lie == "size of a file" else 4,
+            "digest": digest_of(b"lies") if lie == "digest of a file" else digest,
+            "chunks": [
+                {
+                    "digest": digest,
+                    "pack": block.pack,
+                    "offset": block.offset,
+                    "stored": block.stored_size,
+                    "inner": 0,
+                    "size": 4,
+                }
+            ],
+            "attributes": None,
+            "commit": bytes.fromhex(commit.id),
+        }
+        root = build_tree(pa.Table.from_pylist([row], schema=ROWS), sink=Sink(pack))
+        pack.close()
+        if lie == "digest of a page":
+            root = replace(root, digest=bytes(32))
+        elif lie == "number of files":
+            root = replace(root, files=2)
+        with store._backend.catalog.write() as connection:
+            connection.execute(update(commits).values(root=json.dumps(root.to_json())))
+        # The record tells of the root that was there first; that is not what this is about.
+        problems = [problem for problem in store.fsck().problems if problem.kind != "commit"]
+        assert [(problem.kind, found in problem.found) for problem in problems] == ([(kind, True)] if kind else [])
 
 
 def test_each_damage_is_named_with_where_it_is(place):

@@ -467,6 +467,18 @@ def test_the_log_of_a_directory_has_what_changed_below_it(repos, write):
     assert len(list(repos.log("weather@main", path="/"))) == 6
 
 
+def test_the_log_of_a_path_looks_past_any_number_of_commits_that_left_it_alone(new_store, write):
+    store = new_store()
+    store.create_repo("weather")
+    write(store, "weather@main", {"d/x": b"1", "a": b"1"}, message="made")
+    for number in range(210):
+        if number == 105:
+            write(store, "weather@main", {"d/": None, "a": None}, message="gone")
+        write(store, "weather@main", {"quiet": b"%d" % number}, message="quiet")
+    for path in ("d", "d/x", "a"):
+        assert [commit.message for commit in store.log("weather@main", path=path)] == ["gone", "made"]
+
+
 def test_the_log_of_a_path_follows_a_fork_to_its_beginning(repos, write):
     write(repos, "weather@main", {"a": b"1", "d/x": b"1"}, message="made")
     write(repos, "weather@main", {"b": b"1"}, message="other")
