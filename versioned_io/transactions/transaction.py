@@ -226,7 +226,8 @@ class StagedBranch:
         file = self.staging.find(path)
         if file is None:
             self.staging.note_read(path)
-            if self.staging.has_below(path):
+            # What is staged below a file that still stands is a collision, which the commit refuses; the file is there.
+            if self.staging.has_below(path) and not self._has_own_file(path):
                 raise NotAFileError(path, self._snapshot.name)
             self._check_not_hidden(path)
             return self._snapshot.read(path)
@@ -293,6 +294,11 @@ class StagedBranch:
     def _attributes_of(self, path: str) -> str | None:
         file = self.staging.find(path)
         return self._snapshot.row(path).attributes if file is None else file.attributes
+
+    def _has_own_file(self, path: str) -> bool:
+        """Say whether the branch has a file at *path* that is not staged to go."""
+        is_kept = not self.staging.hides(path) and not self._snapshot.is_directory(path)
+        return is_kept and self._snapshot.exists(path)
 
     def _survives(self, directory: str) -> bool:
         """Say whether the branch has a file below *directory* that is not staged to go."""

@@ -123,6 +123,16 @@ def test_an_append_to_nothing_begins_the_file(repo):
     assert (snapshot.read("new"), snapshot.read("a")) == (b"12", b"fresh")
 
 
+def test_a_file_is_still_read_while_something_is_staged_below_it(repo):
+    tx = repo.transaction("r@main")
+    tx.write("a/below", b"2")
+    assert tx.read("a") == b"1"
+    tx.write("a", b"+", append=True)
+    assert tx.read("a") == b"1+"
+    with pytest.raises(PathCollisionError):
+        tx.finish()
+
+
 def test_an_append_keeps_the_attributes_unless_others_are_given(repo):
     for attributes, expected in (({"v": "1"}, {"v": "1"}), (None, {"v": "1"}), ({"v": "2"}, {"v": "2"})):
         with repo.transaction("r@main") as tx:
