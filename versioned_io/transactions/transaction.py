@@ -226,10 +226,7 @@ class StagedBranch:
         file = self.staging.find(path)
         if file is None:
             self.staging.note_read(path)
-            # What is staged below a file that still stands is a collision, which the commit refuses; the file is there.
-            if self.staging.has_below(path) and not self._has_own_file(path):
-                raise NotAFileError(path, self._snapshot.name)
-            self._check_not_hidden(path)
+            self._check_own_file(path)
             return self._snapshot.read(path)
         if isinstance(file.content, StoredFile):
             return self._writer.read(file.content)
@@ -293,12 +290,10 @@ class StagedBranch:
 
     def _attributes_of(self, path: str) -> str | None:
         file = self.staging.find(path)
-        return self._snapshot.row(path).attributes if file is None else file.attributes
-
-    def _has_own_file(self, path: str) -> bool:
-        """Say whether the branch has a file at *path* that is not staged to go."""
-        is_kept = not self.staging.hides(path) and not self._snapshot.is_directory(path)
-        return is_kept and self._snapshot.exists(path)
+        if file is not None:
+            return file.attributes
+        self._check_own_file(path)
+        return self._snapshot.row(path).attributes
 
     def _survives(self, directory: str) -> bool:
         """Say whether the branch has a file below *directory* that is not staged to go."""
@@ -325,8 +320,15 @@ class StagedBranch:
             raise PathNotFoundError(origin, self._snapshot.name)
         yield from found.items()
 
-    def _check_not_hidden(self, path: str) -> None:
-        if self.staging.hides(path):
+    def _check_own_file(self, path: str) -> None:
+        """Refuse a path where the branch's own file, if there is one, is staged to go, or that is a directory by now."""
+        is_hidden = self.staging.hides(path)
+        if self.staging.has_below(path):
+            # What is staged below a file that still stands is a collision, which the commit refuses; the file is there.
+            stands = not is_hidden and not self._snapshot.is_directory(path) and self._snapshot.exists(path)
+            if not stands:
+                raise NotAFileError(path, self._snapshot.name)
+        if is_hidden:
             raise PathNotFoundError(path, self._snapshot.name, "this transaction deletes it")
 
     def _check_open(self, action: str) -> None:

@@ -133,6 +133,14 @@ def test_a_file_is_still_read_while_something_is_staged_below_it(repo):
         tx.finish()
 
 
+def test_an_append_to_a_directory_that_is_only_staged_is_refused(repo):
+    tx = repo.transaction("r@main")
+    tx.write("new/below", b"2")
+    with pytest.raises(NotAFileError):
+        tx.write("new", b"+", append=True)
+    tx.abort()
+
+
 def test_an_append_keeps_the_attributes_unless_others_are_given(repo):
     for attributes, expected in (({"v": "1"}, {"v": "1"}), (None, {"v": "1"}), ({"v": "2"}, {"v": "2"})):
         with repo.transaction("r@main") as tx:
