@@ -321,7 +321,7 @@ class StagedBranch:
         yield from found.items()
 
     def _check_own_file(self, path: str) -> None:
-        """Refuse a path where the branch's own file, if there is one, is staged to go, or that is a directory by now."""
+        """Refuse a path whose file in the branch is staged to go, or that is a directory by now."""
         is_hidden = self.staging.hides(path)
         if self.staging.has_below(path):
             # What is staged below a file that still stands is a collision, which the commit refuses; the file is there.

@@ -9,7 +9,13 @@ import pytest
 
 import versioned_io as vio
 from tests.versioned_io.conftest import dump_store
-from versioned_io.errors import EmptyCommitError, InvalidInputError, PathCollisionError, PathNotFoundError
+from versioned_io.errors import (
+    EmptyCommitError,
+    InvalidInputError,
+    NotAFileError,
+    PathCollisionError,
+    PathNotFoundError,
+)
 
 LARGE = random.Random(3).randbytes(2_500_000)
 
