@@ -77,11 +77,11 @@ def find_changes(
     commits = tuple(reversed(list(_commits_after(backend, old, head))))
     if template is None:
         same = old is not None and old.tree_digest == head.tree_digest
-        whole = {} if same or (old is None and head.root is None) else {WHOLE_BRANCH: head}
+        whole = {} if same or (old is None and head.readable_root is None) else {WHOLE_BRANCH: head}
         return Changes(head, commits, whole, {})
     changed = _changed(backend, old, head)
     written = changed.filter(pc.not_equal(changed.column("change"), "deleted")).column("path")
-    writers = lookup_many(head.root, written.to_pylist(), source=backend.pages).select(["path", "commit"])
+    writers = lookup_many(head.readable_root, written.to_pylist(), source=backend.pages).select(["path", "commit"])
     touched = _newest_touches(backend, old, commits, writers, template)
     gone = changed.filter(pc.equal(changed.column("change"), "deleted")).column("path")
     keys = dict.fromkeys(_distinct(template.keys_of(written)), head)
@@ -126,7 +126,9 @@ def _walk(backend: Backend, commit: Commit) -> Iterator[Commit]:
 
 
 def _changed(backend: Backend, old: Commit | None, new: Commit | None) -> pa.Table:
-    return diff(None if old is None else old.root, None if new is None else new.root, source=backend.pages)
+    return diff(
+        None if old is None else old.readable_root, None if new is None else new.readable_root, source=backend.pages
+    )
 
 
 def _newest_touches(

@@ -85,6 +85,24 @@ class CommitNotFoundError(NotFoundError):
         return f"no commit {self.args[0]!r} in this store: list the commits of a branch with log()"
 
 
+class CommitForgottenError(NotFoundError):
+    """The commit's record and lineage are kept, its data is not: retention, a drop or a purge let go of it.
+
+    Args: the ID.
+    """
+
+    code: ClassVar[str] = "commit_forgotten"
+
+    def __init__(self, commit_id: str) -> None:
+        super().__init__(commit_id)
+
+    def __str__(self) -> str:
+        return (
+            f"the data of commit {self.args[0]!r} was let go of, only its record and lineage are kept: "
+            f"read a newer commit, or make the data again from what lineage says"
+        )
+
+
 class LineageNotFoundError(NotFoundError):
     """No commit carries this lineage ID. Args: the ID."""
 

@@ -79,7 +79,9 @@ def diff_trees(backend: Backend, old: Commit | None, new: Commit | None) -> pa.T
 
     Cost: the pages that differ.
     """
-    found = diff(None if old is None else old.root, None if new is None else new.root, source=backend.pages)
+    found = diff(
+        None if old is None else old.readable_root, None if new is None else new.readable_root, source=backend.pages
+    )
     columns: list[Any] = [found.column(name) for name in ("path", "change", "old_size", "new_size")]
     columns += [_as_hex(found.column(name)) for name in ("old_digest", "new_digest")]
     return pa.Table.from_arrays(columns, schema=DIFFERENCES)
@@ -87,7 +89,7 @@ def diff_trees(backend: Backend, old: Commit | None, new: Commit | None) -> pa.T
 
 def _newest_change(backend: Backend, commit: Commit, path: str) -> Commit | None:
     """Return the newest commit of the history up to *commit* that changed *path*."""
-    row = lookup(commit.root, path, source=backend.pages) if path else None
+    row = lookup(commit.readable_root, path, source=backend.pages) if path else None
     if row is not None:
         writer = _get(backend, CommitId(row.commit.hex()))
         if writer is not None and writer.repo == commit.repo:
@@ -105,7 +107,9 @@ def _newest_change(backend: Backend, commit: Commit, path: str) -> Commit | None
 
 def _differ(backend: Backend, new: Commit, old: Commit | None, path: str) -> bool:
     """Say whether two commits differ in the file *path* or in what is below the directory *path*."""
-    changed = diff(None if old is None else old.root, new.root, source=backend.pages, prefix=path).column("path")
+    changed = diff(
+        None if old is None else old.readable_root, new.readable_root, source=backend.pages, prefix=path
+    ).column("path")
     below = f"{path}/" if path else ""
     return any(name == path or name.startswith(below) for name in changed.to_pylist())
 

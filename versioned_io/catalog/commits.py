@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, func, insert, select, update
 from versioned_io.catalog.chunk_index import insert_chunks, insert_packs, refuse_condemned
 from versioned_io.catalog.repos import BranchRow, branch_names, find_repo_id
 from versioned_io.catalog.tables import branches, commits, input_files, provenance, repos, segments, tags
-from versioned_io.catalog.values import Commit, CommitStats, InputFile, RunInfo
+from versioned_io.catalog.values import Commit, CommitState, CommitStats, InputFile, RunInfo
 from versioned_io.errors import CommitNotFoundError, HeadMovedError, RefNotFoundError
 from versioned_io.identifiers import CommitId, LineageId, PackName, is_id
 from versioned_io.packs.writer import PackInfo
@@ -49,6 +49,7 @@ def publish(connection: Connection, publications: Sequence[Publication], content
 
     Raises:
         HeadMovedError: A branch points at another commit than `BranchRow.head`. Rebase on it and try again.
+        RefNotFoundError: A branch was deleted meanwhile.
         PackCondemnedError: A pack that the commits refer to is being collected; begin the transaction again.
 
     Cost: 4 SELECTs, 1 UPDATE and 1 to 4 INSERTs a commit, 1 INSERT for all packs and one for all chunks.
@@ -72,10 +73,12 @@ def publish(connection: Connection, publications: Sequence[Publication], content
 def _lock_head(connection: Connection, branch: BranchRow) -> None:
     """Hold the branch until the transaction ends (SQLite holds everything already), if its head is the expected one."""
     found = connection.execute(
-        select(branches.c.head_id).where(branches.c.id == branch.id).with_for_update()
-    ).scalar_one_or_none()
-    if found != branch.head:
-        raise HeadMovedError(str(branch.ref), branch.head, found)
+        select(branches.c.head_id, branches.c.epoch).where(branches.c.id == branch.id).with_for_update()
+    ).one_or_none()
+    if found is None:
+        raise RefNotFoundError(branch.ref.repo, branch.ref.branch, reason="the branch was deleted meanwhile")
+    if (found.head_id, found.epoch) != (branch.head, branch.epoch):
+        raise HeadMovedError(str(branch.ref), branch.head, found.head_id)
 
 
 def _insert_commit(connection: Connection, publication: Publication) -> None:
@@ -97,6 +100,9 @@ def _insert_commit(connection: Connection, publication: Publication) -> None:
             stats=json.dumps(asdict(commit.stats)),
             root=None if commit.root is None else json.dumps(commit.root.to_json()),
             pack=publication.pack,
+            epoch=commit.epoch,
+            generation=commit.generation,
+            merged_id=commit.merged,
         )
     )
     if commit.provenance:
@@ -303,6 +309,10 @@ def _to_commit(row: Row[tuple[object, ...]], sources: tuple[CommitId, ...]) -> C
         run=None if run is None else RunInfo(**json.loads(run)),
         stats=CommitStats(**json.loads(fields["stats"])),
         root=None if root is None else PageRef.from_json(json.loads(root)),
+        merged=fields["merged_id"],
+        epoch=fields["epoch"],
+        generation=fields["generation"],
+        state=CommitState(fields["state"]),
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 
 from versioned_io.errors import FormatError, InvalidInputError, StorageError
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration that this version knows."""
 
 BUSY_TIMEOUT_S = 60

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError as DuplicateRowError
 
 from versioned_io.catalog.tables import branches, commits, repos, tags
-from versioned_io.catalog.values import BranchInfo, RepoInfo
-from versioned_io.errors import ExistsError, RefNotFoundError, RepoNotFoundError
+from versioned_io.catalog.values import BranchInfo, CommitState, RepoInfo
+from versioned_io.errors import CommitForgottenError, ExistsError, RefNotFoundError, RepoNotFoundError
 from versioned_io.identifiers import CommitId
 from versioned_io.refs import DEFAULT_BRANCH, BranchRef
 
@@ -23,6 +23,7 @@ class BranchRow:
     repo_id: int
     ref: BranchRef
     head: CommitId | None
+    epoch: int = 0
 
 
 def find_repo_id(connection: Connection, name: str) -> int:
@@ -95,14 +96,14 @@ def find_branch(connection: Connection, ref: BranchRef) -> BranchRow:
     Cost: 1 SELECT; two more to say what exists instead.
     """
     row = connection.execute(
-        select(branches.c.id, branches.c.repo_id, branches.c.head_id)
+        select(branches.c.id, branches.c.repo_id, branches.c.head_id, branches.c.epoch)
         .join(repos, repos.c.id == branches.c.repo_id)
         .where(repos.c.name == ref.repo, branches.c.name == ref.branch)
     ).one_or_none()
     if row is None:
         repo_id = find_repo_id(connection, ref.repo)
         raise RefNotFoundError(ref.repo, ref.branch, branch_names(connection, repo_id))
-    return BranchRow(row.id, row.repo_id, ref, row.head_id)
+    return BranchRow(row.id, row.repo_id, ref, row.head_id, row.epoch)
 
 
 def lock_branch(connection: Connection, branch_id: int, *, wait: bool = True) -> BranchRow:
@@ -116,14 +117,14 @@ def lock_branch(connection: Connection, branch_id: int, *, wait: bool = True) ->
     Cost: 1 SELECT.
     """
     query = (
-        select(branches.c.repo_id, branches.c.head_id, branches.c.name, repos.c.name.label("repo"))
+        select(branches.c.repo_id, branches.c.head_id, branches.c.epoch, branches.c.name, repos.c.name.label("repo"))
         .join(repos, repos.c.id == branches.c.repo_id)
         .where(branches.c.id == branch_id)
     )
     row = connection.execute(query.with_for_update(of=branches) if wait else query).one_or_none()
     if row is None:
         raise RefNotFoundError("", str(branch_id), reason="the branch was deleted meanwhile")
-    return BranchRow(branch_id, row.repo_id, BranchRef(row.repo, row.name), row.head_id)
+    return BranchRow(branch_id, row.repo_id, BranchRef(row.repo, row.name), row.head_id, row.epoch)
 
 
 def branch_names(connection: Connection, repo_id: int) -> tuple[str, ...]:
@@ -132,8 +133,32 @@ def branch_names(connection: Connection, repo_id: int) -> tuple[str, ...]:
     return tuple(connection.execute(query).scalars())
 
 
-def insert_branch(connection: Connection, ref: BranchRef, head: CommitId | None) -> None:
-    """Make the branch *ref* point at *head*; no data is copied.
+def hold_commit(connection: Connection, commit_id: CommitId) -> CommitId:
+    """Return *commit_id*, whose data can't be let go of before the transaction ends: a new name may point at it.
+
+    Raises:
+        CommitForgottenError: Its data was let go of.
+
+    Cost: 1 SELECT.
+    """
+    query = select(commits.c.state).where(commits.c.id == commit_id).with_for_update()
+    if connection.execute(query).scalar_one() != CommitState.LIVE:
+        raise CommitForgottenError(commit_id)
+    return commit_id
+
+
+def set_epoch(connection: Connection, repo_id: int, branch: str, epoch: int) -> None:
+    """Note which entry of the journal set a branch to what it points at.
+
+    Cost: 1 UPDATE.
+    """
+    connection.execute(
+        update(branches).where(branches.c.repo_id == repo_id, branches.c.name == branch).values(epoch=epoch)
+    )
+
+
+def insert_branch(connection: Connection, ref: BranchRef, head: CommitId | None) -> int:
+    """Make the branch *ref* point at *head*, and return the repo's key; no data is copied.
 
     Raises:
         ExistsError: There is a branch or a tag of this name.
@@ -144,6 +169,7 @@ def insert_branch(connection: Connection, ref: BranchRef, head: CommitId | None)
     repo_id = find_repo_id(connection, ref.repo)
     _refuse_taken_name(connection, repo_id, ref)
     connection.execute(insert(branches).values(repo_id=repo_id, name=ref.branch, head_id=head))
+    return repo_id
 
 
 def insert_tag(connection: Connection, ref: BranchRef, commit_id: CommitId, now: datetime) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Dialect,
     ForeignKey,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 
 NAMING = {
@@ -98,9 +100,18 @@ commits = Table(
     Column("stats", Text, nullable=False),
     Column("root", Text),
     Column("pack", String(32), nullable=False),
+    Column("state", String(16), nullable=False, server_default="live"),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
+    Column("generation", BigInteger, nullable=False, server_default="0"),
+    Column("merged_id", String(32)),
+    Column("squashed_into", String(32)),
     UniqueConstraint("segment_id", "number"),
     Index(None, "repo_id", "created_at"),
+    Index(None, "parent_id"),
 )
+"""``state`` is ``live``, or ``forgotten`` once the data may be collected; ``epoch`` is the branch's when it took the
+commit; ``generation`` counts how often the tree was written again, with the same files (compaction) or fewer (purge);
+``merged_id`` is the other parent of a merge; ``squashed_into`` stands for a commit that history no longer shows."""
 
 branches = Table(
     "branches",
@@ -109,8 +120,12 @@ branches = Table(
     Column("repo_id", RowId, ForeignKey("repos.id"), nullable=False),
     Column("name", String(128), nullable=False),
     Column("head_id", String(32), ForeignKey("commits.id")),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
+    Column("is_protected", Boolean, nullable=False, server_default=false()),
+    Column("retention", Text),
     UniqueConstraint("repo_id", "name"),
 )
+"""``epoch`` is the number of the journal's entry that last set the branch by other means than a commit on its head."""
 
 tags = Table(
     "tags",
@@ -149,6 +164,42 @@ packs = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("state", String(16), nullable=False),
     Column("created_at", Timestamp, nullable=False),
+    Column("condemned_at", Timestamp),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("begun_at", Timestamp, nullable=False),
+    Column("renewed_at", Timestamp, nullable=False),
+    comment="transactions under way that have stored packs which no commit refers to yet",
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("sequence", RowId, primary_key=True, autoincrement=True),
+    Column("repo", String(128), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("old_id", String(32)),
+    Column("new_id", String(32)),
+    Column("details", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("at", Timestamp, nullable=False),
+    Column("pack", String(32), nullable=False),
+    Index(None, "repo", "name", "sequence"),
+    comment="everything that happened to names other than a commit on a branch; also in the packs",
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key", String(250), primary_key=True),
+    Column("commits", Text, nullable=False),
+    Column("created_at", Timestamp, nullable=False, index=True),
+    comment="transactions that a retry must not repeat, and what they committed",
 )
 
 chunks = Table(

@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 
-from versioned_io.errors import InvalidInputError
+from versioned_io.errors import CommitForgottenError, InvalidInputError
 from versioned_io.identifiers import CommitId, Digest, LineageId
 from versioned_io.pages.schema import PageRef
 
@@ -99,6 +100,14 @@ class CommitStats:
     bytes_stored: int = 0
 
 
+class CommitState(StrEnum):
+    """Whether a commit's data is kept."""
+
+    LIVE = "live"
+    FORGOTTEN = "forgotten"
+    """The record and the lineage are kept; the data may be gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Commit:
     """An immutable tree, and where it came from.
@@ -106,6 +115,10 @@ class Commit:
     Attributes:
         number: The place in its branch's history: 1 for the first commit, one more for each after it.
         provenance: The commits that it was made from, as they were read, oldest first.
+        merged: The other parent of a merge: the commit whose changes it took in.
+        epoch: Of the branch when it took the commit: the journal's entry that last set the branch by other means.
+        generation: How often the tree was written again since, with the same files (compaction) or fewer (purge).
+        state: Whether the data is kept.
         tree_digest: What the whole tree holds, whatever its history: equal digests, equal files.
     """
 
@@ -123,6 +136,21 @@ class Commit:
     run: RunInfo | None
     stats: CommitStats
     root: PageRef | None
+    merged: CommitId | None = None
+    epoch: int = 0
+    generation: int = 0
+    state: CommitState = field(default=CommitState.LIVE, compare=False)
+
+    @property
+    def readable_root(self) -> PageRef | None:
+        """The tree, for reading it.
+
+        Raises:
+            CommitForgottenError: The data was let go of.
+        """
+        if self.state is CommitState.FORGOTTEN:
+            raise CommitForgottenError(self.id)
+        return self.root
 
     @property
     def tree_digest(self) -> Digest:
@@ -141,6 +169,9 @@ class Commit:
             "branch": self.branch,
             "number": self.number,
             "parent": self.parent,
+            "merged": self.merged,
+            "epoch": self.epoch,
+            "generation": self.generation,
             "provenance": list(self.provenance),
             "message": self.message,
             "author": self.author,

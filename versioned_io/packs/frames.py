@@ -29,6 +29,7 @@ class FrameKind(IntEnum):
     PAGE = 2
     COMMIT = 3
     FOOTER = 4
+    JOURNAL = 5
 
 
 class Codec(IntEnum):

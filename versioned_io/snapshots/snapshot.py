@@ -247,7 +247,7 @@ class Snapshot:
 
     @property
     def _root(self) -> PageRef | None:
-        return None if self._commit is None else self._commit.root
+        return None if self._commit is None else self._commit.readable_root
 
     def _note(self, row: FileRow) -> None:
         run = current_run() or self._run

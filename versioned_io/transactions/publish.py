@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import Publication, StoredContent, commit_exists, get_commit, publish
 from versioned_io.catalog.due_keys import DueKey, complete_key
+from versioned_io.catalog.idempotency import FirstTry, find_first_try, insert_key
 from versioned_io.catalog.repos import BranchRow, lock_branch
 from versioned_io.catalog.values import (
     Commit,
@@ -31,6 +32,7 @@ from versioned_io.chunks.writer import DataWriter
 from versioned_io.errors import (
     ConflictError,
     EmptyCommitError,
+    ExistsError,
     HeadMovedError,
     InvalidInputError,
     PathCollisionError,
@@ -145,6 +147,7 @@ class CommitPlan:
     run: Run
     empty: Empty
     completes: tuple[DueKey, ...]
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,8 @@ class _Origin:
     provenance: tuple[CommitId, ...]
     inputs: tuple[InputFile, ...]
     info: RunInfo | None
+    lost: list[CommitId] = field(default_factory=list)
+    """The commits of earlier attempts, whose records lie in packs although no branch took them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +194,45 @@ def publish_plan(backend: Backend, data: DataWriter, plan: CommitPlan) -> list[O
 
     Source: docs/design/0002-commit-protocol.md.
     """
+    earlier = _first_try(backend, plan)
+    if earlier is not None:
+        data.abort()
+        return earlier
     origin = _settle_origin(plan)
+    try:
+        return _outcomes(plan, _publish_in_turn(backend, data, plan, origin))
+    except _KeyTakenError:
+        data.abort()
+        return _first_try(backend, plan) or []
+
+
+class _KeyTakenError(Exception):
+    """Another try of the same transaction was faster."""
+
+
+def _first_try(backend: Backend, plan: CommitPlan) -> list[Outcome] | None:
+    """Return what an earlier try of the same transaction left, or None when this is the first."""
+    if plan.idempotency_key is None:
+        return None
+    with backend.catalog.read() as connection:
+        left = find_first_try(connection, plan.idempotency_key)
+        if left is None:
+            return None
+        refs = [str(branch.target.ref) for branch in plan.branches]
+        if set(refs) != set(left):
+            msg = (
+                f"the idempotency key {plan.idempotency_key!r} is that of a transaction on {', '.join(sorted(left))}, "
+                f"not on {', '.join(sorted(refs))}: use another key for other work"
+            )
+            raise InvalidInputError(msg)
+        found = [left[ref] for ref in refs]
+        return [
+            Outcome(None if one.commit is None else get_commit(connection, one.commit), changed=one.changed)
+            for one in found
+        ]
+
+
+def _publish_in_turn(backend: Backend, data: DataWriter, plan: CommitPlan, origin: _Origin) -> list[_Draft]:
     for attempt in range(OPTIMISTIC_ATTEMPTS):
         if attempt:
             time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 (spreads writers out, guards nothing)
@@ -198,8 +241,9 @@ def publish_plan(backend: Backend, data: DataWriter, plan: CommitPlan) -> list[O
         drafts = _draft_all(backend, data, plan, origin, heads)
         with suppress(HeadMovedError):
             _commit_drafts(backend, data, plan, drafts)
-            return _outcomes(plan, drafts)
-    return _outcomes(plan, _commit_holding_branches(backend, data, plan, origin))
+            return drafts
+        origin.lost.extend(draft.publication.commit.id for draft in drafts if draft.publication is not None)
+    return _commit_holding_branches(backend, data, plan, origin)
 
 
 def _settle_origin(plan: CommitPlan) -> _Origin:
@@ -252,10 +296,13 @@ class _Attempt:
             new_root = root
         commit = self._describe(row, head, commit_id, new_root, rows)
         inputs = self.origin.inputs + branch.staging.origins(branch.base, rows.changed)
-        self.pack.append(FrameKind.COMMIT, encode_record(CommitRecord(commit, inputs)))
+        self.pack.append(FrameKind.COMMIT, encode_record(self._record(commit, inputs)))
         own = {self.pack.name, *(info.name for info in self.data.packs())}
         reused = frozenset(map(pack_name, rows.packs())) - own
         return _Draft(head, Publication(row, commit, self.pack.name, inputs, reused))
+
+    def _record(self, commit: Commit, inputs: tuple[InputFile, ...]) -> CommitRecord:
+        return CommitRecord(commit, inputs, self.plan.idempotency_key, tuple(self.origin.lost))
 
     def _describe(
         self, row: BranchRow, parent: Commit | None, commit_id: CommitId, root: PageRef | None, rows: EffectiveRows
@@ -287,6 +334,7 @@ class _Attempt:
             run=self.origin.info,
             stats=stats,
             root=root,
+            epoch=row.epoch,
         )
 
 
@@ -378,6 +426,15 @@ def _enter(
         publish(connection, publications, StoredContent(data.packs(), data.new_chunks()), backend.clock())
     for due in plan.completes:
         complete_key(connection, due, backend.clock())
+    if plan.idempotency_key is not None:
+        left = {
+            str(branch.target.ref): FirstTry(None if outcome.commit is None else outcome.commit.id, outcome.changed)
+            for branch, outcome in zip(plan.branches, _left_by(drafts), strict=True)
+        }
+        try:
+            insert_key(connection, plan.idempotency_key, left, backend.clock())
+        except ExistsError:
+            raise _KeyTakenError from None
 
 
 def _were_published(backend: Backend, drafts: Sequence[_Draft]) -> bool:
@@ -387,14 +444,20 @@ def _were_published(backend: Backend, drafts: Sequence[_Draft]) -> bool:
 
 
 def _outcomes(plan: CommitPlan, drafts: Sequence[_Draft]) -> list[Outcome]:
-    outcomes = []
-    for draft in drafts:
-        if draft.publication is None:
-            outcomes.append(Outcome(draft.head, changed=False))
-        else:
-            plan.run.note_made(draft.publication.commit)
-            outcomes.append(Outcome(draft.publication.commit, changed=True))
+    outcomes = _left_by(drafts)
+    for outcome in outcomes:
+        if outcome.changed and outcome.commit is not None:
+            plan.run.note_made(outcome.commit)
     return outcomes
+
+
+def _left_by(drafts: Sequence[_Draft]) -> list[Outcome]:
+    return [
+        Outcome(draft.head, changed=False)
+        if draft.publication is None
+        else Outcome(draft.publication.commit, changed=True)
+        for draft in drafts
+    ]
 
 
 def _digest(root: PageRef | None) -> bytes | None:

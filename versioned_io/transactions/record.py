@@ -15,10 +15,17 @@ RECORD_FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class CommitRecord:
-    """A commit and the files that it was made from."""
+    """A commit and the files that it was made from.
+
+    Attributes:
+        idempotency_key: What a retry of its transaction is recognised by.
+        replaces: Earlier attempts of the same transaction, whose records lie in packs but which no branch took.
+    """
 
     commit: Commit
     inputs: tuple[InputFile, ...]
+    idempotency_key: str | None = None
+    replaces: tuple[CommitId, ...] = ()
 
 
 def encode_record(record: CommitRecord) -> bytes:
@@ -32,6 +39,8 @@ def encode_record(record: CommitRecord) -> bytes:
         "format": RECORD_FORMAT,
         "root": None if root is None else root.to_json(),
         "inputs": [asdict(file) for file in record.inputs],
+        "idempotency_key": record.idempotency_key,
+        "replaces": list(record.replaces),
     }
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -62,5 +71,9 @@ def decode_record(payload: bytes) -> CommitRecord:
         run=None if run is None else RunInfo(**run),
         stats=CommitStats(**fields["stats"]),
         root=None if root is None else PageRef.from_json(root),
+        merged=fields["merged"],
+        epoch=fields["epoch"],
+        generation=fields["generation"],
     )
-    return CommitRecord(commit, tuple(InputFile(**file) for file in fields["inputs"]))
+    inputs = tuple(InputFile(**file) for file in fields["inputs"])
+    return CommitRecord(commit, inputs, fields["idempotency_key"], tuple(fields["replaces"]))

@@ -353,12 +353,14 @@ class Transaction(StagedBranch):
         empty: Empty,
         completes: tuple[DueKey, ...],
         resolve: SnapshotResolver,
+        idempotency_key: str | None = None,
     ) -> None:
         self._backend = backend
         self._data = DataWriter(backend.objects, CatalogChunkIndex(backend.catalog))
         self._facts = facts
         self._empty = empty
         self._completes = completes
+        self._idempotency_key = idempotency_key
         row, base = self._find(ref)
         super().__init__(backend, self._data, row, base, run=current_run() or Run(None), resolve=resolve)
         self._branches: dict[BranchRef, StagedBranch] = {ref: self}
@@ -411,6 +413,7 @@ class Transaction(StagedBranch):
             run=self._run,
             empty=self._empty,
             completes=self._completes,
+            idempotency_key=self._idempotency_key,
         )
         try:
             outcomes = publish_plan(self._backend, self._data, plan)
