@@ -6,7 +6,9 @@ from typing import TypeAlias
 
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit, heads, pack_of
+from versioned_io.catalog.journal import decode_entry, entries_of
 from versioned_io.catalog.lineage import inputs_of
+from versioned_io.catalog.repos import list_repos
 from versioned_io.catalog.values import Commit
 from versioned_io.chunks.cutting import digest_of, file_digest
 from versioned_io.chunks.reader import ChunkReader
@@ -26,7 +28,7 @@ _Bounds: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One damage: a stable *kind* (``commit``, ``page`` or ``file``), where it is, and what was found."""
+    """One damage: a stable *kind* (``commit``, ``page``, ``file`` or ``journal``), where it is, and what was found."""
 
     kind: str
     where: str
@@ -82,6 +84,7 @@ def check_store(backend: Backend) -> FsckReport:
         starts = [get_commit(connection, head) for head in dict.fromkeys(heads(connection))]
     for start in starts:
         _check_history(check, start)
+    _check_journal(check)
     return check.report()
 
 
@@ -182,6 +185,24 @@ def _check_record(check: _Check, commit: Commit) -> None:
         check.problems.append(
             Problem("commit", str(commit), f"pack {pack} holds no record that says what the catalog says")
         )
+
+
+def _check_journal(check: _Check) -> None:
+    """The catalog and the entries in the packs must say the same of every name."""
+    with check.backend.catalog.read() as connection:
+        entries = [found for repo in list_repos(connection) for found in entries_of(connection, repo.name)]
+    for recorded, pack in entries:
+        where = f"{recorded.entry.action} of {recorded.entry.repo}@{recorded.entry.name}"
+        try:
+            frames = iterate_frames(check.backend.objects, pack)
+            stored = [decode_entry(bytes(payload)) for kind, _, payload in frames if kind is FrameKind.JOURNAL]
+        except VersionedError as error:
+            check.problems.append(Problem("journal", where, str(error)))
+            continue
+        if recorded not in stored:
+            check.problems.append(
+                Problem("journal", where, f"pack {pack} holds no entry that says what the catalog says")
+            )
 
 
 def _check_file(check: _Check, row: FileRow) -> None:

@@ -15,6 +15,7 @@ EXAMPLES = [
     errors.RefNotFoundError("weather", "dev", ("main",)),
     errors.RefNotFoundError("weather", "main~9", reason="its history has only 3 commits"),
     errors.CommitNotFoundError("0" * 32),
+    errors.CommitForgottenError("0" * 32),
     errors.LineageNotFoundError("0" * 32),
     errors.PathNotFoundError("a/b", "weather@main", "beside it are 'a/c'"),
     errors.PathNotFoundError("a/b", "weather@main"),
