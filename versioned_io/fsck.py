@@ -9,7 +9,7 @@ from versioned_io.catalog.commits import get_commit, heads, pack_of
 from versioned_io.catalog.journal import decode_entry, entries_of
 from versioned_io.catalog.lineage import inputs_of
 from versioned_io.catalog.repos import list_repos
-from versioned_io.catalog.values import Commit
+from versioned_io.catalog.values import Commit, CommitState
 from versioned_io.chunks.cutting import digest_of, file_digest
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.chunks.refs import ChunkRef
@@ -100,7 +100,7 @@ def _check_history(check: _Check, head: Commit) -> None:
             return
         check.commits.add(commit.id)
         _check_record(check, commit)
-        if commit.root is not None:
+        if commit.root is not None and commit.state is CommitState.LIVE:
             _check_page(check, commit, commit.root)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import pyarrow as pa
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError as DuplicateRowError
 
 from versioned_io.catalog.connect import Catalog
 from versioned_io.catalog.tables import chunks, packs
@@ -47,11 +48,19 @@ class CatalogChunkIndex:
 def insert_packs(connection: Connection, infos: Iterable[PackInfo], now: datetime) -> None:
     """Note the packs as live.
 
+    Raises:
+        PackCondemnedError: One was taken for garbage and deleted: its writer was away for longer than garbage is kept.
+            Begin the transaction again.
+
     Cost: 1 INSERT for all.
     """
     rows = [{"name": info.name, "size_bytes": info.size_bytes, "state": LIVE, "created_at": now} for info in infos]
-    if rows:
+    if not rows:
+        return
+    try:
         connection.execute(insert(packs), rows)
+    except DuplicateRowError:
+        raise PackCondemnedError(str(rows[0]["name"])) from None
 
 
 def insert_chunks(connection: Connection, found: pa.Table) -> None:

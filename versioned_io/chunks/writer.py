@@ -1,7 +1,7 @@
 """Taking files in: cut, name, find what is stored already, batch, compress, pack."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -62,10 +62,20 @@ class DataWriter:
     Args:
         index: What is stored already.
         roll_bytes: A pack that is larger than this is closed and another one begun; about three are in memory.
+        before_early_pack: Called before a pack is stored while more is to come: it is garbage for everybody else until
+            the commit.
     """
 
-    def __init__(self, objects: ObjectStore, index: ChunkIndex, *, roll_bytes: int = ROLL_BYTES) -> None:
+    def __init__(
+        self,
+        objects: ObjectStore,
+        index: ChunkIndex,
+        *,
+        roll_bytes: int = ROLL_BYTES,
+        before_early_pack: Callable[[], None] | None = None,
+    ) -> None:
         self._objects = objects
+        self._before_early_pack = before_early_pack
         self._index = index
         self._roll_bytes = roll_bytes
         self._lock = threading.RLock()
@@ -337,6 +347,8 @@ class DataWriter:
         return self._pack
 
     def _roll(self, pack: PackWriter) -> None:
+        if self._before_early_pack is not None:
+            self._before_early_pack()
         self._pack = None
         self._uploads.add(pack)
 

@@ -56,6 +56,7 @@ from versioned_io.pages.read import lookup
 from versioned_io.pages.schema import PageRef
 from versioned_io.paths import parse_directory
 from versioned_io.runs import Run
+from versioned_io.transactions.lease import Lease
 from versioned_io.transactions.record import CommitRecord, encode_record
 from versioned_io.transactions.staging import EffectiveRows, Staging, effective_rows
 
@@ -147,6 +148,7 @@ class CommitPlan:
     run: Run
     empty: Empty
     completes: tuple[DueKey, ...]
+    lease: Lease
     idempotency_key: str | None = None
 
 
@@ -424,6 +426,7 @@ def _enter(
     publications = [draft.publication for draft in drafts if draft.publication is not None]
     if publications:
         publish(connection, publications, StoredContent(data.packs(), data.new_chunks()), backend.clock())
+    plan.lease.end(connection)
     for due in plan.completes:
         complete_key(connection, due, backend.clock())
     if plan.idempotency_key is not None:

@@ -22,6 +22,7 @@ from versioned_io.refs import BranchRef, parse_branch_ref
 from versioned_io.runs import Run, current_run
 from versioned_io.snapshots.snapshot import Snapshot
 from versioned_io.snapshots.values import FileInfo, FileKind, decode_attributes, encode_attributes
+from versioned_io.transactions.lease import Lease
 from versioned_io.transactions.publish import CommitFacts, CommitPlan, Empty, publish_plan
 from versioned_io.transactions.staging import StagedFile, Staging
 
@@ -356,7 +357,9 @@ class Transaction(StagedBranch):
         idempotency_key: str | None = None,
     ) -> None:
         self._backend = backend
-        self._data = DataWriter(backend.objects, CatalogChunkIndex(backend.catalog))
+        self._lease = Lease(backend)
+        index = CatalogChunkIndex(backend.catalog)
+        self._data = DataWriter(backend.objects, index, before_early_pack=self._lease.hold)
         self._facts = facts
         self._empty = empty
         self._completes = completes
@@ -390,6 +393,7 @@ class Transaction(StagedBranch):
     def abort(self) -> None:
         """Abandon every staged change; what was uploaded stays as garbage for the collector."""
         self._data.abort()
+        self._lease.abandon()
         for branch in self._branches.values():
             branch.close(None, changed=False, why_no_commit="the transaction was abandoned")
 
@@ -413,6 +417,7 @@ class Transaction(StagedBranch):
             run=self._run,
             empty=self._empty,
             completes=self._completes,
+            lease=self._lease,
             idempotency_key=self._idempotency_key,
         )
         try:
