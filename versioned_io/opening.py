@@ -8,7 +8,15 @@ from tempfile import TemporaryDirectory
 from sqlalchemy import URL, insert, select
 
 from versioned_io.backend import Backend
-from versioned_io.catalog.connect import Catalog, check_revision, connect_catalog, migrate, sqlite_url
+from versioned_io.catalog.connect import (
+    REVISION,
+    Catalog,
+    check_revision,
+    connect_catalog,
+    find_revision,
+    migrate,
+    sqlite_url,
+)
 from versioned_io.catalog.tables import properties
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.clock import Clock, system_clock
@@ -121,6 +129,40 @@ def open_store(url: str | Path, *, catalog: str | None = None, clock: Clock = sy
         found.close()
         raise
     return _assemble(objects, found, clock)
+
+
+def upgrade_store(url: str | Path, *, catalog: str | None = None) -> tuple[str, str]:
+    """Bring the catalog of the store at *url* to the revision that this version needs; return the old and the new one.
+
+    Everything that the catalog says stays true. All or nothing: a crash leaves the old revision.
+
+    Raises:
+        StoreNotFoundError: There is no store.
+        FormatError: The catalog is missing, or of a newer revision; rebuild it, or upgrade versioned-io.
+        InvalidInputError: The catalog belongs to another store.
+        StorageError: The objects or the catalog are out of reach.
+
+    Cost: 1 GET, 1 SQL transaction.
+    """
+    objects = open_objects(str(url))
+    marker = _read_marker(objects)
+    if marker is None:
+        raise StoreNotFoundError(objects.url)
+    found = connect_catalog(_catalog_url(objects, catalog))
+    try:
+        before = None if found.is_missing else find_revision(found)
+        if before is None:
+            msg = (
+                f"the catalog {found.url} of the store {objects.url} is missing or empty: check its URL, or rebuild it"
+            )
+            raise FormatError(msg)
+        if before > REVISION:
+            check_revision(found)
+        _check_store_id(found, objects, marker.store_id)
+        migrate(found)
+        return before, REVISION
+    finally:
+        found.close()
 
 
 def open_or_create_store(url: str | Path, *, catalog: str | None = None, clock: Clock = system_clock) -> Store:

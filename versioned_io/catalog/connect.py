@@ -106,6 +106,19 @@ def sqlite_url(path: Path) -> URL:
     return URL.create("sqlite", database=str(path))
 
 
+def find_revision(catalog: Catalog) -> str | None:
+    """Return the revision of the catalog's tables; None when it has none.
+
+    Raises:
+        StorageError: It is out of reach.
+    """
+    with catalog.read() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return None if found is None else str(found)
+
+
 def check_revision(catalog: Catalog) -> bool:
     """Say whether the catalog has tables at all; they are then of the revision that this version needs.
 
@@ -113,13 +126,12 @@ def check_revision(catalog: Catalog) -> bool:
         FormatError: It is of another revision; the message says what to run.
         StorageError: It is out of reach.
     """
-    with catalog.read() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return False
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    found = find_revision(catalog)
+    if found is None:
+        return False
     if found == REVISION:
         return True
-    if found is not None and found > REVISION:
+    if found > REVISION:
         msg = f"the catalog {catalog.url} has revision {found}, this version knows {REVISION}: upgrade versioned-io"
     else:
         msg = f"the catalog {catalog.url} has revision {found}, this version needs {REVISION}: run `versioned upgrade`"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError as DuplicateRowError
 
 from versioned_io.catalog.tables import branches, commits, repos, tags
@@ -184,6 +184,71 @@ def insert_tag(connection: Connection, ref: BranchRef, commit_id: CommitId, now:
     repo_id = find_repo_id(connection, ref.repo)
     _refuse_taken_name(connection, repo_id, ref)
     connection.execute(insert(tags).values(repo_id=repo_id, name=ref.branch, commit_id=commit_id, created_at=now))
+
+
+def remove_tag(connection: Connection, ref: BranchRef) -> CommitId:
+    """Take the tag *ref* away and return what it named.
+
+    Raises:
+        RepoNotFoundError, RefNotFoundError: There is no such tag.
+
+    Cost: 1 SELECT, 1 DELETE.
+    """
+    repo_id = find_repo_id(connection, ref.repo)
+    removed = delete(tags).where(tags.c.repo_id == repo_id, tags.c.name == ref.branch).returning(tags.c.commit_id)
+    found = connection.execute(removed).scalar_one_or_none()
+    if found is None:
+        raise RefNotFoundError(ref.repo, ref.branch, reason="there is no such tag")
+    return CommitId(found)
+
+
+def list_tags(connection: Connection, repo: str) -> list[tuple[str, CommitId]]:
+    """Return the tags of a repo and what they name, sorted by name.
+
+    Raises:
+        RepoNotFoundError: There is no such repo.
+
+    Cost: 2 SELECTs.
+    """
+    query = select(tags.c.name, tags.c.commit_id).where(tags.c.repo_id == find_repo_id(connection, repo))
+    return [(row.name, CommitId(row.commit_id)) for row in connection.execute(query.order_by(tags.c.name))]
+
+
+def remove_branch(connection: Connection, branch_id: int) -> None:
+    """Take a branch away that nobody follows any more. Cost: 1 DELETE."""
+    connection.execute(delete(branches).where(branches.c.id == branch_id))
+
+
+def change_name(connection: Connection, row: BranchRow, to: BranchRef) -> None:
+    """Give a branch the name *to*.
+
+    Raises:
+        ExistsError: There is a branch or a tag of this name.
+
+    Cost: 3 SELECTs, 1 UPDATE.
+    """
+    _refuse_taken_name(connection, row.repo_id, to)
+    connection.execute(update(branches).where(branches.c.id == row.id).values(name=to.branch))
+
+
+def set_head(connection: Connection, branch_id: int, head: CommitId | None, epoch: int) -> None:
+    """Make a branch point at *head*, by the journal's entry *epoch*. Cost: 1 UPDATE."""
+    connection.execute(update(branches).where(branches.c.id == branch_id).values(head_id=head, epoch=epoch))
+
+
+def set_protected(connection: Connection, branch_id: int, *, is_protected: bool) -> None:
+    """Note whether a branch may only grow. Cost: 1 UPDATE."""
+    connection.execute(update(branches).where(branches.c.id == branch_id).values(is_protected=is_protected))
+
+
+def set_retention(connection: Connection, branch_id: int, rule: str | None) -> None:
+    """Note the retention rule of a branch, as JSON. Cost: 1 UPDATE."""
+    connection.execute(update(branches).where(branches.c.id == branch_id).values(retention=rule))
+
+
+def is_protected(connection: Connection, branch_id: int) -> bool:
+    """Say whether a branch may only grow. Cost: 1 SELECT."""
+    return bool(connection.execute(select(branches.c.is_protected).where(branches.c.id == branch_id)).scalar_one())
 
 
 def _refuse_taken_name(connection: Connection, repo_id: int, ref: BranchRef) -> None:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from versioned_io.catalog.repos import find_branch
-from versioned_io.catalog.tables import branches, subscriptions
+from versioned_io.catalog.tables import branches, due_keys, subscriptions
 from versioned_io.catalog.values import parse_text
 from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId
@@ -101,6 +101,21 @@ def list_subscriptions(connection: Connection, branch: BranchRef, *, prefix: str
         .order_by(subscriptions.c.name)
     )
     return [_to_row(found, branch) for found in connection.execute(query)]
+
+
+def names_of_subscriptions(connection: Connection, branch_id: int) -> list[str]:
+    """Return the names of a branch's subscriptions, sorted. Cost: 1 SELECT."""
+    query = select(subscriptions.c.name).where(subscriptions.c.branch_id == branch_id).order_by(subscriptions.c.name)
+    return list(connection.execute(query).scalars())
+
+
+def delete_subscriptions(connection: Connection, branch_id: int, name: str | None = None) -> int:
+    """Delete a branch's subscriptions, or only *name*, with what is due for them; return how many. Cost: 2 DELETEs."""
+    own = subscriptions.c.branch_id == branch_id
+    chosen = own if name is None else own & (subscriptions.c.name == name)
+    ids = select(subscriptions.c.id).where(chosen)
+    connection.execute(delete(due_keys).where(due_keys.c.subscription_id.in_(ids)))
+    return len(connection.execute(delete(subscriptions).where(chosen).returning(subscriptions.c.id)).all())
 
 
 def get_cursor(connection: Connection, subscription_id: int) -> CommitId | None:

@@ -1,11 +1,11 @@
-"""Commands about the store and its names: ``init``, ``repo``, ``branch``, ``tag``, ``fsck``."""
+"""Commands about the store and its names: ``init``, ``repo``, ``branch``, ``tag``, ``reset``, ``reflog``."""
 
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from versioned_io.cli.output import commit_json, describe_size, print_json, print_table, repo_json
+from versioned_io.cli.output import commit_json, print_json, print_table, repo_json
 from versioned_io.cli.session import (
     CatalogOption,
     JsonOption,
@@ -16,10 +16,8 @@ from versioned_io.cli.session import (
 )
 
 repo_app = typer.Typer(help="Repos: make, list, show.", no_args_is_help=True)
-branch_app = typer.Typer(help="Branches: make, list.", no_args_is_help=True)
-tag_app = typer.Typer(help="Tags: names for commits, for ever.", no_args_is_help=True)
-
-_DAMAGED = 6
+branch_app = typer.Typer(help="Branches: make, list, rename, protect, delete.", no_args_is_help=True)
+tag_app = typer.Typer(help="Tags: make, list, delete.", no_args_is_help=True)
 
 
 @reports_errors
@@ -140,18 +138,124 @@ def create_tag(
         typer.echo(f"{tag} is {commit.id}")
 
 
+@branch_app.command("delete")
 @reports_errors
-def fsck(store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False) -> None:
-    """Check every byte that branches and tags lead to; exit code 6 when something is damaged."""
+def delete_branch(
+    branch: Annotated[str, typer.Argument(help="repo@branch")],
+    force: Annotated[bool, typer.Option("--force", help="Delete the subscriptions that follow it as well.")] = False,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a branch away; its commits stay until gc lets go of them."""
     with open_named_store(store, catalog) as opened:
-        report = opened.fsck()
+        opened.delete_branch(branch, force=force)
     if as_json:
-        print_json({**asdict(report), "is_clean": report.is_clean})
+        print_json({"deleted": branch})
     else:
-        print_table(("damaged", "where", "found"), [(one.kind, one.where, one.found) for one in report.problems])
-        typer.echo(
-            f"{len(report.problems)} problems in {report.commits} commits, {report.files} versions of files, "
-            f"{describe_size(report.bytes_checked)}"
+        typer.echo(f"deleted branch {branch}")
+
+
+@branch_app.command("rename")
+@reports_errors
+def rename_branch(
+    branch: Annotated[str, typer.Argument(help="repo@branch")],
+    to: Annotated[str, typer.Argument(help="The new name, without the repo.")],
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a branch another name; who follows it goes on."""
+    with open_named_store(store, catalog) as opened:
+        renamed = opened.rename_branch(branch, to)
+    if as_json:
+        print_json(asdict(renamed))
+    else:
+        typer.echo(f"{branch} is {renamed.repo}@{renamed.name} now")
+
+
+@branch_app.command("protect")
+@reports_errors
+def protect_branch(
+    branch: Annotated[str, typer.Argument(help="repo@branch")],
+    off: Annotated[bool, typer.Option("--off", help="Lift the protection.")] = False,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a branch only grow: no delete, rename, reset, squash or drop."""
+    with open_named_store(store, catalog) as opened:
+        opened.protect_branch(branch, not off)
+    if as_json:
+        print_json({"branch": branch, "is_protected": not off})
+    else:
+        typer.echo(f"{branch} is {'not ' if off else ''}protected")
+
+
+@tag_app.command("list")
+@reports_errors
+def list_tags(repo: str, store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False) -> None:
+    """List the tags of a repo."""
+    with open_named_store(store, catalog) as opened:
+        tags = opened.tags(repo)
+    if as_json:
+        print_json({"tags": [{"name": name, "commit": commit} for name, commit in tags.items()]})
+    else:
+        print_table(("tag", "commit"), list(tags.items()))
+
+
+@tag_app.command("delete")
+@reports_errors
+def delete_tag(
+    tag: Annotated[str, typer.Argument(help="repo@tag")],
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a tag away; its commit stays while anything else leads to it."""
+    with open_named_store(store, catalog) as opened:
+        opened.delete_tag(tag)
+    if as_json:
+        print_json({"deleted": tag})
+    else:
+        typer.echo(f"deleted tag {tag}")
+
+
+@reports_errors
+def reset(
+    branch: Annotated[str, typer.Argument(help="repo@branch")],
+    to: Annotated[str, typer.Argument(help="The commit that it will point at: repo@ref or an ID.")],
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a branch point at another commit; reflog says where it was."""
+    with open_named_store(store, catalog) as opened:
+        opened.reset(branch, to)
+        head = opened.commit(branch)
+    if as_json:
+        print_json({"branch": branch, "commit": commit_json(head)})
+    else:
+        typer.echo(f"{branch} is {head.id} now")
+
+
+@reports_errors
+def reflog(
+    branch: Annotated[str, typer.Argument(help="repo@branch")],
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what happened to a name other than commits, oldest first."""
+    with open_named_store(store, catalog) as opened:
+        entries = opened.reflog(branch)
+    if as_json:
+        print_json(
+            {"entries": [{"sequence": one.sequence, "at": one.at.isoformat(), **asdict(one.entry)} for one in entries]}
         )
-    if not report.is_clean:
-        raise typer.Exit(_DAMAGED)
+        return
+    rows = [
+        (one.at.strftime("%Y-%m-%d %H:%M:%S"), one.entry.action.value, one.entry.old or "", one.entry.new or "")
+        for one in entries
+    ]
+    print_table(("time (UTC)", "what", "from", "to"), rows)

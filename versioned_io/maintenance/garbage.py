@@ -15,8 +15,8 @@ from versioned_io.catalog.chunk_index import LIVE
 from versioned_io.catalog.collection import CONDEMNED, PackRow
 from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId, PackName, is_id
+from versioned_io.maintenance.expiry import forget_unreachable
 from versioned_io.maintenance.marking import Marks, mark_trees
-from versioned_io.maintenance.retention import forget_unreachable
 from versioned_io.objects.local import LocalObjects
 from versioned_io.objects.time import PROBE_PREFIX, store_time
 from versioned_io.packs.frames import pack_key

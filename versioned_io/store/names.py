@@ -1,12 +1,18 @@
 """Repos, branches and tags: the names in a store."""
 
+from datetime import timedelta
+
 from versioned_io import names
 from versioned_io.catalog import repos as repo_catalog
+from versioned_io.catalog.journal import RecordedEntry, entries_of
+from versioned_io.catalog.retention import RetentionRule
 from versioned_io.catalog.values import BranchInfo, Commit, RepoInfo, parse_text
 from versioned_io.errors import (
     ExistsError,
+    InvalidInputError,
     RefSyntaxError,
 )
+from versioned_io.identifiers import CommitId
 from versioned_io.refs import (
     BranchRef,
     parse_branch_ref,
@@ -108,6 +114,125 @@ class Names(Resolving):
         commit = self._commit(at)
         names.create_tag(self._backend, ref, commit)
         return commit
+
+    def delete_branch(self, branch: str, *, force: bool = False) -> None:
+        """Take the branch ``repo@branch`` away; its commits stay until garbage collection lets go of them.
+
+        Args:
+            force: Delete the subscriptions that follow it as well.
+
+        Raises:
+            NotFoundError: There is no such branch.
+            InvalidInputError: It is protected, or followed and *force* is false.
+
+        Cost: 1 PUT, 1 SQL transaction.
+        """
+        names.delete_branch(self._backend, parse_branch_ref(branch), force=force)
+
+    def rename_branch(self, branch: str, to: str) -> BranchInfo:
+        """Give the branch ``repo@branch`` the name *to*; subscriptions go on.
+
+        Raises:
+            NotFoundError: There is no such branch.
+            ExistsError: There is a branch or a tag of the new name.
+            InvalidInputError: It is protected.
+            RefSyntaxError: *to* is no branch name.
+
+        Cost: 1 PUT, 1 SQL transaction.
+        """
+        ref = parse_branch_ref(branch)
+        target = BranchRef(ref.repo, parse_new_name(to, to))
+        names.rename_branch(self._backend, ref, target)
+        return next(info for info in self.branches(ref.repo) if info.name == target.branch)
+
+    def protect_branch(self, branch: str, is_protected: bool = True) -> None:  # noqa: FBT001, FBT002 (reads as a sentence)
+        """Let the branch ``repo@branch`` only grow from now on, or lift that.
+
+        A protected branch takes commits and merges; it can't be deleted, renamed, reset, squashed or dropped.
+
+        Raises:
+            NotFoundError: There is no such branch.
+
+        Cost: 1 PUT, 1 SQL transaction.
+        """
+        names.protect_branch(self._backend, parse_branch_ref(branch), is_protected=is_protected)
+
+    def tags(self, repo: str) -> dict[str, CommitId]:
+        """Return the tags of a repo and the commits that they name, sorted by name.
+
+        Raises:
+            RepoNotFoundError: There is no such repo.
+
+        Cost: 2 SELECTs.
+        """
+        with self._backend.catalog.read() as connection:
+            return dict(repo_catalog.list_tags(connection, parse_repo_name(repo)))
+
+    def delete_tag(self, tag: str) -> None:
+        """Take the tag ``repo@tag`` away; its commit stays while anything else leads to it.
+
+        Raises:
+            NotFoundError: There is no such tag.
+
+        Cost: 1 PUT, 1 SQL transaction.
+        """
+        names.delete_tag(self._backend, parse_branch_ref(tag))
+
+    def reset(self, branch: str, to: str | None) -> None:
+        """Make the branch ``repo@branch`` point at another commit of its repo; None for none.
+
+        Where it was stands in `reflog`, and can be gone back to until garbage collection lets go of it.
+
+        Args:
+            to: ``repo@ref`` or a commit's ID.
+
+        Raises:
+            NotFoundError: There is no such branch or commit.
+            CommitForgottenError: The commit's data is not kept any more.
+            InvalidInputError: The branch is protected, or the commit is of another repo.
+
+        Cost: 1 PUT, 1 SQL transaction.
+        """
+        ref = parse_branch_ref(branch)
+        target = None if to is None else self._commit(to)
+        if target is not None and target.repo != ref.repo:
+            msg = f"can't reset {ref} to {target}: it is of another repo; copy its files instead"
+            raise InvalidInputError(msg)
+        names.move_branch(self._backend, ref, target, reason="reset")
+
+    def reflog(self, branch: str) -> list[RecordedEntry]:
+        """Return what happened to the name ``repo@branch`` other than commits, oldest first.
+
+        Raises:
+            RepoNotFoundError: There is no such repo.
+
+        Cost: 2 SELECTs.
+        """
+        ref = parse_branch_ref(branch)
+        with self._backend.catalog.read() as connection:
+            repo_catalog.find_repo_id(connection, ref.repo)
+            return [recorded for recorded, _ in entries_of(connection, ref.repo, ref.branch)]
+
+    def set_retention(self, branch: str, *, keep_last: int | None = None, keep_for: timedelta | None = None) -> None:
+        """Say how much of a branch's history garbage collection keeps; without a rule, all of it.
+
+        Older commits stay in the log, with their lineage; their data is let go of. What a tag, another name or a
+        consumer's cursor points at is kept whatever the rule says.
+
+        Args:
+            keep_last: At least this many of the newest commits.
+            keep_for: And those that are younger than this. Neither: the rule is lifted.
+
+        Raises:
+            NotFoundError: There is no such branch.
+            InvalidInputError: *keep_last* is less than 1, or *keep_for* negative.
+
+        Cost: 1 PUT, 1 SQL transaction.
+        """
+        rule = None
+        if keep_last is not None or keep_for is not None:
+            rule = RetentionRule(keep_last, None if keep_for is None else keep_for.total_seconds())
+        names.set_retention(self._backend, parse_branch_ref(branch), rule)
 
     def _repos(self, name: str | None) -> list[RepoInfo]:
         with self._backend.catalog.read() as connection:

@@ -1,0 +1,106 @@
+"""Commands that keep a store sound and small: ``fsck``, ``gc``, ``retention``, ``upgrade``."""
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from versioned_io.cli.output import describe_size, print_json, print_table
+from versioned_io.cli.progress import counting
+from versioned_io.cli.session import (
+    CatalogOption,
+    JsonOption,
+    StoreOption,
+    open_named_store,
+    reports_errors,
+    require_store,
+)
+
+_DAMAGED = 6
+
+
+@reports_errors
+def fsck(store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False) -> None:
+    """Check every byte that branches and tags lead to; exit code 6 when something is damaged."""
+    with open_named_store(store, catalog) as opened:
+        report = opened.fsck()
+    if as_json:
+        print_json({**asdict(report), "is_clean": report.is_clean})
+    else:
+        print_table(("damaged", "where", "found"), [(one.kind, one.where, one.found) for one in report.problems])
+        typer.echo(
+            f"{len(report.problems)} problems in {report.commits} commits, {report.files} versions of files, "
+            f"{describe_size(report.bytes_checked)}"
+        )
+    if not report.is_clean:
+        raise typer.Exit(_DAMAGED)
+
+
+@reports_errors
+def gc(
+    grace_hours: Annotated[float, typer.Option(help="How long packs stay that nothing leads to.")] = 24.0,
+    expire_days: Annotated[float, typer.Option(help="How long commits stay that no name leads to.")] = 14.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, and say what would be done.")] = False,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let go of what no name leads to, and delete what has been dead for long enough."""
+    with open_named_store(store, catalog) as opened, counting(show=not as_json) as shown:
+        report = opened.gc(
+            grace=timedelta(hours=grace_hours),
+            expire=timedelta(days=expire_days),
+            dry_run=dry_run,
+            progress=lambda step: shown(step.stage, step.done),
+        )
+    if as_json:
+        print_json(asdict(report))
+        return
+    did = "would be " if report.dry_run else ""
+    typer.echo(f"{report.forgotten} commits {did}forgotten")
+    typer.echo(f"{report.condemned} packs {did}condemned, {describe_size(report.condemned_bytes)}")
+    typer.echo(
+        f"{report.deleted} packs {did}deleted, {describe_size(report.deleted_bytes)}, {report.orphans} of them "
+        f"that nothing ever referred to"
+    )
+    typer.echo(f"{report.kept} packs kept, {describe_size(report.kept_bytes)}")
+
+
+@reports_errors
+def retention(
+    branch: Annotated[str, typer.Argument(help="repo@branch")],
+    keep_last: Annotated[int | None, typer.Option(help="Keep at least so many of the newest commits.")] = None,
+    keep_days: Annotated[float | None, typer.Option(help="Keep commits that are younger than so many days.")] = None,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how much of a branch's history gc keeps; without options, all of it."""
+    with open_named_store(store, catalog) as opened:
+        opened.set_retention(
+            branch, keep_last=keep_last, keep_for=None if keep_days is None else timedelta(days=keep_days)
+        )
+    if as_json:
+        print_json({"branch": branch, "keep_last": keep_last, "keep_days": keep_days})
+    elif keep_last is None and keep_days is None:
+        typer.echo(f"gc keeps all of {branch}")
+    else:
+        parts = [f"the last {keep_last} commits"] if keep_last is not None else []
+        parts += [f"the commits of the last {keep_days:g} days"] if keep_days is not None else []
+        typer.echo(f"gc keeps {' and '.join(parts)} of {branch}")
+
+
+@reports_errors
+def upgrade(store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False) -> None:
+    """Bring the catalog of a store to the revision that this version needs."""
+    location = require_store(store)
+    from versioned_io.opening import upgrade_store
+
+    before, after = upgrade_store(location, catalog=catalog)
+    if as_json:
+        print_json({"store": location, "from": before, "to": after})
+    elif before == after:
+        typer.echo(f"the catalog of {location} has revision {after} already")
+    else:
+        typer.echo(f"the catalog of {location} went from revision {before} to {after}")
