@@ -153,7 +153,10 @@ def _newest_touches(
     keys = template.keys_of(writers.column("path"))
     pairs = pa.table({"key": keys, "commit": writers.column("commit")}).filter(keys.is_valid())
     for row in pairs.group_by(["key", "commit"]).aggregate([]).to_pylist():
-        _keep_newer(newest, row["key"], by_commit[CommitId(row["commit"].hex())])
+        # What was merged in has authors that are not among the commits; the merge is compared with its parent below.
+        writer = by_commit.get(CommitId(row["commit"].hex()))
+        if writer is not None:
+            _keep_newer(newest, row["key"], writer)
     parent = old
     for commit in commits:
         stats = commit.stats

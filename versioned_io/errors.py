@@ -181,6 +181,49 @@ class ConflictError(VersionedError):
         )
 
 
+class MergeConflictError(ConflictError):
+    """Both sides changed the same paths, differently, and no strategy decides: merge again with one.
+
+    Args: the branch, the conflicts (path, and the digests in the base, in the branch and on the other side, None where
+    there is none), the commit of the other side.
+    """
+
+    code: ClassVar[str] = "merge_conflict"
+
+    def __init__(
+        self, branch: str, conflicts: tuple[tuple[str, str | None, str | None, str | None], ...], theirs: str
+    ) -> None:
+        VersionedError.__init__(self, branch, conflicts, theirs)
+
+    @property
+    def conflicts(self) -> tuple[tuple[str, str | None, str | None, str | None], ...]:
+        """What both changed: path, digest in the common base, in the branch, and on the other side."""
+        found: tuple[tuple[str, str | None, str | None, str | None], ...] = self.args[1]
+        return found
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that both sides changed, sorted."""
+        return tuple(conflict[0] for conflict in self.conflicts)
+
+    def __str__(self) -> str:
+        branch, conflicts, theirs = self.args
+        shown = ", ".join(
+            f"{path!r} ({_side(base, ours)} here, {_side(base, other)} there)"
+            for path, base, ours, other in conflicts[:5]
+        )
+        more = f" and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
+        return (
+            f"{branch} and {theirs or 'the other side'} both changed {shown}{more}: pass a strategy, or change one side"
+        )
+
+
+def _side(base: str | None, version: str | None) -> str:
+    if version is None:
+        return "deleted" if base is not None else "absent"
+    return "added" if base is None else "unchanged" if base == version else "changed"
+
+
 class HeadMovedError(ConflictError):
     """A branch's head is no longer the commit that this transaction was built on: rebase and retry.
 

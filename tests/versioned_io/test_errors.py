@@ -22,6 +22,9 @@ EXAMPLES = [
     errors.ObjectNotFoundError("packs/00/x.pack", "/data"),
     errors.ConflictError("weather@main", ("a", "b"), "0" * 32),
     errors.ConflictError("weather@main", tuple("abcdefgh"), "0" * 32),
+    errors.MergeConflictError(
+        "weather@main", (("a", None, "1" * 64, "2" * 64), ("b", "1" * 64, None, "2" * 64)), "0" * 32
+    ),
     errors.HeadMovedError("weather@main", None, "0" * 32),
     errors.PackCondemnedError("0" * 32),
     errors.ClaimLostError("quality", "2012-01", "run-7"),

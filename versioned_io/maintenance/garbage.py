@@ -14,12 +14,12 @@ from versioned_io.catalog import collection as catalog
 from versioned_io.catalog.chunk_index import LIVE
 from versioned_io.catalog.collection import CONDEMNED, PackRow
 from versioned_io.errors import InvalidInputError
-from versioned_io.identifiers import CommitId, PackName, is_id
+from versioned_io.identifiers import CommitId, PackName
 from versioned_io.maintenance.expiry import forget_unreachable
 from versioned_io.maintenance.marking import Marks, mark_trees
 from versioned_io.objects.local import LocalObjects
 from versioned_io.objects.time import PROBE_PREFIX, store_time
-from versioned_io.packs.frames import pack_key
+from versioned_io.packs.frames import pack_key, parse_pack_key
 from versioned_io.pages.source import PageSource
 
 DEFAULT_GRACE: Final = timedelta(hours=24)
@@ -195,7 +195,7 @@ def _collect_orphans(
     progress: Callable[[GcProgress], None],
 ) -> None:
     """Delete packs that the catalog does not know, if no transaction under way can have stored them."""
-    found = [info for info in backend.objects.list("packs/") if _name_of(info.key) is not None]
+    found = [info for info in backend.objects.list("packs/") if parse_pack_key(info.key) is not None]
     progress(GcProgress("list", len(found)))
     now = store_time(backend.objects)
     with backend.catalog.write() as connection:
@@ -205,7 +205,7 @@ def _collect_orphans(
         under_way = catalog.longest_lease(connection, backend.clock())
     old = [info for info in found if now - info.modified_at > grace + under_way]
     for batch in _batches(old):
-        sizes = {name: info.size_bytes for info in batch if (name := _name_of(info.key)) is not None}
+        sizes = {name: info.size_bytes for info in batch if (name := parse_pack_key(info.key)) is not None}
         tally.sizes |= sizes
         with backend.catalog.read() as connection:
             states = catalog.states_of(connection, list(sizes))
@@ -228,11 +228,6 @@ def _remove_leftovers(backend: Backend, older_than: datetime) -> None:
     backend.objects.delete(probes)
     if isinstance(backend.objects, LocalObjects):
         backend.objects.remove_leftovers("packs/", older_than=older_than)
-
-
-def _name_of(key: str) -> PackName | None:
-    name = key.rpartition("/")[2].removesuffix(".pack")
-    return PackName(name) if is_id(name) and key == pack_key(PackName(name)) else None
 
 
 def _batches(items: Sequence[_T]) -> Iterator[list[_T]]:

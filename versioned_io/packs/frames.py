@@ -9,7 +9,7 @@ import xxhash
 import zstandard
 
 from versioned_io.errors import FormatError, IntegrityError
-from versioned_io.identifiers import PackName
+from versioned_io.identifiers import PackName, is_id
 from versioned_io.objects.port import Buffer
 
 FRAME_MAGIC: Final = b"vf1\n"
@@ -72,6 +72,12 @@ def pack_key(name: PackName) -> str:
     return f"packs/{name[-2:]}/{name}.pack"
 
 
+def parse_pack_key(key: str) -> PackName | None:
+    """Return the name of the pack whose object key is *key*; None when it is no pack's."""
+    name = PackName(key.rpartition("/")[2].removesuffix(".pack"))
+    return name if is_id(name) and key == pack_key(name) else None
+
+
 def pack_name(pack: bytes) -> PackName:
     """Return the name of the pack whose 16 bytes are *pack*."""
     return PackName(pack.hex())
@@ -92,6 +98,23 @@ def encode_frame(pack: bytes, offset: int, kind: FrameKind, payload: Buffer, *, 
         if len(compressed) < raw_size * _WORTH_COMPRESSING:
             codec, stored = Codec.ZSTD, compressed
     head = _HEADER.pack(FRAME_MAGIC, kind, codec, 0, len(stored), raw_size)
+    return head + _CHECK.pack(_checksum(pack, offset, head, stored)), stored
+
+
+def place_frame(pack: bytes, offset: int, data: Buffer, *, source: FrameRef) -> tuple[bytes, memoryview]:
+    """Return the header and the stored payload of an existing frame for another place, not compressed again.
+
+    Args:
+        data: The whole frame as it lies at *source*; it is checked.
+
+    Raises:
+        IntegrityError: The bytes are not the ones that were written there.
+    """
+    view = memoryview(data).cast("B")
+    decode_header(source.pack, source.offset, view)
+    head, stored = bytes(view[: _HEADER.size]), view[HEADER_SIZE:]
+    if _CHECK.unpack_from(view, _HEADER.size)[0] != _checksum(source.pack, source.offset, head, stored):
+        raise _damaged(source.pack, source.offset, "its checksum does not match")
     return head + _CHECK.pack(_checksum(pack, offset, head, stored)), stored
 
 

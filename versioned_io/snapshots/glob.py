@@ -21,6 +21,10 @@ class Glob:
     prefix: str
     regex: str
 
+    def matches(self, path: str) -> bool:
+        """Say whether the pattern matches *path*."""
+        return re.search(self.regex, path) is not None
+
 
 def parse_glob(pattern: str) -> Glob:
     """Return *pattern* ready for matching; a leading ``/`` is allowed and means nothing.

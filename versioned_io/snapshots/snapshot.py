@@ -3,16 +3,24 @@
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 import blake3
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioned_io.backend import Backend
+from versioned_io.catalog.commits import get_commit
 from versioned_io.catalog.values import Commit, InputFile
-from versioned_io.errors import InvalidInputError, NotAFileError, PathNotFoundError, RefNotFoundError
+from versioned_io.errors import (
+    InvalidInputError,
+    NotAFileError,
+    ObjectNotFoundError,
+    PathNotFoundError,
+    RefNotFoundError,
+)
 from versioned_io.identifiers import CommitId, Digest
+from versioned_io.pages.ranges import successor
 from versioned_io.pages.read import FileRow, file_rows, list_directory, lookup, scan, stat_directory
 from versioned_io.pages.schema import PageRef
 from versioned_io.paths import parent_directories, parse_directory, parse_path
@@ -24,6 +32,7 @@ from versioned_io.snapshots.values import FileInfo, FileKind, decode_attributes
 _DIRECTORY_DIGEST = "versioned-io 2026 directory digest v1"
 _BUFFER_BYTES = 256 * 1024
 _NEAR_NAMES = 5
+_T = TypeVar("_T")
 
 
 class Snapshot:
@@ -84,7 +93,7 @@ class Snapshot:
         if offset < 0 or (length is not None and length < 0):
             msg = f"can't read {length} bytes from {offset}: both must be 0 or more"
             raise InvalidInputError(msg)
-        return self._backend.chunks.read_file(self.row(path).chunks, offset, length)
+        return self._settled(lambda: self._backend.chunks.read_file(self.row(path).chunks, offset, length))
 
     def open(self, path: str) -> BinaryIO:
         """Return the file opened for reading: seekable, buffered, read in ranges as asked for.
@@ -94,7 +103,7 @@ class Snapshot:
 
         Cost: as for `stat` of a file; then 1 GET for each chunk that is not cached, as it is reached.
         """
-        raw = self._backend.chunks.open_file(self.row(path).chunks)
+        raw = self._backend.chunks.open_file(self._settled(lambda: self.row(path)).chunks)
         return cast("BinaryIO", io.BufferedReader(raw, _BUFFER_BYTES))
 
     def stat(self, path: str) -> FileInfo:
@@ -105,15 +114,7 @@ class Snapshot:
 
         Cost: at most 1 GET a page level; for a directory, whose digest is computed, 1 for each page of its files.
         """
-        directory = parse_directory(path)
-        row = self._find(directory) if directory else None
-        if row is not None:
-            return _file_info(row)
-        if not self._is_directory(directory):
-            raise self._missing(directory)
-        below = stat_directory(self._root, directory, source=self._backend.pages)
-        digest = self._directory_digest(directory)
-        return FileInfo(directory, FileKind.DIRECTORY, below.size_bytes, digest, files=below.files)
+        return self._settled(lambda: self._stat(parse_directory(path)))
 
     def exists(self, path: str) -> bool:
         """Say whether there is a file or a directory at *path*.
@@ -121,14 +122,14 @@ class Snapshot:
         Cost: at most 2 GETs a page level.
         """
         directory = parse_directory(path)
-        return self._is_directory(directory) or self._find(directory) is not None
+        return self._settled(lambda: self._is_directory(directory) or self._find(directory) is not None)
 
     def is_directory(self, path: str) -> bool:
         """Say whether there is a directory at *path*; the root always is one.
 
         Cost: at most 2 GETs a page level.
         """
-        return self._is_directory(parse_directory(path))
+        return self._settled(lambda: self._is_directory(parse_directory(path)))
 
     def list(self, directory: str = "") -> Iterator[FileInfo]:
         """Yield the files and directories right below *directory*, in the order of their paths' UTF-8 bytes.
@@ -142,8 +143,9 @@ class Snapshot:
         Cost: the pages that hold the entries' first rows; what is below a directory is jumped over.
         """
         directory = parse_directory(directory)
-        self._check_directory(directory)
-        for entry in list_directory(self._root, directory, source=self._backend.pages).to_pylist():
+        self._settled(lambda: self._check_directory(directory))
+        found = self._settled(lambda: list_directory(self._root, directory, source=self._backend.pages))
+        for entry in found.to_pylist():
             if entry["is_directory"]:
                 yield FileInfo(entry["path"], FileKind.DIRECTORY, 0, Digest(""), files=0)
             else:
@@ -159,7 +161,7 @@ class Snapshot:
         Cost: 1 GET a page; memory for one page.
         """
         directory = parse_directory(directory)
-        self._check_directory(directory)
+        self._settled(lambda: self._check_directory(directory))
         for batch in self.batches(directory):
             yield from map(_file_info, file_rows(batch))
 
@@ -172,7 +174,7 @@ class Snapshot:
 
         Cost: 1 GET a page; memory for one page.
         """
-        yield from scan(self._root, _prefix(parse_directory(directory)), source=self._backend.pages)
+        yield from self._scan(_prefix(parse_directory(directory)))
 
     def glob(self, pattern: str) -> Iterator[FileInfo]:
         """Yield the files whose paths match *pattern*, in order; see `parse_glob` for what patterns mean.
@@ -183,7 +185,7 @@ class Snapshot:
         Cost: 1 GET a page of paths that begin as the pattern does up to its first special character.
         """
         glob = parse_glob(pattern)
-        for batch in scan(self._root, glob.prefix, source=self._backend.pages):
+        for batch in self._scan(glob.prefix):
             matches = pc.match_substring_regex(batch.column("path"), glob.regex)
             yield from map(_file_info, file_rows(batch.filter(matches)))
 
@@ -206,7 +208,7 @@ class Snapshot:
 
         Cost: as `stat` of a file.
         """
-        row = self._row(path)
+        row = self._settled(lambda: self._row(path))
         self._note(row)
         return row
 
@@ -244,6 +246,46 @@ class Snapshot:
             ):
                 found.setdefault(CommitId(commit.hex()), set()).update(paths)
         return found
+
+    def _stat(self, directory: str) -> FileInfo:
+        row = self._find(directory) if directory else None
+        if row is not None:
+            return _file_info(row)
+        if not self._is_directory(directory):
+            raise self._missing(directory)
+        below = stat_directory(self._root, directory, source=self._backend.pages)
+        digest = self._directory_digest(directory)
+        return FileInfo(directory, FileKind.DIRECTORY, below.size_bytes, digest, files=below.files)
+
+    def _scan(self, prefix: str) -> Iterator[pa.RecordBatch]:
+        start: str | None = None
+        while True:
+            try:
+                for batch in scan(self._root, prefix, source=self._backend.pages, start=start):
+                    yield batch
+                    start = successor(batch.column(0)[-1].as_py())
+            except ObjectNotFoundError:
+                if not self._has_moved():
+                    raise
+            else:
+                return
+
+    def _settled(self, call: Callable[[], _T]) -> _T:
+        """Return what *call* returns, tried once more when the tree was compacted into other packs meanwhile."""
+        try:
+            return call()
+        except ObjectNotFoundError:
+            if not self._has_moved():
+                raise
+            return call()
+
+    def _has_moved(self) -> bool:
+        """Look for the tree where it lies now, and say whether that is somewhere else."""
+        old = self.commit
+        with self._backend.catalog.read() as connection:
+            new = get_commit(connection, old.id)
+        self._commit = new
+        return new.root != old.root
 
     @property
     def _root(self) -> PageRef | None:

@@ -7,10 +7,11 @@ from versioned_io.store.files import Files
 from versioned_io.store.history import History
 from versioned_io.store.lineage import Lineage
 from versioned_io.store.maintenance import Maintenance
+from versioned_io.store.merging import Merging
 from versioned_io.store.names import Names
 
 
-class Store(Names, Files, History, Lineage, Maintenance):
+class Store(Names, Files, History, Merging, Lineage, Maintenance):
     """Versioned repos over one object store and one catalog. Thread-safe; made by `open_store` and `create_store`."""
 
     def __repr__(self) -> str:

@@ -3,8 +3,17 @@
 from collections.abc import Callable
 from datetime import timedelta
 
+from versioned_io.catalog.values import parse_text
 from versioned_io.fsck import FsckReport, check_store
+from versioned_io.maintenance.compaction import (
+    DEFAULT_MIN_LIVE,
+    DEFAULT_SMALL_BYTES,
+    CompactReport,
+    compact_store,
+)
 from versioned_io.maintenance.garbage import DEFAULT_EXPIRE, DEFAULT_GRACE, GcProgress, GcReport, collect_garbage
+from versioned_io.maintenance.purge import PurgeReport, purge_path
+from versioned_io.refs import parse_repo_name
 from versioned_io.store.resolving import Resolving
 
 
@@ -34,3 +43,46 @@ class Maintenance(Resolving):
         Cost: 1 GET for each page of all kept commits, 1 LIST for each 1,000 objects, 1 DELETE for each dead pack.
         """
         return collect_garbage(self._backend, grace=grace, expire=expire, dry_run=dry_run, progress=progress)
+
+    def compact(
+        self,
+        *,
+        min_live: float = DEFAULT_MIN_LIVE,
+        small_bytes: int = DEFAULT_SMALL_BYTES,
+        max_bytes: int | None = None,
+        dry_run: bool = False,
+        progress: Callable[[str, int], None] | None = None,
+    ) -> CompactReport:
+        """Rewrite packs that are small or mostly dead; see `compact_store`. The next `gc` takes the old ones away.
+
+        Cost: 1 GET for each page of all kept commits, and what is alive in the chosen packs is read and written.
+        """
+        return compact_store(
+            self._backend,
+            min_live=min_live,
+            small_bytes=small_bytes,
+            max_bytes=max_bytes,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
+    def purge(
+        self,
+        repo: str,
+        path: str,
+        *,
+        reason: str = "",
+        author: str = "",
+        dry_run: bool = False,
+        progress: Callable[[str, int], None] | None = None,
+    ) -> PurgeReport:
+        """Remove a file or a directory from every commit of a repo, and its bytes from the store; see `purge_path`.
+
+        Raises:
+            RepoNotFoundError, PathNotFoundError: There is no such repo, or no kept commit of it holds the path.
+
+        Cost: as a compaction of every pack that holds some of it; all packs are looked through twice.
+        """
+        name = parse_repo_name(repo)
+        options = {"reason": parse_text(reason, "reason"), "author": parse_text(author, "author")}
+        return purge_path(self._backend, name, path, **options, dry_run=dry_run, progress=progress)

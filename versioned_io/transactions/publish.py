@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -84,6 +84,7 @@ class CommitFacts:
     Attributes:
         lineage_id: None means that it follows from the run, or is new.
         outputs: The path of each output whose name the run noted reads under.
+        merged: The commit whose changes the commits take in; it becomes their other parent.
     """
 
     message: str
@@ -92,6 +93,7 @@ class CommitFacts:
     lineage_id: LineageId | None
     provenance: tuple[CommitId, ...]
     outputs: Mapping[str, str]
+    merged: Commit | None = None
 
 
 def build_facts(
@@ -309,7 +311,7 @@ class _Attempt:
     def _describe(
         self, row: BranchRow, parent: Commit | None, commit_id: CommitId, root: PageRef | None, rows: EffectiveRows
     ) -> Commit:
-        now = self.backend.clock()
+        now, merged = self.backend.clock(), self.plan.facts.merged
         files = 0 if root is None else root.files
         stats = CommitStats(
             added=rows.added,
@@ -332,12 +334,18 @@ class _Attempt:
             author=self.plan.facts.author,
             metadata=dict(self.plan.facts.metadata),
             # A branch's times never run backwards, whatever its writers' clocks do.
-            created_at=now if parent is None else max(now, parent.created_at + timedelta(microseconds=1)),
+            created_at=_after(now, parent, merged),
             run=self.origin.info,
             stats=stats,
             root=root,
+            merged=None if merged is None else merged.id,
             epoch=row.epoch,
         )
+
+
+def _after(now: datetime, *parents: Commit | None) -> datetime:
+    """Return *now*, or the first moment after all *parents* where a clock says that it is not that late yet."""
+    return max([now, *(one.created_at + timedelta(microseconds=1) for one in parents if one is not None)])
 
 
 def _draft_all(

@@ -25,11 +25,13 @@ class StagedFile:
         content: What the data writer took in, or the row that the file is a copy of.
         attributes: Canonical JSON, or None.
         is_own: Whether that row is of the branch itself, as it was when the transaction began.
+        author: The commit that stays the file's author, as 16 bytes; None for the one that is being made.
     """
 
     content: StoredFile | FileRow
     attributes: str | None
     is_own: bool = False
+    author: bytes | None = None
 
     @property
     def size(self) -> int:
@@ -106,13 +108,14 @@ class Staging:
         """
         paths = sorted(self._files)
         files = [self._files[path] for path in paths]
+        own = bytes.fromhex(commit_id)
         columns = {
             "path": pa.array(paths, pa.string()),
             "size": pa.array([file.size for file in files], pa.int64()),
             "digest": pa.array([file.digest for file in files], pa.binary(32)),
             "chunks": _chunk_column(files, writer),
             "attributes": pa.array([file.attributes for file in files], pa.string()),
-            "commit": pa.array([bytes.fromhex(commit_id)] * len(files), pa.binary(16)),
+            "commit": pa.array([file.author or own for file in files], pa.binary(16)),
         }
         return pa.Table.from_arrays([columns[name] for name in ROWS.names], schema=ROWS)
 

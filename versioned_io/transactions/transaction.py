@@ -11,12 +11,13 @@ from versioned_io.catalog.chunk_index import CatalogChunkIndex
 from versioned_io.catalog.commits import get_commit
 from versioned_io.catalog.due_keys import DueKey
 from versioned_io.catalog.repos import BranchRow, find_branch
-from versioned_io.catalog.values import Commit
+from versioned_io.catalog.values import Commit, InputFile
 from versioned_io.chunks.refs import StoredFile
 from versioned_io.chunks.sources import Source
 from versioned_io.chunks.writer import DataWriter
 from versioned_io.errors import InvalidInputError, NotAFileError, PathNotFoundError, TransactionClosedError
-from versioned_io.identifiers import Digest
+from versioned_io.identifiers import CommitId, Digest
+from versioned_io.pages.read import FileRow
 from versioned_io.paths import parse_directory, parse_path
 from versioned_io.refs import BranchRef, parse_branch_ref
 from versioned_io.runs import Run, current_run
@@ -272,6 +273,23 @@ class StagedBranch:
             )
         yield from (entries[path] for path in sorted(entries))
 
+    def take_over(self, path: str, row: FileRow, *, origin: Commit, keeps_author: bool) -> None:
+        """Stage a file of another commit by reference; who keeps its author keeps where it came from, too.
+
+        Cost: none.
+        """
+        self._check_open("take a file over")
+        if not keeps_author:
+            writer, digest = CommitId(row.commit.hex()), Digest(row.digest.hex())
+            with self._run.making(path):
+                self._run.note(origin, InputFile(origin.repo, origin.id, row.path, digest, writer))
+        self.staging.write(path, StagedFile(row, row.attributes, author=row.commit if keeps_author else None))
+
+    def delete_exactly(self, path: str) -> None:
+        """Stage the end of the file *path*, and of nothing below it. Cost: none."""
+        self._check_open("delete")
+        self.staging.delete_file(parse_path(path))
+
     def close(self, commit: Commit | None, *, changed: bool, why_no_commit: str) -> None:
         """End the staging; only the transaction calls this."""
         self._open = False
@@ -396,6 +414,11 @@ class Transaction(StagedBranch):
         self._lease.abandon()
         for branch in self._branches.values():
             branch.close(None, changed=False, why_no_commit="the transaction was abandoned")
+
+    def abandon(self) -> None:
+        """Abandon the transaction if it has not ended yet."""
+        if self._open:
+            self.abort()
 
     def finish(self) -> None:
         """Commit every staged change, on all branches or on none. The end of the ``with`` block calls this.

@@ -1,0 +1,144 @@
+"""What is purged is gone from every commit and from the packs; what others have too stays, and is named."""
+
+import random
+
+import pytest
+
+from versioned_io.errors import PathNotFoundError, RepoNotFoundError
+from versioned_io.packs.reader import iterate_frames
+
+SECRET = b"PERSONAL DATA " * 20
+
+
+@pytest.fixture
+def filled(store, write):
+    store.create_repo("r")
+    store.create_repo("other")
+    write(store, "r@main", {"kept": b"kept", "d/secret": SECRET + b"1", "d/open": b"open"})
+    write(store, "r@main", {"d/secret": SECRET + b"2", "later": b"later"})
+    write(store, "r@main", {"d/secret": None, "more": b"more"})
+    write(store, "other@main", {"copy": b"kept"})
+    return store
+
+
+def packs_of(store):
+    return [info.key.rpartition("/")[2].removesuffix(".pack") for info in store._backend.objects.list("packs/")]
+
+
+def everything_stored(store):
+    """All bytes of all packs, decompressed."""
+    objects = store._backend.objects
+    return b"".join(bytes(payload) for name in packs_of(store) for _, _, payload in iterate_frames(objects, name))
+
+
+def trees(store, branch):
+    return [
+        {
+            file.path: store.snapshot(f"r@{commit.id}").read(file.path)
+            for file in store.snapshot(f"r@{commit.id}").walk()
+        }
+        for commit in store.log(branch)
+    ]
+
+
+def test_a_file_leaves_every_commit_and_its_bytes_leave_the_store(filled):
+    before = [(commit.id, commit.number, commit.message, commit.lineage_id) for commit in filled.log("r@main")]
+    assert SECRET in everything_stored(filled)
+    report = filled.purge("r", "d/secret", reason="a request", author="me")
+    assert (report.paths, report.commits, len(report.chunks), report.shared) == (("d/secret",), 2, 2, {})
+    assert report.gone
+    assert SECRET not in everything_stored(filled)
+    assert [(commit.id, commit.number, commit.message, commit.lineage_id) for commit in filled.log("r@main")] == before
+    assert trees(filled, "r@main") == [
+        {"kept": b"kept", "d/open": b"open", "later": b"later", "more": b"more"},
+        {"kept": b"kept", "d/open": b"open", "later": b"later"},
+        {"kept": b"kept", "d/open": b"open"},
+    ]
+    assert filled.snapshot("other@main").read("copy") == b"kept"
+    assert filled.fsck().is_clean
+    with filled._backend.catalog.read() as connection:
+        from versioned_io.catalog.journal import entries_of
+
+        last = entries_of(connection, "r")[-1][0].entry
+    assert (last.action, last.author, last.details) == ("purge", "me", {"path": "d/secret", "reason": "a request"})
+
+
+def test_a_directory_is_purged_with_all_below_it(filled):
+    report = filled.purge("r", "d")
+    assert report.paths == ("d/open", "d/secret")
+    assert report.gone
+    assert [sorted(tree) for tree in trees(filled, "r@main")] == [
+        ["kept", "later", "more"],
+        ["kept", "later"],
+        ["kept"],
+    ]
+    assert filled.fsck().is_clean
+
+
+def test_content_that_others_have_too_stays_and_is_named(filled):
+    report = filled.purge("r", "kept")
+    assert report.chunks == ()
+    assert list(report.shared.values()) == ["copy"]
+    assert report.gone
+    assert filled.snapshot("other@main").read("copy") == b"kept"
+    assert all("kept" not in tree for tree in trees(filled, "r@main"))
+
+
+def test_a_large_file_is_purged_with_its_packs(store, write):
+    store.create_repo("r")
+    data = random.Random(1).randbytes(9_000_000)
+    with store.transaction("r@main") as tx:
+        tx.write("large", data)
+        tx.write("kept", b"kept" * 1000)
+    report = store.purge("r", "large")
+    assert report.gone
+    assert data[1_000_000:1_000_100] not in everything_stored(store)
+    assert sum(info.size_bytes for info in store._backend.objects.list("packs/")) < 100_000
+    assert store.snapshot("r@main").read("kept") == b"kept" * 1000
+    with store.transaction("r@main") as tx:
+        tx.write("large", data)
+    assert store.snapshot("r@main").read("large") == data
+
+
+def test_a_version_that_only_a_forgotten_commit_had_is_gone_too(filled, write):
+    filled.create_branch("r@dev", at="r@main~1")
+    write(filled, "r@dev", {"d/secret": SECRET + b"2", "other": b"1"})
+    filled.delete_branch("r@dev")
+    assert filled.purge("r", "d/secret").gone
+    assert SECRET not in everything_stored(filled)
+
+
+def test_a_dry_run_says_what_would_go_and_changes_nothing(filled, dump):
+    before = dump(filled)
+    report = filled.purge("r", "d/secret", dry_run=True)
+    assert (report.paths, report.dry_run, report.gone) == (("d/secret",), True, False)
+    assert len(report.chunks) == 2
+    assert dump(filled) == before
+
+
+@pytest.mark.parametrize(
+    ("repo", "path", "error"), [("r", "nothing", PathNotFoundError), ("x", "a", RepoNotFoundError)]
+)
+def test_what_was_never_there_can_not_be_purged(filled, dump, repo, path, error):
+    before = dump(filled)
+    with pytest.raises(error):
+        filled.purge(repo, path)
+    assert dump(filled) == before
+
+
+def test_what_a_writer_brings_back_meanwhile_is_reported(filled, monkeypatch):
+    from versioned_io.maintenance import purge
+
+    original = purge._note
+
+    def note(*arguments, **options):
+        with filled.transaction("r@main") as tx:
+            tx.write("d/secret", SECRET + b"2")
+        original(*arguments, **options)
+
+    monkeypatch.setattr(purge, "_note", note)
+    assert not filled.purge("r", "d/secret").gone
+    monkeypatch.undo()
+    assert filled.snapshot("r@main").read("d/secret") == SECRET + b"2"
+    assert filled.fsck().is_clean
+    assert filled.purge("r", "d/secret").gone

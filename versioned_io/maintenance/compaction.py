@@ -1,0 +1,118 @@
+"""Compaction: small packs become large ones, and packs that are mostly dead give their dead bytes back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from versioned_io.backend import Backend
+from versioned_io.catalog import collection as catalog
+from versioned_io.catalog.chunk_index import LIVE
+from versioned_io.catalog.collection import PackRow
+from versioned_io.errors import InvalidInputError
+from versioned_io.identifiers import PackName
+from versioned_io.maintenance.garbage import mark_store
+from versioned_io.maintenance.marking import Marks
+from versioned_io.maintenance.moving import move_packs
+
+DEFAULT_MIN_LIVE: Final = 0.6
+"""A pack with a smaller part alive is rewritten."""
+
+DEFAULT_SMALL_BYTES: Final = 4 * 1024 * 1024
+"""A pack smaller than this is merged with others."""
+
+_FEW_SMALL_PACKS: Final = 8
+"""So few small packs are left alone: merging them again after each commit would write more than it saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompactReport:
+    """What a compaction did, or with ``dry_run`` would do.
+
+    Attributes:
+        packs: How many packs were rewritten; garbage collection deletes them once nobody reads them any more.
+        packs_bytes: Their size, which comes free then.
+        new_packs, new_bytes: What they became.
+        trees: How many commits have their pages somewhere else now.
+    """
+
+    packs: int
+    packs_bytes: int
+    new_packs: int
+    new_bytes: int
+    trees: int
+    dry_run: bool
+
+
+def compact_store(
+    backend: Backend,
+    *,
+    min_live: float = DEFAULT_MIN_LIVE,
+    small_bytes: int = DEFAULT_SMALL_BYTES,
+    max_bytes: int | None = None,
+    dry_run: bool = False,
+    progress: Callable[[str, int], None] | None = None,
+) -> CompactReport:
+    """Rewrite packs that are small or mostly dead, so that fewer and fuller ones are left.
+
+    Safe beside writers, readers and collectors: what is alive is copied first, then the catalog refers to the copies in
+    one transaction, and the old packs stay until garbage collection finds that nothing leads to them.
+
+    Args:
+        min_live: Rewrite packs with a smaller part alive, from 0 to 1.
+        small_bytes: Merge packs smaller than this, if there are more than a few.
+        max_bytes: Stop choosing packs at so many bytes to be read; None for all.
+
+    Raises:
+        IntegrityError: Something that is alive is damaged; nothing changed. Run fsck.
+        InvalidInputError: An argument is out of its range.
+        StorageError: The objects or the catalog failed; nothing changed. Call again.
+
+    Cost: as a mark of the whole store, and what is alive in the chosen packs is read and written.
+    """
+    if not 0 <= min_live <= 1 or small_bytes < 0 or (max_bytes is not None and max_bytes < 0):
+        msg = (
+            f"min_live={min_live}, small_bytes={small_bytes}, max_bytes={max_bytes}: a share is 0 to 1, sizes 0 or more"
+        )
+        raise InvalidInputError(msg)
+    report = progress or (lambda _stage, _done: None)
+    with backend.catalog.read() as connection:
+        rows = [row for row in catalog.list_packs(connection) if row.state == LIVE]
+        records = catalog.record_packs(connection)
+    marks = mark_store(backend, progress=lambda pages: report("mark", pages))
+    chosen = _choose(rows, marks, records, min_live=min_live, small_bytes=small_bytes, max_bytes=max_bytes)
+    packs_bytes = sum(row.size_bytes for row in chosen)
+    if dry_run or not chosen:
+        return CompactReport(len(chosen), packs_bytes, 0, 0, 0, dry_run)
+    moved = move_packs(backend, [row.name for row in chosen], marks, progress=report)
+    return CompactReport(len(chosen), packs_bytes, len(moved.packs), moved.bytes, moved.trees, dry_run=False)
+
+
+def _choose(
+    rows: Sequence[PackRow],
+    marks: Marks,
+    records: set[PackName],
+    *,
+    min_live: float,
+    small_bytes: int,
+    max_bytes: int | None,
+) -> list[PackRow]:
+    """Return the packs to rewrite: the emptiest first, then the small ones, oldest first.
+
+    A pack of which nothing is alive needs no rewriting, unless a record lies in it: collection removes it.
+    """
+    rows = [row for row in rows if row.name in records or marks.live_bytes(row.name)]
+    small = [row for row in rows if row.size_bytes < small_bytes]
+    if len(small) <= _FEW_SMALL_PACKS:
+        small = []
+    names = {row.name for row in small}
+    sparse = [row for row in rows if row.name not in names and marks.live_bytes(row.name) < min_live * row.size_bytes]
+    sparse = [row for row in sparse if row.size_bytes >= small_bytes]
+    sparse.sort(key=lambda row: marks.live_bytes(row.name) / row.size_bytes)
+    chosen: list[PackRow] = []
+    total = 0
+    for row in [*sparse, *sorted(small, key=lambda row: row.name)]:
+        if max_bytes is not None and total + row.size_bytes > max_bytes:
+            break
+        chosen.append(row)
+        total += row.size_bytes
+    return chosen

@@ -1,0 +1,239 @@
+"""Purging: a path leaves all of a repo's history, and its bytes leave the store, with proof."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from versioned_io.backend import Backend
+from versioned_io.catalog import collection as catalog
+from versioned_io.catalog.journal import Action, JournalEntry, append_entry
+from versioned_io.catalog.moving import commits_of_repo, live_trees
+from versioned_io.catalog.repos import find_repo_id
+from versioned_io.errors import PathNotFoundError
+from versioned_io.identifiers import CommitId, Digest, PackName
+from versioned_io.maintenance.garbage import mark_store
+from versioned_io.maintenance.marking import Marks, mark_trees
+from versioned_io.maintenance.moving import PackSeries, move_packs
+from versioned_io.objects.time import store_time
+from versioned_io.packs.frames import FrameKind, FrameRef, pack_key, parse_pack_key
+from versioned_io.packs.reader import fetch_frames, read_footer
+from versioned_io.pages.edit import edit_tree
+from versioned_io.pages.ranges import PathRange
+from versioned_io.pages.read import leaves, lookup_many, scan
+from versioned_io.pages.schema import Page, PageRef, decode_page, leaf_digest
+from versioned_io.pages.source import PageSource
+from versioned_io.paths import parse_directory
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeReport:
+    """What a purge removed, and what of it is still there.
+
+    Attributes:
+        paths: The files that left history.
+        commits: How many commits held one of them.
+        chunks: The contents that only they had, by name: their bytes are gone.
+        shared: Contents that other files have too, which nobody asked to remove: their bytes are still there. Each with
+            one place where it is.
+        packs: How many packs were rewritten or deleted.
+        gone: Whether all packs that are left were looked through, and none holds purged content or names a purged path.
+    """
+
+    paths: tuple[str, ...]
+    commits: int
+    chunks: tuple[Digest, ...]
+    shared: dict[Digest, str]
+    packs: int
+    gone: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is to go: the trees of the commits that hold it, its paths, and the chunks of its versions."""
+
+    trees: dict[CommitId, PageRef]
+    paths: set[str]
+    chunks: set[bytes]
+
+
+def purge_path(
+    backend: Backend,
+    repo: str,
+    path: str,
+    *,
+    reason: str = "",
+    author: str = "",
+    dry_run: bool = False,
+    progress: Callable[[str, int], None] | None = None,
+) -> PurgeReport:
+    """Remove a file or a directory from every commit of a repo, and its bytes from the store, now.
+
+    Commits keep their IDs, numbers, messages and lineage (which may still name the path); their trees no longer hold
+    it. What was purged, when and why stands in the journal. Safe beside writers: what they refer to stays, and the
+    report then says that not all is gone; call again.
+
+    Args:
+        path: A file or a directory; it need not be there in the newest commit.
+        dry_run: Change nothing, and report what would be removed.
+
+    Returns:
+        What was removed, and the proof: all packs that are left were looked through.
+
+    Raises:
+        RepoNotFoundError: There is no such repo.
+        PathNotFoundError: No kept commit of it holds the path.
+        IntegrityError: Something is damaged; nothing was removed. Run fsck.
+        StorageError: The objects or the catalog failed; call again.
+
+    Cost: as a compaction of every pack that holds some of it; footer and pages of all packs are read twice.
+
+    Source: docs/design/0005-garbage-collection.md, "Purging".
+    """
+    path = parse_directory(path)
+    report = progress or (lambda _stage, _done: None)
+    source = PageSource(backend.objects)
+    found = _find(backend, repo, path, source)
+    if not found.paths:
+        raise PathNotFoundError(path, f"the history of {repo}", "no commit that is kept holds it")
+    packs = PackSeries(backend)
+    edited = _without(found, path, source, packs)
+    packs.close()
+    drafts = [info.name for info in packs.infos]
+    try:
+        with backend.catalog.read() as connection:
+            kept = [edited.get(commit, root) for commit, root in live_trees(connection)]
+        marks = mark_trees(source, kept, progress=lambda pages: report("mark", pages))
+        shared = _shared(source, kept, found.chunks)
+        doomed = found.chunks - set(shared)
+        victims = _packs_with(backend, path, doomed, marks, report) - set(drafts)
+        if dry_run:
+            return _report(found, doomed, shared, len(victims), gone=False, dry_run=True)
+        move_packs(backend, sorted(victims | set(drafts)), marks, trees=edited, blank=doomed, progress=report)
+        _note(backend, repo, path, reason=reason, author=author)
+        removed = _remove(backend, victims, report)
+    finally:
+        # Pages without the path, as they were before what they lead to moved: nothing refers to them.
+        backend.objects.delete([pack_key(name) for name in drafts])
+    is_left = _packs_with(backend, path, doomed, mark_store(backend), report)
+    return _report(found, doomed, shared, len(removed), gone=not is_left, dry_run=False)
+
+
+def _find(backend: Backend, repo: str, path: str, source: PageSource) -> _Found:
+    with backend.catalog.read() as connection:
+        own = set(commits_of_repo(connection, find_repo_id(connection, repo)))
+        roots = {commit: root for commit, root in live_trees(connection) if root is not None and commit in own}
+    found = _Found({}, set(), set())
+    for commit, root in roots.items():
+        for rows in _rows_at(root, path, source):
+            found.trees[commit] = root
+            found.paths.update(rows.column("path").to_pylist())
+            found.chunks.update(_digests(rows))
+    return found
+
+
+def _rows_at(root: PageRef | None, path: str, source: PageSource) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the file *path* and of the files below the directory *path*."""
+    own = lookup_many(root, [path], source=source)
+    yield from (batch for batch in own.to_batches() if batch.num_rows)
+    yield from scan(root, f"{path}/" if path else "", source=source)
+
+
+def _without(found: _Found, path: str, source: PageSource, packs: PackSeries) -> dict[CommitId, PageRef | None]:
+    """Write the trees without the path, each once, and return them by commit."""
+    deletes = [path, f"{path}/"] if path else [""]
+    by_root: dict[PageRef, PageRef | None] = {}
+    for root in found.trees.values():
+        if root not in by_root:
+            by_root[root] = edit_tree(root, None, deletes, source=source.overlaid(packs.read_open), sink=packs)
+    return {commit: by_root[root] for commit, root in found.trees.items()}
+
+
+def _shared(source: PageSource, kept: Iterable[PageRef | None], chunks: set[bytes]) -> dict[bytes, str]:
+    """Return those of *chunks* that files which stay have too, each with the path of one."""
+    shared: dict[bytes, str] = {}
+    seen: set[FrameRef] = set()
+    for root in kept:
+        if root is None or root.frame in seen:
+            continue
+        seen.add(root.frame)
+        for page in leaves(root, PathRange("", None), source=source):
+            if _is_known(page, seen):
+                continue
+            for row in page.batch.select(["path", "chunks"]).to_pylist():
+                shared |= {one["digest"]: row["path"] for one in row["chunks"] if one["digest"] in chunks}
+    return shared
+
+
+def _is_known(page: Page, seen: set[FrameRef]) -> bool:
+    """Say whether this very page was looked at before; trees share most of their pages."""
+    key = FrameRef(leaf_digest(page.batch), 0, 0)
+    known = key in seen
+    seen.add(key)
+    return known
+
+
+def _packs_with(
+    backend: Backend, path: str, chunks: set[bytes], marks: Marks, report: Callable[[str, int], None]
+) -> set[PackName]:
+    """Return the packs that list one of *chunks*, or hold a page that is dead and names *path*."""
+    found: set[PackName] = set()
+    names = [name for info in backend.objects.list("packs/") if (name := parse_pack_key(info.key)) is not None]
+    for number, name in enumerate(names):
+        footer = read_footer(backend.objects, name)
+        pack = bytes.fromhex(name)
+        frames = [FrameRef(pack, one.offset, one.stored_size) for one in footer.frames if one.kind is FrameKind.PAGE]
+        dead = [frame for frame in frames if frame not in marks]
+        if any(chunk.digest in chunks for chunk in footer.chunks) or any(
+            _names(decode_page(payload).paths, path) for payload in fetch_frames(backend.objects, dead, FrameKind.PAGE)
+        ):
+            found.add(name)
+        report("look", number + 1)
+    return found
+
+
+def _names(paths: list[str], path: str) -> bool:
+    return any(one == path or one.startswith(f"{path}/") for one in paths) if path else bool(paths)
+
+
+def _note(backend: Backend, repo: str, path: str, *, reason: str, author: str) -> None:
+    with backend.catalog.write() as connection:
+        entry = JournalEntry(repo, "", Action.PURGE, details={"path": path, "reason": reason}, author=author)
+        append_entry(connection, backend.objects, entry, backend.clock())
+
+
+def _remove(backend: Backend, victims: set[PackName], report: Callable[[str, int], None]) -> list[PackName]:
+    """Delete the packs that nothing leads to any more, without waiting; return them."""
+    now = store_time(backend.objects)
+    with backend.catalog.write() as connection:
+        catalog.condemn_packs(connection, victims, now)
+    # A mark that begins after the condemnation: who refers to one of them has done so by now.
+    alive = mark_store(backend, progress=lambda pages: report("mark", pages)).packs
+    with backend.catalog.write() as connection:
+        catalog.revive_packs(connection, victims & alive)
+        buried = catalog.bury_packs(connection, sorted(victims - alive), condemned_until=now)
+        orphans = catalog.bury_orphans(connection, [(name, 0) for name in sorted(victims - alive)], now)
+    removed = [*buried, *orphans]
+    backend.objects.delete([pack_key(name) for name in removed])
+    return removed
+
+
+def _report(
+    found: _Found, doomed: set[bytes], shared: dict[bytes, str], packs: int, *, gone: bool, dry_run: bool
+) -> PurgeReport:
+    return PurgeReport(
+        paths=tuple(sorted(found.paths)),
+        commits=len(found.trees),
+        chunks=tuple(sorted(Digest(digest.hex()) for digest in doomed)),
+        shared={Digest(digest.hex()): path for digest, path in sorted(shared.items())},
+        packs=packs,
+        gone=gone,
+        dry_run=dry_run,
+    )
+
+
+def _digests(rows: pa.RecordBatch) -> set[bytes]:
+    chunks = pc.list_flatten(rows.column("chunks"))
+    return set(pc.struct_field(chunks, "digest").to_pylist())

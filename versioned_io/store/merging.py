@@ -1,0 +1,160 @@
+"""Merging, cherry-picking, reverting: changes of one commit or history, brought onto a branch."""
+
+from collections.abc import Callable, Mapping
+
+from versioned_io import names
+from versioned_io.catalog.repos import BranchRow
+from versioned_io.catalog.values import Commit, JSONValue
+from versioned_io.errors import HeadMovedError, RefSyntaxError
+from versioned_io.merging import Strategy, ThreeWay, bring_in, check_strategy, head_of, merge_base
+from versioned_io.refs import BranchRef, parse_branch_ref
+from versioned_io.store.resolving import Resolving
+from versioned_io.transactions.publish import CommitFacts, Empty, build_facts
+from versioned_io.transactions.transaction import Transaction
+
+
+class Merging(Resolving):
+    """How changes come from one history into another."""
+
+    def merge(
+        self,
+        source: str,
+        into: str,
+        *,
+        message: str = "",
+        author: str = "",
+        metadata: Mapping[str, JSONValue] | None = None,
+        strategy: Strategy = "fail",
+        fast_forward: bool = True,
+    ) -> Commit:
+        """Bring everything that *source* has and *into* has not into the branch *into*, and return its head.
+
+        All or nothing, and no bytes move. Files keep their authors, so lineage and the log of a path lead through the
+        merge. The commit carries the lineage ID of *source*, which caused it.
+
+        Args:
+            source: What is merged: ``repo@ref`` or a commit's ID, of the same repo.
+            into: The branch ``repo@branch``.
+            strategy: What to do where both sides changed a file differently: ``"fail"``, ``"ours"`` (as it is in
+                *into*), ``"theirs"``, a function of the `Conflict` that returns one of these or the bytes to write, or
+                one of these for each of several globs.
+            fast_forward: Where *into* has no commit of its own, only move it to *source*; otherwise make a commit.
+
+        Returns:
+            The new head; the head as it was when it holds *source* already.
+
+        Raises:
+            MergeConflictError: Both sides changed the same paths and *strategy* does not decide; nothing changed.
+            NotFoundError: There is no such branch or commit.
+            InvalidInputError: *source* is of another repo, or *strategy* means nothing.
+
+        Cost: the pages in which the sides differ from their common base, and a commit.
+        """
+        target, theirs = parse_branch_ref(into), self._commit(source)
+        self._check_same_repo(theirs, target)
+        check_strategy(strategy)
+        facts = self._facts_of(theirs, message or f"merge {source} into {into}", author, metadata, merged=theirs)
+        while True:
+            _, ours = head_of(self._backend, target)
+            base = merge_base(self._backend, ours, theirs)
+            if base is not None and base.id == theirs.id and ours is not None:
+                return ours
+            if not (fast_forward and (ours is None or (base is not None and base.id == ours.id))):
+                break
+            expected = None if ours is None else ours.id
+
+            def check(_connection: object, row: BranchRow, expected: str | None = expected) -> None:
+                if row.head != expected:
+                    raise HeadMovedError(str(target), expected, row.head)
+
+            try:
+                names.move_branch(self._backend, target, theirs, reason="fast-forward", check=check)
+            except HeadMovedError:
+                continue
+            return theirs
+
+        def change(ours: Commit | None) -> ThreeWay:
+            return ThreeWay(merge_base(self._backend, ours, theirs), theirs, keeps_authors=True)
+
+        return bring_in(self._backend, target, change, self._beginning(target, facts), strategy)
+
+    def cherry_pick(
+        self, commit: str, onto: str, *, message: str = "", author: str = "", strategy: Strategy = "fail"
+    ) -> Commit:
+        """Make on the branch *onto* the changes that one commit made, and return the new commit.
+
+        Args:
+            commit: ``repo@ref`` or a commit's ID, of the same repo.
+
+        Raises:
+            MergeConflictError, NotFoundError, InvalidInputError: As for `merge`.
+
+        Cost: as `merge`.
+        """
+        target, picked = parse_branch_ref(onto), self._commit(commit)
+        self._check_same_repo(picked, target)
+        check_strategy(strategy)
+        facts = self._facts_of(picked, message or picked.message, author, None)
+        base = None if picked.parent is None else self._commit_by_id(picked.parent)
+        three = ThreeWay(base, picked, keeps_authors=False)
+        return bring_in(self._backend, target, lambda _: three, self._beginning(target, facts), strategy)
+
+    def revert(
+        self, commit: str, on: str, *, message: str = "", author: str = "", strategy: Strategy = "fail"
+    ) -> Commit:
+        """Take back on the branch *on* the changes that one commit made, and return the new commit.
+
+        What was changed again since then is a conflict.
+
+        Args:
+            commit: ``repo@ref`` or a commit's ID, of the same repo.
+
+        Raises:
+            MergeConflictError, NotFoundError, InvalidInputError: As for `merge`.
+
+        Cost: as `merge`.
+        """
+        target, undone = parse_branch_ref(on), self._commit(commit)
+        self._check_same_repo(undone, target)
+        check_strategy(strategy)
+        facts = build_facts(
+            message=message or f"revert {undone.id}",
+            author=author,
+            metadata=None,
+            lineage_id=None,
+            provenance=[undone.id],
+            outputs=None,
+        )
+        before = None if undone.parent is None else self._commit_by_id(undone.parent)
+        three = ThreeWay(undone, before, keeps_authors=False)
+        return bring_in(self._backend, target, lambda _: three, self._beginning(target, facts), strategy)
+
+    def _check_same_repo(self, commit: Commit, branch: BranchRef) -> None:
+        if commit.repo != branch.repo:
+            raise RefSyntaxError(str(commit), f"it must be of repo {branch.repo!r}, as {str(branch)!r} is")
+
+    def _facts_of(
+        self,
+        theirs: Commit,
+        message: str,
+        author: str,
+        metadata: Mapping[str, JSONValue] | None,
+        *,
+        merged: Commit | None = None,
+    ) -> CommitFacts:
+        facts = build_facts(
+            message=message,
+            author=author,
+            metadata=metadata,
+            lineage_id=theirs.lineage_id,
+            provenance=[theirs.id],
+            outputs=None,
+        )
+        return CommitFacts(
+            facts.message, facts.author, facts.metadata, facts.lineage_id, facts.provenance, facts.outputs, merged
+        )
+
+    def _beginning(self, branch: BranchRef, facts: CommitFacts) -> Callable[[], Transaction]:
+        return lambda: Transaction(
+            self._backend, branch, facts=facts, empty=Empty.ALLOW, completes=(), resolve=self._snapshot_and_path
+        )
