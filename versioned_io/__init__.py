@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from versioned_io.changes import Changes
     from versioned_io.errors import VersionedError
     from versioned_io.lineage import LineageGraph
-    from versioned_io.opening import create_store, open_or_create_store, open_store
+    from versioned_io.opening import (
+        create_store,
+        open_or_create_store,
+        open_store,
+        rebuild_store,
+        upgrade_store,
+    )
     from versioned_io.partitions import PartitionTemplate
     from versioned_io.runs import Run, current_run
     from versioned_io.snapshots.snapshot import Snapshot
@@ -49,6 +55,8 @@ _HOMES = {
     "current_run": "runs",
     "open_or_create_store": "opening",
     "open_store": "opening",
+    "rebuild_store": "opening",
+    "upgrade_store": "opening",
 }
 
 __all__ = [
@@ -76,6 +84,8 @@ __all__ = [
     "current_run",
     "open_or_create_store",
     "open_store",
+    "rebuild_store",
+    "upgrade_store",
 ]
 
 

@@ -1,6 +1,7 @@
 """Making and opening stores: where the objects and the catalog are, and whether this version can read them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +34,7 @@ from versioned_io.objects.local import LocalObjects
 from versioned_io.objects.location import open_objects
 from versioned_io.objects.port import ObjectStore
 from versioned_io.pages.source import PageSource
+from versioned_io.rebuild import RebuildReport, rebuild_catalog
 from versioned_io.store import Store
 
 STORE_FORMAT = 1
@@ -165,6 +167,39 @@ def upgrade_store(url: str | Path, *, catalog: str | None = None) -> tuple[str, 
         found.close()
 
 
+def rebuild_store(
+    url: str | Path,
+    *,
+    catalog: str | None = None,
+    clock: Clock = system_clock,
+    progress: Callable[[int], None] | None = None,
+) -> RebuildReport:
+    """Make the lost catalog of the store at *url* again, from its packs alone; see `rebuild_catalog`.
+
+    Args:
+        catalog: Where it is to be, as for `create_store`; it must be empty or missing.
+
+    Raises:
+        StoreNotFoundError: There is no store.
+        InvalidInputError: The catalog holds repos already: move it away first.
+        StorageError: The objects or the catalog are out of reach.
+
+    Cost: 1 LIST for each 1,000 packs; 1 HEAD and 2 to 4 GETs for each.
+    """
+    objects = open_objects(str(url))
+    marker = _read_marker(objects)
+    if marker is None:
+        raise StoreNotFoundError(objects.url)
+    found = connect_catalog(_catalog_url(objects, catalog))
+    try:
+        migrate(found)
+        _claim_catalog(found, marker.store_id)
+        _check_store_id(found, objects, marker.store_id)
+        return rebuild_catalog(objects, found, clock(), progress=progress)
+    finally:
+        found.close()
+
+
 def open_or_create_store(url: str | Path, *, catalog: str | None = None, clock: Clock = system_clock) -> Store:
     """Open the store at *url*, made first if there is none; several processes may call this at once.
 
@@ -228,9 +263,9 @@ def _memory_directory(url: str) -> Path:
     return Path(_memory_directories[url].name)
 
 
-def _claim_catalog(catalog: Catalog) -> str:
-    """Return the ID of the store that the catalog belongs to, chosen now if it belongs to none."""
-    chosen = new_uuid7()
+def _claim_catalog(catalog: Catalog, store_id: str | None = None) -> str:
+    """Return the ID of the store that the catalog belongs to: *store_id*, or a new one, if it belongs to none."""
+    chosen = store_id or new_uuid7()
     with catalog.write() as connection:
         found = connection.execute(
             select(properties.c.value).where(properties.c.name == "store_id")

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -274,13 +275,66 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.create_branch(f"r@{name}", at=f"r@{origin}~{back}" if back else f"r@{origin}")
         self.branches[name] = list(story[: len(story) - back])
 
-    @rule()
-    def reopen(self):
+    def abort_all(self):
         for tx, _ in self.open.values():
             tx.abort()
         self.open.clear()
+
+    @rule()
+    def reopen(self):
+        self.abort_all()
         self.store.close()
         self.store = vio.open_store(self.directory / "s")
+
+    @rule()
+    def rebuild(self):
+        self.abort_all()
+        self.store.close()
+        for file in (self.directory / "s").glob("catalog.db*"):
+            file.unlink()
+        report = vio.rebuild_store(self.directory / "s")
+        assert (report.damaged, report.uncertain) == ((), ())
+        self.store = vio.open_store(self.directory / "s")
+
+    @rule()
+    def compact(self):
+        self.store.compact(small_bytes=1 << 20)
+
+    @rule()
+    def collect(self):
+        self.abort_all()  # without a grace nobody else may be at work
+        self.store.gc(grace=timedelta(0))
+
+    @rule(back=st.integers(0, 3), data=st.data())
+    def reset(self, back, data):
+        branch = data.draw(st.sampled_from(sorted(self.branches)))
+        story = self.branches[branch]
+        if not story:
+            return
+        back = min(back, len(story) - 1)
+        self.store.reset(f"r@{branch}", f"r@{branch}~{back}")
+        self.branches[branch] = story[: len(story) - back]
+
+    @rule(back=st.integers(0, 3), data=st.data())
+    def revert(self, back, data):
+        branch = data.draw(st.sampled_from(sorted(self.branches)))
+        story = self.branches[branch]
+        if back >= len(story):
+            return
+        number = len(story) - 1 - back
+        undone, after = story[number]
+        before = story[number - 1][1] if number else {}
+        head = self.head(branch)
+        changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+        clashes = {path for path in changed if head.get(path) not in {after.get(path), before.get(path)}}
+        result = {path: data for path, data in head.items() if path not in changed}
+        result |= {path: before[path] for path in changed if path in before}
+        if clashes or collides(result):
+            with pytest.raises(ConflictError) as caught:
+                self.store.revert(undone, f"r@{branch}")
+            assert clashes <= set(caught.value.paths)
+        else:
+            self.note(branch, self.store.revert(undone, f"r@{branch}"), head, result)
 
     @rule(data=st.data())
     def compare(self, data):

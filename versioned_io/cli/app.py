@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from versioned_io.cli import files, history, lineage, maintenance, stores
+from versioned_io.cli import files, history, lineage, maintenance, merging, stores
 from versioned_io.cli.session import print_error_json
 
 app = typer.Typer(
@@ -22,11 +22,17 @@ app.command("init")(stores.init)
 app.add_typer(stores.repo_app, name="repo")
 app.add_typer(stores.branch_app, name="branch")
 app.add_typer(stores.tag_app, name="tag")
+app.command("merge")(merging.merge)
+app.command("cherry-pick")(merging.cherry_pick)
+app.command("revert")(merging.revert)
 app.command("reset")(stores.reset)
 app.command("reflog")(stores.reflog)
 app.command("fsck")(maintenance.fsck)
 app.command("gc")(maintenance.gc)
+app.command("compact")(maintenance.compact)
+app.command("purge")(maintenance.purge)
 app.command("retention")(maintenance.retention)
+app.command("rebuild")(maintenance.rebuild)
 app.command("upgrade")(maintenance.upgrade)
 app.command("put")(files.put)
 app.command("get")(files.get)

@@ -1,4 +1,4 @@
-"""Commands that keep a store sound and small: ``fsck``, ``gc``, ``retention``, ``upgrade``."""
+"""Commands that keep a store sound and small: ``fsck``, ``gc``, ``compact``, ``purge``, ``retention``, ``upgrade``."""
 
 from dataclasses import asdict
 from datetime import timedelta
@@ -68,6 +68,59 @@ def gc(
 
 
 @reports_errors
+def compact(
+    min_live: Annotated[float, typer.Option(help="Rewrite packs with a smaller part alive, from 0 to 1.")] = 0.6,
+    max_bytes: Annotated[int | None, typer.Option(help="Read at most so many bytes of packs.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, and say what would be done.")] = False,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge small packs and drop dead bytes; the next gc takes the old packs away."""
+    with open_named_store(store, catalog) as opened, counting(show=not as_json) as shown:
+        report = opened.compact(min_live=min_live, max_bytes=max_bytes, dry_run=dry_run, progress=shown)
+    if as_json:
+        print_json(asdict(report))
+        return
+    did = "would be rewritten" if report.dry_run else "rewritten"
+    typer.echo(f"{report.packs} packs {did}, {describe_size(report.packs_bytes)}")
+    if not report.dry_run:
+        typer.echo(f"{report.new_packs} new packs, {describe_size(report.new_bytes)}, {report.trees} trees moved")
+
+
+@reports_errors
+def purge(
+    target: Annotated[str, typer.Argument(help="What leaves history: repo:path.")],
+    reason: Annotated[str, typer.Option(help="Why; the journal keeps it.")] = "",
+    author: Annotated[str, typer.Option(help="Who; the journal keeps it.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, and say what would be removed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove a path from every commit of a repo, and its bytes from the store, for ever."""
+    repo, _, path = target.partition(":")
+    if not (dry_run or yes or as_json):
+        typer.confirm(f"remove {path!r} from all history of {repo!r}, for ever?", abort=True)
+    with open_named_store(store, catalog) as opened, counting(show=not as_json) as shown:
+        report = opened.purge(repo, path, reason=reason, author=author, dry_run=dry_run, progress=shown)
+    if as_json:
+        print_json(asdict(report))
+        return
+    did = "would leave" if report.dry_run else "left"
+    typer.echo(f"{len(report.paths)} files {did} {report.commits} commits, with {len(report.chunks)} contents")
+    print_table(("content that stays", "because this has it too"), list(report.shared.items()))
+    if not report.dry_run:
+        proof = (
+            "all packs were looked through: nothing of it is left" if report.gone else "NOT all of it is gone: again"
+        )
+        typer.echo(f"{report.packs} packs were deleted; {proof}")
+        if not report.gone:
+            raise typer.Exit(1)
+
+
+@reports_errors
 def retention(
     branch: Annotated[str, typer.Argument(help="repo@branch")],
     keep_last: Annotated[int | None, typer.Option(help="Keep at least so many of the newest commits.")] = None,
@@ -89,6 +142,28 @@ def retention(
         parts = [f"the last {keep_last} commits"] if keep_last is not None else []
         parts += [f"the commits of the last {keep_days:g} days"] if keep_days is not None else []
         typer.echo(f"gc keeps {' and '.join(parts)} of {branch}")
+
+
+@reports_errors
+def rebuild(store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False) -> None:
+    """Make a lost catalog again, from the packs alone."""
+    location = require_store(store)
+    from versioned_io.opening import rebuild_store
+
+    with counting(show=not as_json) as shown:
+        report = rebuild_store(location, catalog=catalog, progress=lambda packs: shown("packs", packs))
+    if as_json:
+        print_json(asdict(report))
+    else:
+        typer.echo(
+            f"{report.repos} repos, {report.branches} branches, {report.tags} tags, {report.commits} commits from "
+            f"{report.packs} packs; {report.unconfirmed} records of commits that no branch took were left out"
+        )
+        print_table(("damaged",), [(one,) for one in report.damaged])
+        print_table(("uncertain",), [(one,) for one in report.uncertain])
+        typer.echo("subscriptions are not in the packs: their consumers begin anew")
+    if report.damaged:
+        raise typer.Exit(_DAMAGED)
 
 
 @reports_errors

@@ -385,6 +385,22 @@ def test_every_command_of_the_installed_program_runs(tmp_path):
     assert run("lineage", "upstream", "r@main")["roots"] == [commit["id"]]
     assert run("lineage", "downstream", "r@main")["roots"] == [commit["id"]]
     assert run("fsck")["is_clean"] is True
+    assert run("branch", "rename", "r@dev", "work")["name"] == "work"
+    assert run("branch", "protect", "r@work")["is_protected"] is True
+    assert run("branch", "protect", "r@work", "--off")["is_protected"] is False
+    assert run("tag", "list", "r")["tags"] == [{"name": "v1", "commit": commit["id"]}]
+    assert run("merge", "r@work", "r@main")["commit"]["number"] == 2
+    assert run("reset", "r@main", "r@v1")["commit"] == commit
+    assert run("reflog", "r@main")["entries"][-1]["action"] == "move_branch"
+    assert run("cherry-pick", "r@work", "r@main")["commit"]["stats"]["deleted"] == 1
+    assert run("revert", "r@main", "r@main")["commit"]["stats"]["added"] == 1
+    assert run("retention", "r@main", "--keep-last", "5")["keep_last"] == 5
+    assert run("gc", "--dry-run")["deleted"] == 0
+    assert run("compact", "--dry-run")["new_packs"] == 0
+    assert run("purge", "r:a.csv", "--dry-run")["paths"] == ["a.csv"]
+    assert run("upgrade")["to"] == "0002"
+    assert run("tag", "delete", "r@v1") == {"deleted": "r@v1"}
+    assert run("branch", "delete", "r@work") == {"deleted": "r@work"}
     assert run_program("cat", "r@main:a.csv", VERSIONED_STORE=store).stdout == "1"
     assert ran | {"cat"} == set(every_command())
 

@@ -1,0 +1,238 @@
+"""A lost catalog is made again from the packs alone, and says the same as before."""
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import versioned_io as vio
+from versioned_io.catalog.collection import list_packs
+from versioned_io.errors import FormatError, InvalidInputError, StoreNotFoundError
+from versioned_io.packs.writer import PackWriter
+
+NOW = {"grace": timedelta(0), "expire": timedelta(0)}
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "s"
+
+
+def told(store):
+    """Everything that a store says of itself, apart from subscriptions."""
+    found = {}
+    for repo in store.repos():
+        refs = [f"{repo.name}@{branch.name}" for branch in repo.branches]
+        found[repo.name] = (
+            repo.description,
+            repo.created_at,
+            [(branch.name, branch.head, branch.number) for branch in repo.branches],
+            store.tags(repo.name),
+            {ref: list(store.log(ref)) for ref in refs},
+            {ref: store.reflog(ref) for ref in refs},
+        )
+        for ref in refs:
+            snapshot = store.snapshot(ref)
+            if not snapshot.is_empty:
+                found[ref] = {file.path: (snapshot.read(file.path), file) for file in snapshot.walk()}
+                found[ref, "upstream"] = store.upstream(ref)
+                found[ref, "downstream"] = store.downstream(ref)
+    return found
+
+
+def packs_of(store):
+    with store._backend.catalog.read() as connection:
+        return list_packs(connection)
+
+
+def lose_catalog(place):
+    for file in Path(place).glob("catalog.db*"):
+        file.unlink()
+
+
+def rebuilt(place):
+    """Return what the store said before its catalog was lost, and what it says after it was rebuilt."""
+    with vio.open_store(place) as store:
+        before = told(store)
+    lose_catalog(place)
+    report = vio.rebuild_store(place)
+    assert (report.damaged, report.uncertain) == ((), ())
+    with vio.open_store(place) as store:
+        assert store.fsck().is_clean
+        after = told(store)
+    return before, after
+
+
+def grow(store, write):
+    store.create_repo("r", description="what it holds")
+    store.create_repo("models")
+    store.create_repo("empty")
+    for number in range(4):
+        write(store, "r@main", {"a": b"%d" % number, f"d/{number}": b"x" * number}, message=f"commit {number}")
+    store.create_tag("r@v1", at="r@main~1")
+    store.create_tag("r@gone", at="r@main")
+    store.delete_tag("r@gone")
+    store.create_branch("r@dev", at="r@main~2")
+    write(store, "r@dev", {"dev": b"1"}, metadata={"k": [1, None]}, author="me")
+    store.create_branch("r@old", at="r@main")
+    write(store, "r@old", {"old": b"1"})
+    store.delete_branch("r@old")
+    store.create_branch("r@later", at="r@v1")
+    store.rename_branch("r@later", "renamed")
+    write(store, "r@renamed", {"after": b"renaming"})
+    store.merge("r@dev", "r@main")
+    write(store, "r@main", {"wrong": b"1"})
+    store.reset("r@main", "r@main~1")
+    write(store, "r@main", {"right": b"1"})
+    store.protect_branch("r@dev")
+    store.set_retention("r@renamed", keep_last=3)
+    with store.run("train", code_version="1", params={"depth": 3}):
+        store.snapshot("r@main").read("a")
+        write(store, "models@main", {"model": b"m"}, idempotency_key="once")
+
+
+def test_everything_but_subscriptions_comes_back(place, write):
+    with vio.create_store(place) as store:
+        grow(store, write)
+    before, after = rebuilt(place)
+    assert after == before
+
+
+def test_work_goes_on_after_a_rebuild(place, write, files_of):
+    with vio.create_store(place) as store:
+        grow(store, write)
+        model = store.commit("models@main")
+    rebuilt(place)
+    with vio.open_store(place) as store:
+        assert write(store, "models@main", {"model": b"other"}, idempotency_key="once") == model
+        assert write(store, "r@main", {"copy": b"x" * 3}).stats.bytes_stored < 3000
+        with pytest.raises(InvalidInputError, match="protected"):
+            store.delete_branch("r@dev")
+        store.create_branch("r@next", at="r@main")
+        assert store.reflog("r@next")[0].sequence > store.reflog("r@main")[-1].sequence
+        assert store.gc(**NOW).forgotten == 2
+    before, after = rebuilt(place)
+    assert after == before
+
+
+def test_it_comes_back_after_compaction_collection_and_purging_too(place, write):
+    with vio.create_store(place) as store:
+        grow(store, write)
+        for number in range(10):
+            write(store, "r@main", {"secret": b"secret %d" % number})
+        store.compact()
+        store.gc(**NOW)
+        assert store.purge("r", "secret").gone
+    before, after = rebuilt(place)
+    assert after == before
+
+
+def test_an_attempt_that_lost_its_race_does_not_come_back(place, write):
+    with vio.create_store(place) as store:
+        store.create_repo("r")
+        late = store.transaction("r@main")
+        late.write("late", b"1")
+        from versioned_io.transactions import publish
+
+        original = publish._commit_drafts
+        calls = []
+
+        def overtaken(*arguments):
+            if not calls:
+                calls.append(1)
+                write(store, "r@main", {"first": b"1"})
+            original(*arguments)
+
+        publish._commit_drafts = overtaken
+        try:
+            late.finish()
+        finally:
+            publish._commit_drafts = original
+        assert [commit.number for commit in store.log("r@main")] == [2, 1]
+    before, after = rebuilt(place)
+    assert after == before
+
+
+def test_a_tip_that_can_not_be_told_from_an_attempt_is_named(place, write):
+    with vio.create_store(place) as store:
+        store.create_repo("r")
+        write(store, "r@main", {"a": b"1"})
+        died = place.parent / "died"
+        shutil.copytree(place, died)
+        taken = write(store, "r@main", {"a": b"2"})
+    with vio.open_store(died) as other:
+        attempt = write(other, "r@main", {"a": b"3"})
+    # As if the second writer had stored its record and died before the catalog knew it.
+    for pack in (died / "packs").rglob("*.pack"):
+        target = place / pack.relative_to(died)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(pack, target)
+    lose_catalog(place)
+    report = vio.rebuild_store(place)
+    assert len(report.uncertain) == 1
+    assert taken.id in report.uncertain[0]
+    assert attempt.id in report.uncertain[0]
+    assert report.unconfirmed == 1
+
+
+def test_a_damaged_pack_is_named_and_kept(place, write):
+    with vio.create_store(place) as store:
+        store.create_repo("r")
+        write(store, "r@main", {"a": b"1"})
+        write(store, "r@main", {"b": b"1" * 5000})
+        pack = next((place / "packs").rglob(f"{store.commit('r@main').root.pack.hex()}.pack"))
+        first = store.commit("r@main~1")
+    pack.write_bytes(pack.read_bytes()[:-10])
+    lose_catalog(place)
+    report = vio.rebuild_store(place)
+    assert len(report.damaged) == 1
+    assert pack.stem in report.damaged[0]
+    with vio.open_store(place) as store:
+        assert store.commit("r@main") == first
+        assert pack.stem in {row.name for row in packs_of(store)}
+
+
+def test_a_catalog_that_holds_something_is_left_alone(place, write):
+    with vio.create_store(place) as store:
+        store.create_repo("r")
+        write(store, "r@main", {"a": b"1"})
+    with pytest.raises(InvalidInputError, match="move it away"):
+        vio.rebuild_store(place)
+    with pytest.raises(StoreNotFoundError):
+        vio.rebuild_store(place.parent / "nothing")
+
+
+def test_without_a_catalog_the_store_says_what_to_run(place):
+    vio.create_store(place).close()
+    lose_catalog(place)
+    with pytest.raises(FormatError, match="rebuild"):
+        vio.open_store(place)
+    assert vio.rebuild_store(place).repos == 0
+    with vio.open_store(place) as store:
+        store.create_repo("r")
+
+
+def test_it_can_be_rebuilt_in_postgresql(place, write, postgres_url):
+    with vio.create_store(place) as store:
+        grow(store, write)
+        before = told(store)
+    report = vio.rebuild_store(place, catalog=postgres_url)
+    assert report.uncertain == ()
+    with vio.open_store(place, catalog=postgres_url) as store:
+        assert told(store) == before
+        store.create_repo("next")
+        write(store, "r@main", {"next": b"1"})
+        assert store.fsck().is_clean
+
+
+def test_objects_that_are_no_packs_of_ours_are_passed_over(place, write):
+    with vio.create_store(place) as store:
+        grow(store, write)
+        store._backend.objects.put("packs/aa/readme.txt", [b"hello"])
+        orphan = PackWriter(store._backend.objects)
+        orphan.append_block(b"nobody knows me", [])
+        orphan.close()
+    before, after = rebuilt(place)
+    assert after == before
