@@ -59,3 +59,20 @@ def postgres_server(tmp_path_factory):
 def postgres_url(postgres_server):
     """The SQLAlchemy URL of an empty PostgreSQL database."""
     return postgres_server.create_database(f"test_{uuid.uuid4().hex}", driver="psycopg")
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    """A running S3 server, for buckets of one test each."""
+    if importlib.util.find_spec("moto") is None:
+        pytest.skip("the S3 server comes with versioned-io[dev]")
+    from devservers.s3_server import S3Server
+
+    with S3Server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_place(s3_server):
+    """The URL of an empty prefix of an empty bucket, and the options that it is opened with."""
+    return f"s3://{s3_server.create_bucket()}/some/prefix", s3_server.options

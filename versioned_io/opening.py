@@ -1,7 +1,7 @@
 """Making and opening stores: where the objects and the catalog are, and whether this version can read them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +30,7 @@ from versioned_io.errors import (
     StoreNotFoundError,
 )
 from versioned_io.identifiers import new_uuid7
+from versioned_io.objects.cached import DEFAULT_CACHE_BYTES, CachedObjects
 from versioned_io.objects.local import LocalObjects
 from versioned_io.objects.location import open_objects
 from versioned_io.objects.port import ObjectStore
@@ -54,7 +55,15 @@ class _Marker:
     store_id: str
 
 
-def create_store(url: str | Path, *, catalog: str | None = None, clock: Clock = system_clock) -> Store:
+def create_store(
+    url: str | Path,
+    *,
+    catalog: str | None = None,
+    storage_options: Mapping[str, str] | None = None,
+    cache: str | Path | None = None,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    clock: Clock = system_clock,
+) -> Store:
     """Make an empty store and open it.
 
     Args:
@@ -62,6 +71,10 @@ def create_store(url: str | Path, *, catalog: str | None = None, clock: Clock = 
             process only.
         catalog: The SQLAlchemy URL of the catalog, such as ``postgresql+psycopg://user@host/database``. By default
             SQLite inside the directory; a store that is not a directory needs one.
+        storage_options: For S3, Google Cloud Storage and Azure: credentials, endpoint, time limits, as text. By default
+            boto3's chain of credentials for S3, and the environment for the others. See `versioned_io.objects.clients`.
+        cache: A local directory that keeps what was read of a remote store; None for none.
+        cache_bytes: How much it keeps.
         clock: What tells the time.
 
     Raises:
@@ -72,7 +85,7 @@ def create_store(url: str | Path, *, catalog: str | None = None, clock: Clock = 
 
     Cost: 1 GET, 1 PUT, 1 SQL transaction; the import of Alembic, about 0.2 s.
     """
-    objects = open_objects(str(url))
+    objects = _open_objects(url, storage_options, cache, cache_bytes)
     if _read_marker(objects) is not None:
         raise ExistsError("store", objects.url)
     if isinstance(objects, LocalObjects):
@@ -93,11 +106,19 @@ def create_store(url: str | Path, *, catalog: str | None = None, clock: Clock = 
     return _assemble(objects, found, clock)
 
 
-def open_store(url: str | Path, *, catalog: str | None = None, clock: Clock = system_clock) -> Store:
+def open_store(
+    url: str | Path,
+    *,
+    catalog: str | None = None,
+    storage_options: Mapping[str, str] | None = None,
+    cache: str | Path | None = None,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    clock: Clock = system_clock,
+) -> Store:
     """Open the store at *url*, after checking that this version can read it.
 
     Args:
-        url, catalog, clock: As for `create_store`.
+        url, catalog, storage_options, cache, cache_bytes, clock: As for `create_store`.
 
     Raises:
         StoreNotFoundError: There is none; make it with `create_store`.
@@ -107,7 +128,7 @@ def open_store(url: str | Path, *, catalog: str | None = None, clock: Clock = sy
 
     Cost: 1 GET, 3 SELECTs.
     """
-    objects = open_objects(str(url))
+    objects = _open_objects(url, storage_options, cache, cache_bytes)
     marker = _read_marker(objects)
     if marker is None:
         raise StoreNotFoundError(objects.url)
@@ -133,7 +154,9 @@ def open_store(url: str | Path, *, catalog: str | None = None, clock: Clock = sy
     return _assemble(objects, found, clock)
 
 
-def upgrade_store(url: str | Path, *, catalog: str | None = None) -> tuple[str, str]:
+def upgrade_store(
+    url: str | Path, *, catalog: str | None = None, storage_options: Mapping[str, str] | None = None
+) -> tuple[str, str]:
     """Bring the catalog of the store at *url* to the revision that this version needs; return the old and the new one.
 
     Everything that the catalog says stays true. All or nothing: a crash leaves the old revision.
@@ -146,7 +169,7 @@ def upgrade_store(url: str | Path, *, catalog: str | None = None) -> tuple[str, 
 
     Cost: 1 GET, 1 SQL transaction.
     """
-    objects = open_objects(str(url))
+    objects = open_objects(str(url), storage_options)
     marker = _read_marker(objects)
     if marker is None:
         raise StoreNotFoundError(objects.url)
@@ -171,6 +194,7 @@ def rebuild_store(
     url: str | Path,
     *,
     catalog: str | None = None,
+    storage_options: Mapping[str, str] | None = None,
     clock: Clock = system_clock,
     progress: Callable[[int], None] | None = None,
 ) -> RebuildReport:
@@ -186,7 +210,7 @@ def rebuild_store(
 
     Cost: 1 LIST for each 1,000 packs; 1 HEAD and 2 to 4 GETs for each.
     """
-    objects = open_objects(str(url))
+    objects = open_objects(str(url), storage_options)
     marker = _read_marker(objects)
     if marker is None:
         raise StoreNotFoundError(objects.url)
@@ -200,7 +224,15 @@ def rebuild_store(
         found.close()
 
 
-def open_or_create_store(url: str | Path, *, catalog: str | None = None, clock: Clock = system_clock) -> Store:
+def open_or_create_store(
+    url: str | Path,
+    *,
+    catalog: str | None = None,
+    storage_options: Mapping[str, str] | None = None,
+    cache: str | Path | None = None,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    clock: Clock = system_clock,
+) -> Store:
     """Open the store at *url*, made first if there is none; several processes may call this at once.
 
     Raises:
@@ -208,13 +240,31 @@ def open_or_create_store(url: str | Path, *, catalog: str | None = None, clock: 
 
     Cost: as `open_store`; the first time as `create_store`.
     """
+
+    def reach(how: Callable[..., Store]) -> Store:
+        return how(
+            url,
+            catalog=catalog,
+            storage_options=storage_options,
+            cache=cache,
+            cache_bytes=cache_bytes,
+            clock=clock,
+        )
+
     try:
-        return open_store(url, catalog=catalog, clock=clock)
+        return reach(open_store)
     except StoreNotFoundError:
         try:
-            return create_store(url, catalog=catalog, clock=clock)
+            return reach(create_store)
         except ExistsError:
-            return open_store(url, catalog=catalog, clock=clock)
+            return reach(open_store)
+
+
+def _open_objects(
+    url: str | Path, options: Mapping[str, str] | None, cache: str | Path | None, cache_bytes: int
+) -> ObjectStore:
+    objects = open_objects(str(url), options)
+    return objects if cache is None else CachedObjects(objects, Path(cache), limit_bytes=cache_bytes)
 
 
 def _assemble(objects: ObjectStore, catalog: Catalog, clock: Clock) -> Store:

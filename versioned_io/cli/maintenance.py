@@ -15,6 +15,7 @@ from versioned_io.cli.session import (
     open_named_store,
     reports_errors,
     require_store,
+    storage_options,
 )
 
 _DAMAGED = 6
@@ -151,7 +152,9 @@ def rebuild(store: StoreOption = None, catalog: CatalogOption = None, as_json: J
     from versioned_io.opening import rebuild_store
 
     with counting(show=not as_json) as shown:
-        report = rebuild_store(location, catalog=catalog, progress=lambda packs: shown("packs", packs))
+        report = rebuild_store(
+            location, catalog=catalog, storage_options=storage_options(), progress=lambda packs: shown("packs", packs)
+        )
     if as_json:
         print_json(asdict(report))
     else:
@@ -172,7 +175,7 @@ def upgrade(store: StoreOption = None, catalog: CatalogOption = None, as_json: J
     location = require_store(store)
     from versioned_io.opening import upgrade_store
 
-    before, after = upgrade_store(location, catalog=catalog)
+    before, after = upgrade_store(location, catalog=catalog, storage_options=storage_options())
     if as_json:
         print_json({"store": location, "from": before, "to": after})
     elif before == after:

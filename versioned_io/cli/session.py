@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
@@ -57,7 +58,26 @@ def open_named_store(store: str | None, catalog: str | None) -> "Store":
     location = require_store(store)
     from versioned_io.opening import open_store  # a third of a second, which --help and a wrong call don't pay
 
-    return open_store(location, catalog=catalog)
+    cache = os.environ.get("VERSIONED_CACHE") or None
+    return open_store(location, catalog=catalog, storage_options=storage_options(), cache=cache)
+
+
+def storage_options() -> dict[str, str]:
+    """Return the storage options that ``VERSIONED_STORAGE_OPTIONS`` holds: ``name=value``, separated by spaces.
+
+    Only from the environment: a command line is seen by everybody on the machine, and some of these are secrets.
+
+    Raises:
+        InvalidInputError: It is not of this form.
+    """
+    found: dict[str, str] = {}
+    for number, part in enumerate(os.environ.get("VERSIONED_STORAGE_OPTIONS", "").split(), 1):
+        name, equals, value = part.partition("=")
+        if not equals:
+            msg = f"part {number} of VERSIONED_STORAGE_OPTIONS is not of the form name=value"
+            raise InvalidInputError(msg)
+        found[name] = value
+    return found
 
 
 def require_store(store: str | None) -> str:

@@ -13,6 +13,7 @@ from versioned_io.cli.session import (
     open_named_store,
     reports_errors,
     require_store,
+    storage_options,
 )
 
 repo_app = typer.Typer(help="Repos: make, list, show.", no_args_is_help=True)
@@ -31,7 +32,7 @@ def init(
     target = location or require_store(store)
     from versioned_io.opening import create_store
 
-    with create_store(target, catalog=catalog) as created:
+    with create_store(target, catalog=catalog, storage_options=storage_options()) as created:
         if as_json:
             print_json({"store": created.url})
         else:

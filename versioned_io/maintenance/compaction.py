@@ -13,6 +13,8 @@ from versioned_io.identifiers import PackName
 from versioned_io.maintenance.garbage import mark_store
 from versioned_io.maintenance.marking import Marks
 from versioned_io.maintenance.moving import move_packs
+from versioned_io.packs.frames import FrameKind
+from versioned_io.packs.reader import read_footer
 
 DEFAULT_MIN_LIVE: Final = 0.6
 """A pack with a smaller part alive is rewritten."""
@@ -79,7 +81,8 @@ def compact_store(
         rows = [row for row in catalog.list_packs(connection) if row.state == LIVE]
         records = catalog.record_packs(connection)
     marks = mark_store(backend, progress=lambda pages: report("mark", pages))
-    chosen = _choose(rows, marks, records, min_live=min_live, small_bytes=small_bytes, max_bytes=max_bytes)
+    rows = [row for row in rows if row.name in records or marks.live_bytes(row.name)]
+    chosen = _choose(backend, rows, marks, min_live=min_live, small_bytes=small_bytes, max_bytes=max_bytes)
     packs_bytes = sum(row.size_bytes for row in chosen)
     if dry_run or not chosen:
         return CompactReport(len(chosen), packs_bytes, 0, 0, 0, dry_run)
@@ -88,26 +91,26 @@ def compact_store(
 
 
 def _choose(
+    backend: Backend,
     rows: Sequence[PackRow],
     marks: Marks,
-    records: set[PackName],
     *,
     min_live: float,
     small_bytes: int,
     max_bytes: int | None,
 ) -> list[PackRow]:
-    """Return the packs to rewrite: the emptiest first, then the small ones, oldest first.
-
-    A pack of which nothing is alive needs no rewriting, unless a record lies in it: collection removes it.
-    """
-    rows = [row for row in rows if row.name in records or marks.live_bytes(row.name)]
+    """Return the packs to rewrite: the emptiest first, then the small ones, oldest first."""
     small = [row for row in rows if row.size_bytes < small_bytes]
     if len(small) <= _FEW_SMALL_PACKS:
         small = []
-    names = {row.name for row in small}
-    sparse = [row for row in rows if row.name not in names and marks.live_bytes(row.name) < min_live * row.size_bytes]
-    sparse = [row for row in sparse if row.size_bytes >= small_bytes]
-    sparse.sort(key=lambda row: marks.live_bytes(row.name) / row.size_bytes)
+    large = [row for row in rows if row.size_bytes >= small_bytes]
+    shares = {
+        row.name: _live_share(backend, row.name, marks)
+        for row in large
+        if marks.live_bytes(row.name) < min_live * row.size_bytes
+    }
+    sparse = [row for row in large if shares.get(row.name, 1.0) < min_live]
+    sparse.sort(key=lambda row: shares[row.name])
     chosen: list[PackRow] = []
     total = 0
     for row in [*sparse, *sorted(small, key=lambda row: row.name)]:
@@ -116,3 +119,14 @@ def _choose(
         chosen.append(row)
         total += row.size_bytes
     return chosen
+
+
+def _live_share(backend: Backend, name: PackName, marks: Marks) -> float:
+    """Return which part of a pack's frames is alive; records and journal entries always are. Cost: 1 HEAD, 2 GETs."""
+    alive = marks.frames_of(name)
+    total = kept = 0
+    for frame in read_footer(backend.objects, name).frames:
+        total += frame.stored_size
+        if frame.offset in alive or frame.kind in {FrameKind.COMMIT, FrameKind.JOURNAL}:
+            kept += frame.stored_size
+    return kept / total if total else 1.0

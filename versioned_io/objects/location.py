@@ -1,6 +1,7 @@
 """From a URL to the object store that it names."""
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,17 +15,22 @@ _memory: dict[str, ObjectStore] = {}
 _memory_lock = threading.Lock()
 
 
-def open_objects(url: str) -> ObjectStore:
+def open_objects(url: str, options: Mapping[str, str] | None = None) -> ObjectStore:
     """Return the object store at *url*; nothing is read or written yet.
 
     Args:
         url: A directory (a path or ``file://``), ``memory://name``, which is shared by name within this
             process, or ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix``.
+        options: Credentials and the like, for the last three; see `versioned_io.objects.clients`.
 
     Raises:
-        InvalidInputError: The scheme is none of these; fix the URL.
+        InvalidInputError: The scheme is none of these, or an option makes no sense; fix it.
+        StorageError: There are no credentials.
     """
     scheme, separator, rest = url.partition("://")
+    if options and scheme not in REMOTE_SCHEMES:
+        msg = f"{url!r} takes no storage options: they are for s3://, gs:// and az://"
+        raise InvalidInputError(msg)
     if not separator:
         return LocalObjects(Path(url))
     if scheme == "file":
@@ -34,7 +40,7 @@ def open_objects(url: str) -> ObjectStore:
     if scheme in REMOTE_SCHEMES:
         from versioned_io.objects.remote import open_remote
 
-        return open_remote(url)
+        return open_remote(url, options)
     msg = f"can't open object store {url!r}: give a directory, memory://, s3://, gs:// or az://"
     raise InvalidInputError(msg)
 
