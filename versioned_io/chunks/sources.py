@@ -1,10 +1,11 @@
 """What the bytes of a file can come from, as something that fills a buffer."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, Self, TypeAlias, runtime_checkable
 
-from versioned_io.errors import InvalidInputError
+from versioned_io.errors import InvalidInputError, SourceChangedError
 from versioned_io.objects.port import Buffer
 
 
@@ -45,6 +46,37 @@ class FileSource:
             msg = f"the source gave {count!r} instead of a number of bytes: a file must be in blocking mode"
             raise InvalidInputError(msg)
         return count
+
+
+class LocalSource:
+    """Draws from a local file, which must not change meanwhile; for a ``with`` block.
+
+    Raises:
+        SourceChangedError: At its end, when it is not what it was at its beginning; read it again.
+        OSError: It can't be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._state = self._read_state()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def fill(self, target: memoryview) -> int:
+        """See `Filler`."""
+        count = os.readv(self._descriptor, (target,))
+        if not count and self._read_state() != self._state:
+            raise SourceChangedError(str(self._path))
+        return count
+
+    def _read_state(self) -> tuple[int, int]:
+        status = os.fstat(self._descriptor)
+        return status.st_size, status.st_mtime_ns
 
 
 class IteratorSource:

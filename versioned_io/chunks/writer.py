@@ -1,27 +1,22 @@
 """Taking files in: cut, name, find what is stored already, batch, compress, pack."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 import pyarrow as pa
 
-from versioned_io.chunks.cutting import (
-    MINIMUM_SIZE,
-    WINDOW_SIZE,
-    cut_bytes,
-    cut_stream,
-    digest_of,
-    file_digest,
-)
+from versioned_io.chunks.blocks import Block, BlockEncoder, EncodedBlock
+from versioned_io.chunks.cutting import MINIMUM_SIZE, cut_bytes, cut_stream, digest_of, file_digest
 from versioned_io.chunks.places import ChunkPlaces
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.chunks.refs import ChunkRef, StoredFile
-from versioned_io.chunks.sources import FileSource, Filler, IteratorSource, Readable, Source
+from versioned_io.chunks.sources import FileSource, Filler, IteratorSource, LocalSource, Readable, Source
+from versioned_io.chunks.windows import Window, WindowPool
 from versioned_io.errors import InvalidInputError
 from versioned_io.objects.port import Buffer, ObjectStore
-from versioned_io.packs.frames import FrameKind, FrameRef
+from versioned_io.packs.frames import Codec, FrameKind, FrameRef
 from versioned_io.packs.uploads import PackUploads
 from versioned_io.packs.writer import PackInfo, PackWriter
 
@@ -29,6 +24,7 @@ ROLL_BYTES: Final = 48 * 1024 * 1024
 _BLOCK_BYTES: Final = 1024 * 1024
 _WAITING_BYTES: Final = 8 * 1024 * 1024
 _WAITING_CHUNKS: Final = 4096
+_PACKS_UNDER_WAY: Final = 2  # one is written while the disk syncs the other
 _SMALL_PACK_BYTES: Final = 8 * 1024 * 1024
 
 
@@ -55,13 +51,14 @@ class DataWriter:
     """Takes in the files of one transaction and stores the chunks that the store lacks.
 
     Chunks wait in memory (at most about 8 MiB) until they are looked up in the index together; then small ones
-    are gathered in blocks, and a pack is stored in the background as soon as it is full, while the next one fills.
+    are gathered in blocks, blocks are compressed on all cores, and a pack is stored in the background as soon as it is
+    full, while the next one fills.
     Nothing refers to a pack before the catalog commits, so a crash leaves only garbage. Threads may call `write`
     and `read` at once; the rest is for the transaction's own thread.
 
     Args:
         index: What is stored already.
-        roll_bytes: A pack that is larger than this is closed and another one begun; about three are in memory.
+        roll_bytes: A pack that is larger than this is closed and another one begun; about four are in memory.
         before_early_pack: Called before a pack is stored while more is to come: it is garbage for everybody else until
             the commit.
     """
@@ -79,8 +76,11 @@ class DataWriter:
         self._index = index
         self._roll_bytes = roll_bytes
         self._lock = threading.RLock()
-        self._windows: list[bytearray] = []
+        self._windows = WindowPool()
+        self._held: dict[bytes, list[Window]] = {}  # by pack: windows that parts of it lie in
+        self._encoder = BlockEncoder()
         self._places = ChunkPlaces()
+        self._in_flight: set[bytes] = set()  # chunks that are being compressed
         self._unplaced: dict[bytes, bytes] = {}  # chunks that wait for the index or in the block
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
@@ -88,7 +88,7 @@ class DataWriter:
         self._block_bytes = 0
         self._pack: PackWriter | None = None
         self._takes_metadata = False  # whether the open pack has been chosen for pages
-        self._uploads = PackUploads()
+        self._uploads = PackUploads(waiting=_PACKS_UNDER_WAY, on_stored=self._release_windows)
         self._reader = _OverlayReader(objects, self)
 
     @property
@@ -106,13 +106,14 @@ class DataWriter:
             StorageError: The object store failed; give up this transaction.
             InvalidInputError: *source* is none of the kinds that can be read, or gives something else than bytes.
             OSError: *source* is a local file that can't be read.
+            SourceChangedError: *source* is a local file that changed while it was read; write it again.
 
         Cost: 1 index look-up for every 8 MiB or 4,096 chunks, 1 PUT for every 48 MiB of new compressed data.
         """
         if isinstance(source, bytes | bytearray | memoryview):
             return self._write_bytes(memoryview(source).cast("B"))
         if isinstance(source, Path):
-            return self._write_path(source)
+            return self.write_local(source)
         if isinstance(source, Readable):
             return self._write_stream(FileSource(source))
         if isinstance(source, Iterator):
@@ -134,9 +135,7 @@ class DataWriter:
         for digest in file.digests():
             if start >= end:
                 break
-            with self._lock:
-                waiting = self._unplaced.get(digest)
-                place = waiting if waiting is not None else self._places[digest]
+            place = self._find_place(digest)
             stop = start + (place.size if isinstance(place, ChunkRef) else len(place))
             if stop > offset:
                 data = self._reader.read_chunks([place])[0] if isinstance(place, ChunkRef) else memoryview(place)
@@ -151,7 +150,8 @@ class DataWriter:
         """
         with self._lock:
             self._look_up_waiting()
-            self._store_block()
+            self._close_block()
+            self._place_encoded()
 
     def chunk_lists(self, files: Sequence[StoredFile]) -> pa.Array:
         """Return the chunk references of *files*, one list each: the ``chunks`` column of their rows.
@@ -161,6 +161,12 @@ class DataWriter:
         with self._lock:
             self.flush()
             return self._places.lists(file.digests() for file in files)
+
+    def chunk_lists_of_one(self, digests: Sequence[bytes]) -> pa.Array:
+        """Return the same for files of one chunk each, which are their *digests*."""
+        with self._lock:
+            self.flush()
+            return self._places.lists_of_one(digests)
 
     def open_pack(self) -> PackWriter:
         """Return the pack that the transaction's pages and commit records go into.
@@ -196,7 +202,8 @@ class DataWriter:
             if self._pack is not None and self._pack.pack == ref.pack:
                 return self._pack.read(ref, kind)
             stored_now = self._uploads.find(ref.pack)
-        return stored_now.read(ref, kind) if stored_now is not None else None
+            # Under the lock: once it is stored, its windows are filled anew.
+            return stored_now.read(ref, kind) if stored_now is not None else None
 
     def close_pack(self) -> None:
         """Make everything that was taken in or appended to the open pack durable.
@@ -210,6 +217,7 @@ class DataWriter:
         """
         with self._lock:
             self.flush()
+            self._encoder.stop()
             if self._pack is not None and not self._pack.is_empty:
                 self._uploads.store_now(self._pack)
             else:
@@ -223,10 +231,13 @@ class DataWriter:
             if self._pack is not None:
                 self._pack.abort()
             self._pack = None
+            self._encoder.stop()
             self._uploads.abandon()
+            self._in_flight.clear()
             self._unplaced.clear()
             self._waiting.clear()
             self._block.clear()
+            self._held.clear()
             self._windows.clear()
 
     def packs(self) -> list[PackInfo]:
@@ -239,19 +250,60 @@ class DataWriter:
         with self._lock:
             return self._places.new()
 
+    def take_window(self) -> Window:
+        """Return working memory for `take_chunks`."""
+        return self._windows.take()
+
+    def take_chunks(self, window: Window, chunks: Sequence[tuple[bytes, int, int]]) -> None:
+        """Store those chunks that the store lacks; *chunks* lists (digest, start, size) of what lies in *window*.
+
+        The window still belongs to the caller, who says with `release_window` that nothing more is taken from it.
+
+        Raises:
+            StorageError: The object store failed; give up this transaction.
+
+        Cost: 1 index look-up; 1 PUT for every 48 MiB of new compressed data.
+        """
+        with self._lock:
+            lacking = {chunk[0]: chunk for chunk in chunks if not self._is_known(chunk[0])}
+            if not lacking:
+                return
+            for ref in self._index.find(list(lacking)).values():
+                self._places.add(ref, is_new=False)
+                del lacking[ref.digest]
+            blocks = list(_blocks(window, lacking.values()))
+            window.users += len(blocks)
+            self._in_flight.update(lacking)
+            self._encode(blocks)
+
+    def release_window(self, window: Window) -> None:
+        """Say that nothing more is taken from *window*, and that its bytes are not read any more."""
+        with self._lock:
+            self._windows.release(window)
+
+    def write_local(self, path: Path, *, on_read: Callable[[int], None] | None = None) -> StoredFile:
+        """Take in a local file that must not change meanwhile; as `write`.
+
+        Args:
+            on_read: Called with the number of bytes each time that some were taken in.
+
+        Raises:
+            SourceChangedError: It changed or vanished meanwhile; import it again.
+        """
+        with LocalSource(path) as source:
+            return self._write_stream(source, on_read)
+
     def _write_bytes(self, data: memoryview) -> StoredFile:
         if len(data) <= MINIMUM_SIZE:
             return self._write_small(data)
-        return self._write_chunks(cut_bytes(data))
-
-    def _write_path(self, path: Path) -> StoredFile:
-        with path.open("rb", buffering=0) as file:
-            start = file.read(MINIMUM_SIZE + 1)
-            if len(start) <= MINIMUM_SIZE and not (following := file.read(1)):
-                return self._write_small(start)
-            if len(start) <= MINIMUM_SIZE:
-                start += following
-            return self._write_stream(_Continued(start, FileSource(file)))
+        digests: list[bytes] = []
+        sizes: list[int] = []
+        for chunk in cut_bytes(data):
+            digests.append(digest_of(chunk))
+            sizes.append(len(chunk))
+            with self._lock:
+                self._take(digests[-1], chunk)
+        return StoredFile(sum(sizes), file_digest(digests, sizes), b"".join(digests))
 
     def _write_small(self, data: Buffer) -> StoredFile:
         if not data:
@@ -261,30 +313,49 @@ class DataWriter:
             self._take(digest, data)
         return StoredFile(len(data), digest, digest)
 
-    def _write_stream(self, source: Filler) -> StoredFile:
-        # Fresh memory is slower to touch than zstd is to fill it: windows are used again.
-        try:
-            window = self._windows.pop()
-        except IndexError:
-            window = bytearray(WINDOW_SIZE)
-        try:
-            return self._write_chunks(cut_stream(source, window))
-        finally:
-            self._windows.append(window)
-
-    def _write_chunks(self, chunks: Iterator[memoryview]) -> StoredFile:
+    def _write_stream(self, source: Filler, on_read: Callable[[int], None] | None = None) -> StoredFile:
         digests: list[bytes] = []
         sizes: list[int] = []
-        for chunk in chunks:
-            digest = digest_of(chunk)
-            digests.append(digest)
-            sizes.append(len(chunk))
-            with self._lock:
-                self._take(digest, chunk)
+        windows: list[Window] = []
+
+        def take_window() -> memoryview:
+            windows.append(self._windows.take())
+            return windows[-1].view
+
+        for chunks in cut_stream(source, take_window):
+            placed: list[tuple[bytes, int, int]] = []
+            start = 0
+            for chunk in chunks:
+                placed.append((digest_of(chunk), start, len(chunk)))
+                start += len(chunk)
+            if start <= MINIMUM_SIZE and not digests:
+                stored = self._write_small(chunks[0] if chunks else b"")
+                self.release_window(windows.pop())
+                return stored
+            self.take_chunks(windows[-1], placed)
+            digests += [digest for digest, _, _ in placed]
+            sizes += [size for _, _, size in placed]
+            for done in windows[:-1]:
+                self.release_window(done)
+            del windows[:-1]
+            if on_read is not None:
+                on_read(start)
+        self.release_window(windows.pop())
         return StoredFile(sum(sizes), file_digest(digests, sizes), b"".join(digests))
 
+    def _is_known(self, digest: bytes) -> bool:
+        return digest in self._places or digest in self._in_flight or digest in self._unplaced
+
+    def _find_place(self, digest: bytes) -> bytes | ChunkRef:
+        """Return where a chunk is, or the chunk itself while it waits."""
+        with self._lock:
+            if digest in self._in_flight and digest not in self._unplaced:
+                self._place_encoded()
+            waiting = self._unplaced.get(digest)
+            return waiting if waiting is not None else self._places[digest]
+
     def _take(self, digest: bytes, data: Buffer) -> None:
-        if digest in self._places or digest in self._unplaced:
+        if self._is_known(digest):
             return
         self._unplaced[digest] = bytes(data)
         self._waiting.append(digest)
@@ -304,33 +375,54 @@ class DataWriter:
                 self._places.add(ref, is_new=False)
                 del self._unplaced[digest]
             elif len(data) >= MINIMUM_SIZE:
-                self._append_block([digest])
+                self._encode([Block(data, [(digest, 0, len(data))], None)])
             else:
                 self._block.append(digest)
                 self._block_bytes += len(data)
                 if self._block_bytes >= _BLOCK_BYTES:
-                    self._store_block()
+                    self._close_block()
 
-    def _store_block(self) -> None:
-        if self._block:
-            block, self._block, self._block_bytes = self._block, [], 0
-            self._append_block(block)
-
-    def _append_block(self, digests: list[bytes]) -> None:
-        parts = [self._unplaced[digest] for digest in digests]
-        raw = parts[0] if len(parts) == 1 else b"".join(parts)
+    def _close_block(self) -> None:
+        if not self._block:
+            return
+        parts = [self._unplaced[digest] for digest in self._block]
         chunks: list[tuple[bytes, int, int]] = []
         inner = 0
-        for digest, part in zip(digests, parts, strict=True):
+        for digest, part in zip(self._block, parts, strict=True):
             chunks.append((digest, inner, len(part)))
             inner += len(part)
+        self._block, self._block_bytes = [], 0
+        self._encode([Block(parts[0] if len(parts) == 1 else b"".join(parts), chunks, None)])
+
+    def _encode(self, blocks: Sequence[Block]) -> None:
+        self._encoder.put(blocks)
+        while self._encoder.is_full:
+            for encoded in self._encoder.take():
+                self._append_block(encoded)
+
+    def _place_encoded(self) -> None:
+        while not self._encoder.is_empty:
+            for encoded in self._encoder.take():
+                self._append_block(encoded)
+
+    def _append_block(self, encoded: EncodedBlock) -> None:
+        block, payload = encoded
         pack = self._current_pack()
-        frame = pack.append_block(raw, chunks)
-        for digest, start, size in chunks:
-            self._places.add(ChunkRef(digest, frame.pack, frame.offset, frame.stored_size, start, size), is_new=True)
-            del self._unplaced[digest]
+        self._places.add_block(pack.append_block(payload, block.chunks), block.chunks)
+        for digest, _, _ in block.chunks:
+            self._unplaced.pop(digest, None)
+            self._in_flight.discard(digest)
+        if block.window is not None:
+            if payload.codec is Codec.RAW and block.raw is payload.stored:
+                self._held.setdefault(pack.pack, []).append(block.window)
+            else:
+                self._windows.release(block.window)
         if pack.size_bytes >= self._roll_bytes:
             self._roll(pack)
+
+    def _release_windows(self, pack: PackWriter) -> None:
+        for window in self._held.pop(pack.pack, ()):
+            self._windows.release(window)
 
     def _append(self, kind: FrameKind, payload: Buffer) -> FrameRef:
         with self._lock:
@@ -353,20 +445,37 @@ class DataWriter:
         self._uploads.add(pack)
 
 
-class _Continued:
-    """A source whose first bytes were read already."""
+def _blocks(window: Window, chunks: Iterable[tuple[bytes, int, int]]) -> Iterator[Block]:
+    """Yield the blocks that (digest, start, size) of *window* make: large ones alone, small ones together."""
+    view = window.view
+    group: list[tuple[bytes, int, int]] = []
+    group_bytes = 0
+    for chunk in chunks:
+        digest, start, size = chunk
+        if size >= MINIMUM_SIZE:
+            yield Block(view[start : start + size], [(digest, 0, size)], window)
+            continue
+        group.append(chunk)
+        group_bytes += size
+        if group_bytes >= _BLOCK_BYTES:
+            yield _block_of(window, group, group_bytes)
+            group, group_bytes = [], 0
+    if group:
+        yield _block_of(window, group, group_bytes)
 
-    def __init__(self, start: bytes, rest: Filler) -> None:
-        self._start = start
-        self._rest = rest
 
-    def fill(self, target: memoryview) -> int:
-        """See `Filler`; *target* is larger than what was read already."""
-        start, self._start = self._start, b""
-        if not start:
-            return self._rest.fill(target)
-        target[: len(start)] = start
-        return len(start)
+def _block_of(window: Window, group: Sequence[tuple[bytes, int, int]], size: int) -> Block:
+    first = group[0][1]
+    chunks: list[tuple[bytes, int, int]] = []
+    inner = 0
+    for digest, _, length in group:
+        chunks.append((digest, inner, length))
+        inner += length
+    view = window.view
+    if group[-1][1] + group[-1][2] - first == size:
+        return Block(view[first : first + size], chunks, window)
+    # Some between them are stored already.
+    return Block(b"".join([view[start : start + length] for _, start, length in group]), chunks, window)
 
 
 class _OverlayReader(ChunkReader):

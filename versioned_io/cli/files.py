@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from versioned_io.cli.output import commit_json, describe_change, describe_size, file_json, print_json, print_table
 from versioned_io.cli.session import CatalogOption, JsonOption, StoreOption, open_named_store, reports_errors
@@ -214,23 +221,23 @@ def _places(sources: Sequence[str], path: str, *, below: bool) -> list[tuple[str
 
 
 def _put_one(branch: "StagedBranch", source: str, place: str, *, report: "Callable[[ImportProgress], None]") -> None:
-    from versioned_io.transactions.transaction import ImportProgress
-
     local = Path(source)
     if source != _STDIN and local.is_dir():
         branch.write_tree(local, to=place, progress=report)
-        return
-    report(ImportProgress(0, 0, place))
-    branch.write(place, sys.stdin.buffer if source == _STDIN else local)
+    else:
+        branch.write(place, sys.stdin.buffer if source == _STDIN else local)
 
 
 class _progress:  # noqa: N801 (used as a function)
-    """A line on the terminal's stderr that says how far an import is; nothing where stderr is no terminal."""
+    """A bar on the terminal's stderr that says how far an import is; nothing where that is no terminal."""
 
     def __init__(self) -> None:
         self._bar = Progress(
-            SpinnerColumn(),
             TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
             disable=not sys.stderr.isatty(),
@@ -238,11 +245,15 @@ class _progress:  # noqa: N801 (used as a function)
 
     def __enter__(self) -> "Callable[[ImportProgress], None]":
         self._bar.start()
-        task = self._bar.add_task("")
+        task = self._bar.add_task("", total=None)
 
         def report(progress: "ImportProgress") -> None:
-            text = f"{progress.files} files, {describe_size(progress.size_bytes)}: {progress.path}"
-            self._bar.update(task, description=text)
+            self._bar.update(
+                task,
+                description=f"{progress.files} of {progress.total_files} files",
+                completed=progress.size_bytes,
+                total=progress.total_bytes,
+            )
 
         return report
 
