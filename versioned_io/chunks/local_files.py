@@ -8,7 +8,9 @@ from typing import Final
 
 from blake3 import blake3
 
-from versioned_io.chunks.cutting import EMPTY_DIGEST, MINIMUM_SIZE
+from versioned_io.chunks.cutting import EMPTY_DIGEST, MINIMUM_SIZE, cut_stream, digest_of, file_digest
+from versioned_io.chunks.sources import LocalSource
+from versioned_io.chunks.windows import WINDOW_SIZE
 from versioned_io.chunks.writer import DataWriter
 from versioned_io.errors import SourceChangedError
 
@@ -62,6 +64,25 @@ def take_local_files(
             raise SourceChangedError(path, "it is gone") from None
     reader.hand_in()
     return reader.columns
+
+
+def digest_of_local_file(path: Path) -> bytes:
+    """Return the content digest that the local file would have in a tree.
+
+    Raises:
+        SourceChangedError: It changed meanwhile.
+        OSError: It can't be read.
+
+    Cost: reading it, at some 2 GB/s.
+    """
+    window = memoryview(bytearray(WINDOW_SIZE))
+    digests: list[bytes] = []
+    sizes: list[int] = []
+    with LocalSource(path) as source:
+        for chunks in cut_stream(source, lambda: window):
+            digests += map(digest_of, chunks)
+            sizes += map(len, chunks)
+    return file_digest(digests, sizes)
 
 
 class _Reader:

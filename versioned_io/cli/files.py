@@ -24,8 +24,8 @@ from versioned_io.refs import Ref, parse_branch_ref, parse_ref
 
 if TYPE_CHECKING:
     from versioned_io.snapshots.snapshot import Snapshot
-    from versioned_io.snapshots.values import FileInfo
-    from versioned_io.transactions.transaction import ImportProgress, StagedBranch, Transaction
+    from versioned_io.snapshots.values import FileInfo, TransferProgress
+    from versioned_io.transactions.transaction import StagedBranch, Transaction
 
 _STDIN = "-"
 MessageOption = Annotated[str, typer.Option("--message", "-m", help="Why.")]
@@ -220,7 +220,7 @@ def _places(sources: Sequence[str], path: str, *, below: bool) -> list[tuple[str
     return places
 
 
-def _put_one(branch: "StagedBranch", source: str, place: str, *, report: "Callable[[ImportProgress], None]") -> None:
+def _put_one(branch: "StagedBranch", source: str, place: str, *, report: "Callable[[TransferProgress], None]") -> None:
     local = Path(source)
     if source != _STDIN and local.is_dir():
         branch.write_tree(local, to=place, progress=report)
@@ -243,11 +243,11 @@ class _progress:  # noqa: N801 (used as a function)
             disable=not sys.stderr.isatty(),
         )
 
-    def __enter__(self) -> "Callable[[ImportProgress], None]":
+    def __enter__(self) -> "Callable[[TransferProgress], None]":
         self._bar.start()
         task = self._bar.add_task("", total=None)
 
-        def report(progress: "ImportProgress") -> None:
+        def report(progress: "TransferProgress") -> None:
             self._bar.update(
                 task,
                 description=f"{progress.files} of {progress.total_files} files",

@@ -1,7 +1,7 @@
 """Writing: changes are staged, on one branch or several, and become commits all at once or not at all."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,30 +23,12 @@ from versioned_io.paths import parse_directory, parse_path
 from versioned_io.refs import BranchRef, parse_branch_ref
 from versioned_io.runs import Run, current_run
 from versioned_io.snapshots.snapshot import Snapshot
-from versioned_io.snapshots.values import FileInfo, FileKind, decode_attributes, encode_attributes
+from versioned_io.snapshots.values import FileInfo, FileKind, TransferProgress, decode_attributes, encode_attributes
 from versioned_io.transactions.lease import Lease
 from versioned_io.transactions.local_tree import scan_local_tree
 from versioned_io.transactions.publish import CommitFacts, CommitPlan, Empty, publish_plan
 from versioned_io.transactions.staged_runs import StagedRun
 from versioned_io.transactions.staging import StagedFile, Staging
-
-
-@dataclass(frozen=True, slots=True)
-class ImportProgress:
-    """How far the import of a directory has come.
-
-    Attributes:
-        files: How many were taken in,
-        total_files: of how many.
-        size_bytes: How many bytes were taken in, those of a file that is under way too,
-        total_bytes: of how many.
-    """
-
-    files: int
-    total_files: int
-    size_bytes: int
-    total_bytes: int
-
 
 SnapshotResolver = Callable[[str], tuple[Snapshot, str]]
 """Returns the snapshot, and the path in it, that ``repo@ref:path`` names."""
@@ -137,7 +119,7 @@ class StagedBranch:
         return FileInfo(path, FileKind.FILE, stored.size, Digest(stored.digest.hex()), decode_attributes(text))
 
     def write_tree(
-        self, directory: str | Path, to: str = "", *, progress: Callable[[ImportProgress], None] | None = None
+        self, directory: str | Path, to: str = "", *, progress: Callable[[TransferProgress], None] | None = None
     ) -> int:
         """Stage every file below a local directory, under the directory *to*, and return how many.
 
@@ -166,7 +148,7 @@ class StagedBranch:
             nonlocal done_files, done_bytes
             done_files, done_bytes = done_files + files, done_bytes + size_bytes
             if progress is not None:
-                progress(ImportProgress(done_files, tree.files, done_bytes, tree.size_bytes))
+                progress(TransferProgress(done_files, tree.files, done_bytes, tree.size_bytes))
 
         on_read(0, 0)
         files = take_local_files(self._writer, tree.sources(), on_read=on_read)

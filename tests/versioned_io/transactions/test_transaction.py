@@ -16,7 +16,7 @@ from versioned_io.errors import (
     PathCollisionError,
     PathNotFoundError,
 )
-from versioned_io.transactions.transaction import ImportProgress
+from versioned_io.snapshots.values import TransferProgress
 
 LARGE = random.Random(3).randbytes(2_500_000)
 
@@ -173,7 +173,7 @@ def test_a_directory_is_imported(repo, tmp_path, files_of):
     assert files["d/y"] == b"y"
     assert files["d/.hidden"] == b".hidden"
     assert files["d/sub/deep/z"] == files["deep/z"] == b"sub/deep/z"
-    assert seen == [ImportProgress(0, 4, 0, 23), ImportProgress(4, 4, 23, 23)]
+    assert seen == [TransferProgress(0, 4, 0, 23), TransferProgress(4, 4, 23, 23)]
 
 
 @pytest.mark.parametrize("kind", ["link", "directory link", "pipe", "bad name"])
