@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ LIVE: Final = "live"
 """The state of a pack that new commits may refer to."""
 
 _BATCH = 500
+_LIVE_CHUNKS = select(chunks).join(packs, packs.c.name == chunks.c.pack).where(packs.c.state == LIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,16 @@ class CatalogChunkIndex:
 
 
 def _find(connection: Connection, digests: Sequence[bytes]) -> Iterable[Sequence[Any]]:
-    live = select(chunks).join(packs, packs.c.name == chunks.c.pack).where(packs.c.state == LIVE)
-    if connection.dialect.paramstyle != "qmark":
-        return connection.execute(live.where(chunks.c.digest.in_(digests)))
+    if connection.dialect.name != "sqlite":
+        return connection.execute(_LIVE_CHUNKS.where(chunks.c.digest.in_(digests)))
     # SQLAlchemy takes ten times as long as SQLite to bind 500 values, so they are handed over as they are.
-    text = str(live.compile(connection, compile_kwargs={"literal_binds": True}))
     marks = ", ".join("?" * len(digests))
-    return connection.exec_driver_sql(f"{text} AND chunks.digest IN ({marks})", tuple(digests))
+    return connection.exec_driver_sql(f"{_live_chunks_in_sqlite()} AND chunks.digest IN ({marks})", tuple(digests))
+
+
+@cache
+def _live_chunks_in_sqlite() -> str:
+    return str(_LIVE_CHUNKS.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}))
 
 
 def insert_packs(connection: Connection, infos: Iterable[PackInfo], now: datetime) -> None:
@@ -87,7 +92,7 @@ def insert_chunks(connection: Connection, found: pa.Table) -> None:
     columns["pack"] = [names[pack] for pack in columns["pack"]]
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(chunks).on_conflict_do_nothing()
-    if connection.dialect.paramstyle == "qmark":
+    if connection.dialect.name == "sqlite":
         # SQLAlchemy takes three times as long as SQLite to bind a row, so they are handed over as they are.
         rows = list(zip(*(columns[column.name] for column in chunks.columns), strict=True))
         connection.exec_driver_sql(str(statement.compile(connection)), rows)

@@ -43,6 +43,14 @@ class BlockEncoder:
         self._waiting_bytes = 0
 
     @property
+    def threads(self) -> ThreadPoolExecutor:
+        """The threads that compress; other work without the GIL may share them."""
+        if self._threads is None:
+            threads = min(os.cpu_count() or 1, 8)
+            self._threads = ThreadPoolExecutor(threads, thread_name_prefix="versioned-io-compress")
+        return self._threads
+
+    @property
     def is_full(self) -> bool:
         """Whether as much is under way as may be; `take` some before more is put in."""
         return self._waiting_bytes > _WAITING_BYTES
@@ -87,10 +95,7 @@ class BlockEncoder:
         if size < _SMALLEST_JOB:
             self._jobs.append((blocks, None))
             return
-        if self._threads is None:
-            threads = min(os.cpu_count() or 1, 8)
-            self._threads = ThreadPoolExecutor(threads, thread_name_prefix="versioned-io-compress")
-        self._jobs.append((blocks, self._threads.submit(_compress, blocks)))
+        self._jobs.append((blocks, self.threads.submit(_compress, blocks)))
 
 
 def _compress(blocks: Sequence[Block]) -> list[Payload]:

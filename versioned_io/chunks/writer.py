@@ -1,7 +1,10 @@
 """Taking files in: cut, name, find what is stored already, batch, compress, pack."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from itertools import accumulate
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -314,34 +317,36 @@ class DataWriter:
         return StoredFile(len(data), digest, digest)
 
     def _write_stream(self, source: Filler, on_read: Callable[[int], None] | None = None) -> StoredFile:
-        digests: list[bytes] = []
-        sizes: list[int] = []
-        windows: list[Window] = []
+        windows: deque[Window] = deque()
 
         def take_window() -> memoryview:
             windows.append(self._windows.take())
             return windows[-1].view
 
+        named: list[tuple[bytes, int, int]] = []
+        naming: Future[list[tuple[bytes, int, int]]] | None = None  # of the window before: it must stay until now
         for chunks in cut_stream(source, take_window):
-            placed: list[tuple[bytes, int, int]] = []
-            start = 0
-            for chunk in chunks:
-                placed.append((digest_of(chunk), start, len(chunk)))
-                start += len(chunk)
-            if start <= MINIMUM_SIZE and not digests:
+            size = sum(map(len, chunks))
+            if naming is None and size <= MINIMUM_SIZE:
                 stored = self._write_small(chunks[0] if chunks else b"")
-                self.release_window(windows.pop())
+                self.release_window(windows.popleft())
                 return stored
-            self.take_chunks(windows[-1], placed)
-            digests += [digest for digest, _, _ in placed]
-            sizes += [size for _, _, size in placed]
-            for done in windows[:-1]:
-                self.release_window(done)
-            del windows[:-1]
+            if naming is not None:
+                named += self._take_named(windows.popleft(), naming.result())
+            with self._lock:
+                naming = self._encoder.threads.submit(_name_chunks, chunks)
             if on_read is not None:
-                on_read(start)
-        self.release_window(windows.pop())
+                on_read(size)
+        if naming is not None:
+            named += self._take_named(windows.popleft(), naming.result())
+        digests = [digest for digest, _, _ in named]
+        sizes = [size for _, _, size in named]
         return StoredFile(sum(sizes), file_digest(digests, sizes), b"".join(digests))
+
+    def _take_named(self, window: Window, chunks: list[tuple[bytes, int, int]]) -> list[tuple[bytes, int, int]]:
+        self.take_chunks(window, chunks)
+        self.release_window(window)
+        return chunks
 
     def _is_known(self, digest: bytes) -> bool:
         return digest in self._places or digest in self._in_flight or digest in self._unplaced
@@ -443,6 +448,12 @@ class DataWriter:
             self._before_early_pack()
         self._pack = None
         self._uploads.add(pack)
+
+
+def _name_chunks(chunks: Sequence[memoryview]) -> list[tuple[bytes, int, int]]:
+    """Return (digest, start in the window, size) of the chunks of one window."""
+    sizes = [len(chunk) for chunk in chunks]
+    return list(zip(map(digest_of, chunks), accumulate(sizes, initial=0), sizes, strict=False))
 
 
 def _blocks(window: Window, chunks: Iterable[tuple[bytes, int, int]]) -> Iterator[Block]:
