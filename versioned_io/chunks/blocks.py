@@ -2,14 +2,18 @@
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+from versioned_io.chunks.cutting import MINIMUM_SIZE
 from versioned_io.chunks.windows import Window
 from versioned_io.objects.port import Buffer
 from versioned_io.packs.frames import Payload, compress_payload
+
+BLOCK_BYTES: Final = 1024 * 1024
+"""What small chunks are gathered to before they are compressed."""
 
 _JOB_BYTES: Final = 2 * 1024 * 1024
 _WAITING_BYTES: Final = 8 * 1024 * 1024
@@ -100,3 +104,36 @@ class BlockEncoder:
 
 def _compress(blocks: Sequence[Block]) -> list[Payload]:
     return [compress_payload(block.raw) for block in blocks]
+
+
+def blocks_of(window: Window, chunks: Iterable[tuple[bytes, int, int]]) -> Iterator[Block]:
+    """Yield the blocks that (digest, start, size) of *window* make: large ones alone, small ones together."""
+    view = window.view
+    group: list[tuple[bytes, int, int]] = []
+    group_bytes = 0
+    for chunk in chunks:
+        digest, start, size = chunk
+        if size >= MINIMUM_SIZE:
+            yield Block(view[start : start + size], [(digest, 0, size)], window)
+            continue
+        group.append(chunk)
+        group_bytes += size
+        if group_bytes >= BLOCK_BYTES:
+            yield _block_of(window, group, group_bytes)
+            group, group_bytes = [], 0
+    if group:
+        yield _block_of(window, group, group_bytes)
+
+
+def _block_of(window: Window, group: Sequence[tuple[bytes, int, int]], size: int) -> Block:
+    first = group[0][1]
+    chunks: list[tuple[bytes, int, int]] = []
+    inner = 0
+    for digest, _, length in group:
+        chunks.append((digest, inner, length))
+        inner += length
+    view = window.view
+    if group[-1][1] + group[-1][2] - first == size:
+        return Block(view[first : first + size], chunks, window)
+    # Some between them are stored already.
+    return Block(b"".join([view[start : start + length] for _, start, length in group]), chunks, window)

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Final
 
 from blake3 import blake3
@@ -81,6 +82,12 @@ def cut_stream(source: Filler, take_window: Callable[[], memoryview]) -> Iterato
             chunks.append(view[chunk.offset : used])
         rest = view[used:filled]
         yield chunks
+
+
+def name_chunks(chunks: Sequence[memoryview]) -> list[tuple[bytes, int, int]]:
+    """Return (digest, start in the window, size) of the chunks of one window."""
+    sizes = [len(chunk) for chunk in chunks]
+    return list(zip(map(digest_of, chunks), accumulate(sizes, initial=0), sizes, strict=False))
 
 
 def _cutter() -> FastCDC:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, Self, TypeAlias, runtime_checkable
 
@@ -97,6 +98,45 @@ class IteratorSource:
         target[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
+
+
+class Prefixed:
+    """Draws some bytes first, and then from another source."""
+
+    def __init__(self, start: bytes, rest: Filler) -> None:
+        self._start = memoryview(start)
+        self._rest = rest
+
+    def fill(self, target: memoryview) -> int:
+        """See `Filler`."""
+        if not self._start:
+            return self._rest.fill(target)
+        count = min(len(target), len(self._start))
+        target[:count] = self._start[:count]
+        self._start = self._start[count:]
+        return count
+
+
+@contextmanager
+def open_source(source: Source) -> Iterator[Filler]:
+    """Open *source* to draw from it, and close what was opened at the end.
+
+    Raises:
+        InvalidInputError: It is none of the kinds that can be read.
+        OSError: It is a local file that can't be read.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield Prefixed(bytes(source), IteratorSource(iter(())))
+    elif isinstance(source, Path):
+        with LocalSource(source) as opened:
+            yield opened
+    elif isinstance(source, Readable):
+        yield FileSource(source)
+    elif isinstance(source, Iterator):
+        yield IteratorSource(source)
+    else:
+        msg = f"can't read {type(source).__name__}: give bytes, a path, a binary file or an iterator of bytes"
+        raise InvalidInputError(msg)
 
 
 def bytes_of(part: Buffer) -> memoryview:

@@ -2,52 +2,33 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from itertools import accumulate
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import pyarrow as pa
 
-from versioned_io.chunks.blocks import Block, BlockEncoder, EncodedBlock
-from versioned_io.chunks.cutting import MINIMUM_SIZE, cut_bytes, cut_stream, digest_of, file_digest
+from versioned_io.chunks.blocks import BLOCK_BYTES, Block, BlockEncoder, EncodedBlock, blocks_of
+from versioned_io.chunks.cutting import MINIMUM_SIZE, cut_bytes, cut_stream, digest_of, file_digest, name_chunks
+from versioned_io.chunks.index import ChunkIndex
 from versioned_io.chunks.places import ChunkPlaces
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.chunks.refs import ChunkRef, StoredFile
-from versioned_io.chunks.sources import FileSource, Filler, IteratorSource, LocalSource, Readable, Source
+from versioned_io.chunks.sources import Filler, LocalSource, Prefixed, Source, open_source
 from versioned_io.chunks.windows import Window, WindowPool
 from versioned_io.errors import InvalidInputError
+from versioned_io.identifiers import PackName
 from versioned_io.objects.port import Buffer, ObjectStore
 from versioned_io.packs.frames import Codec, FrameKind, FrameRef
 from versioned_io.packs.uploads import PackUploads
 from versioned_io.packs.writer import PackInfo, PackWriter
 
 ROLL_BYTES: Final = 48 * 1024 * 1024
-_BLOCK_BYTES: Final = 1024 * 1024
 _WAITING_BYTES: Final = 8 * 1024 * 1024
 _WAITING_CHUNKS: Final = 4096
 _PACKS_UNDER_WAY: Final = 2  # one is written while the disk syncs the other
 _SMALL_PACK_BYTES: Final = 8 * 1024 * 1024
-
-
-class ChunkIndex(Protocol):
-    """Knows which chunks the store holds already."""
-
-    def find(self, digests: Sequence[bytes]) -> Mapping[bytes, ChunkRef]:
-        """Return the places of those *digests* that are stored in packs that new commits may refer to.
-
-        Cost: 1 SQL query for every few hundred digests.
-        """
-        ...
-
-
-class NoIndex:
-    """The index of an empty store: it knows no chunk."""
-
-    def find(self, digests: Sequence[bytes]) -> Mapping[bytes, ChunkRef]:  # noqa: ARG002 (the protocol's name)
-        """Return nothing."""
-        return {}
 
 
 class DataWriter:
@@ -91,6 +72,8 @@ class DataWriter:
         self._block_bytes = 0
         self._pack: PackWriter | None = None
         self._takes_metadata = False  # whether the open pack has been chosen for pages
+        self._has_record = False  # whether there is a commit record in it
+        self._own_packs: set[PackName] = set()
         self._uploads = PackUploads(waiting=_PACKS_UNDER_WAY, on_stored=self._release_windows)
         self._reader = _OverlayReader(objects, self)
 
@@ -115,14 +98,29 @@ class DataWriter:
         """
         if isinstance(source, bytes | bytearray | memoryview):
             return self._write_bytes(memoryview(source).cast("B"))
-        if isinstance(source, Path):
-            return self.write_local(source)
-        if isinstance(source, Readable):
-            return self._write_stream(FileSource(source))
-        if isinstance(source, Iterator):
-            return self._write_stream(IteratorSource(source))
-        msg = f"can't read {type(source).__name__}: give bytes, a path, a binary file or an iterator of bytes"
-        raise InvalidInputError(msg)
+        with open_source(source) as filler:
+            return _stored_file(*self._write_stream(filler))
+
+    def append(self, old: StoredFile | Sequence[ChunkRef], source: Source) -> StoredFile:
+        """Take in the file that *old* becomes with the bytes of *source* behind it; as `write` of the whole.
+
+        Args:
+            old: What `write` or `append` returned, or the chunks of a file that the store holds.
+
+        Cost: as `write` of *source* and the last chunk of *old*, which is read: where a file is cut depends on nothing
+            before the cut before, so all other chunks stay.
+        """
+        with self._lock:
+            if not isinstance(old, StoredFile):
+                for ref in old:
+                    if not self._is_known(ref.digest):
+                        self._places.add(ref, is_new=False)
+            digests = old.digests() if isinstance(old, StoredFile) else [ref.digest for ref in old]
+            sizes = [self._size_of(digest) for digest in digests]
+        tail = self.read(StoredFile(sizes[-1], digests[-1], digests[-1])) if digests else b""
+        with open_source(source) as filler:
+            new_digests, new_sizes = self._write_stream(Prefixed(tail, filler))
+        return _stored_file(digests[:-1] + new_digests, sizes[:-1] + new_sizes)
 
     def read(self, file: StoredFile, offset: int = 0, length: int | None = None) -> bytes:
         """Return bytes of a file that `write` returned, stored or not; as `ChunkReader.read_file`.
@@ -196,8 +194,14 @@ class DataWriter:
         return self._append(FrameKind.PAGE, payload)
 
     def put_commit(self, payload: Buffer) -> FrameRef:
-        """Add a commit record to the open pack, behind the pages that it refers to. Cost: as `put_page`."""
-        return self._append(FrameKind.COMMIT, payload)
+        """Add a commit record to the open pack, behind the pages that it refers to. Cost: as `put_page`.
+
+        It is never durable before they are: a pack with a record is stored when all before it are.
+        """
+        with self._lock:
+            frame = self._append(FrameKind.COMMIT, payload)
+            self._has_record = True
+            return frame
 
     def read_open_frame(self, ref: FrameRef, kind: FrameKind) -> memoryview | None:
         """Return the payload of a frame that is still in memory, or ``None``; for `PageSource.overlaid`."""
@@ -226,7 +230,7 @@ class DataWriter:
             else:
                 self._uploads.drain()
             self._pack = None
-            self._takes_metadata = False
+            self._takes_metadata = self._has_record = False
 
     def abort(self) -> None:
         """Drop everything that is not stored yet; stored packs stay as garbage for the collector."""
@@ -242,6 +246,12 @@ class DataWriter:
             self._block.clear()
             self._held.clear()
             self._windows.clear()
+
+    @property
+    def own_packs(self) -> frozenset[PackName]:
+        """The packs that this writer began, durable or not."""
+        with self._lock:
+            return frozenset(self._own_packs)
 
     def packs(self) -> list[PackInfo]:
         """Return the packs that are durable, in the order in which they were filled."""
@@ -274,7 +284,7 @@ class DataWriter:
             for ref in self._index.find(list(lacking)).values():
                 self._places.add(ref, is_new=False)
                 del lacking[ref.digest]
-            blocks = list(_blocks(window, lacking.values()))
+            blocks = list(blocks_of(window, lacking.values()))
             window.users += len(blocks)
             self._in_flight.update(lacking)
             self._encode(blocks)
@@ -294,7 +304,7 @@ class DataWriter:
             SourceChangedError: It changed or vanished meanwhile; import it again.
         """
         with LocalSource(path) as source:
-            return self._write_stream(source, on_read)
+            return _stored_file(*self._write_stream(source, on_read))
 
     def _write_bytes(self, data: memoryview) -> StoredFile:
         if len(data) <= MINIMUM_SIZE:
@@ -306,7 +316,7 @@ class DataWriter:
             sizes.append(len(chunk))
             with self._lock:
                 self._take(digests[-1], chunk)
-        return StoredFile(sum(sizes), file_digest(digests, sizes), b"".join(digests))
+        return _stored_file(digests, sizes)
 
     def _write_small(self, data: Buffer) -> StoredFile:
         if not data:
@@ -316,7 +326,10 @@ class DataWriter:
             self._take(digest, data)
         return StoredFile(len(data), digest, digest)
 
-    def _write_stream(self, source: Filler, on_read: Callable[[int], None] | None = None) -> StoredFile:
+    def _write_stream(
+        self, source: Filler, on_read: Callable[[int], None] | None = None
+    ) -> tuple[list[bytes], list[int]]:
+        """Take in the chunks of *source* and return their digests and sizes."""
         windows: deque[Window] = deque()
 
         def take_window() -> memoryview:
@@ -328,20 +341,18 @@ class DataWriter:
         for chunks in cut_stream(source, take_window):
             size = sum(map(len, chunks))
             if naming is None and size <= MINIMUM_SIZE:
-                stored = self._write_small(chunks[0] if chunks else b"")
+                small = [self._write_small(chunk).digest for chunk in chunks]
                 self.release_window(windows.popleft())
-                return stored
+                return small, [len(chunk) for chunk in chunks]
             if naming is not None:
                 named += self._take_named(windows.popleft(), naming.result())
             with self._lock:
-                naming = self._encoder.threads.submit(_name_chunks, chunks)
+                naming = self._encoder.threads.submit(name_chunks, chunks)
             if on_read is not None:
                 on_read(size)
         if naming is not None:
             named += self._take_named(windows.popleft(), naming.result())
-        digests = [digest for digest, _, _ in named]
-        sizes = [size for _, _, size in named]
-        return StoredFile(sum(sizes), file_digest(digests, sizes), b"".join(digests))
+        return [digest for digest, _, _ in named], [size for _, _, size in named]
 
     def _take_named(self, window: Window, chunks: list[tuple[bytes, int, int]]) -> list[tuple[bytes, int, int]]:
         self.take_chunks(window, chunks)
@@ -350,6 +361,10 @@ class DataWriter:
 
     def _is_known(self, digest: bytes) -> bool:
         return digest in self._places or digest in self._in_flight or digest in self._unplaced
+
+    def _size_of(self, digest: bytes) -> int:
+        place = self._find_place(digest)
+        return place.size if isinstance(place, ChunkRef) else len(place)
 
     def _find_place(self, digest: bytes) -> bytes | ChunkRef:
         """Return where a chunk is, or the chunk itself while it waits."""
@@ -384,7 +399,7 @@ class DataWriter:
             else:
                 self._block.append(digest)
                 self._block_bytes += len(data)
-                if self._block_bytes >= _BLOCK_BYTES:
+                if self._block_bytes >= BLOCK_BYTES:
                     self._close_block()
 
     def _close_block(self) -> None:
@@ -434,13 +449,17 @@ class DataWriter:
             pack = self._current_pack() if self._takes_metadata else self.open_pack()
             self._takes_metadata = True
             frame = pack.append(kind, payload)
-            if pack.size_bytes >= self._roll_bytes:
+            if pack.size_bytes >= self._roll_bytes and kind is not FrameKind.COMMIT:
+                if self._has_record:
+                    self._uploads.drain()
+                    self._has_record = False
                 self._roll(pack)
             return frame
 
     def _current_pack(self) -> PackWriter:
         if self._pack is None:
             self._pack = PackWriter(self._objects)
+            self._own_packs.add(self._pack.name)
         return self._pack
 
     def _roll(self, pack: PackWriter) -> None:
@@ -450,43 +469,8 @@ class DataWriter:
         self._uploads.add(pack)
 
 
-def _name_chunks(chunks: Sequence[memoryview]) -> list[tuple[bytes, int, int]]:
-    """Return (digest, start in the window, size) of the chunks of one window."""
-    sizes = [len(chunk) for chunk in chunks]
-    return list(zip(map(digest_of, chunks), accumulate(sizes, initial=0), sizes, strict=False))
-
-
-def _blocks(window: Window, chunks: Iterable[tuple[bytes, int, int]]) -> Iterator[Block]:
-    """Yield the blocks that (digest, start, size) of *window* make: large ones alone, small ones together."""
-    view = window.view
-    group: list[tuple[bytes, int, int]] = []
-    group_bytes = 0
-    for chunk in chunks:
-        digest, start, size = chunk
-        if size >= MINIMUM_SIZE:
-            yield Block(view[start : start + size], [(digest, 0, size)], window)
-            continue
-        group.append(chunk)
-        group_bytes += size
-        if group_bytes >= _BLOCK_BYTES:
-            yield _block_of(window, group, group_bytes)
-            group, group_bytes = [], 0
-    if group:
-        yield _block_of(window, group, group_bytes)
-
-
-def _block_of(window: Window, group: Sequence[tuple[bytes, int, int]], size: int) -> Block:
-    first = group[0][1]
-    chunks: list[tuple[bytes, int, int]] = []
-    inner = 0
-    for digest, _, length in group:
-        chunks.append((digest, inner, length))
-        inner += length
-    view = window.view
-    if group[-1][1] + group[-1][2] - first == size:
-        return Block(view[first : first + size], chunks, window)
-    # Some between them are stored already.
-    return Block(b"".join([view[start : start + length] for _, start, length in group]), chunks, window)
+def _stored_file(digests: Sequence[bytes], sizes: Sequence[int]) -> StoredFile:
+    return StoredFile(sum(sizes), file_digest(digests, sizes), b"".join(digests))
 
 
 class _OverlayReader(ChunkReader):

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
@@ -206,8 +207,7 @@ class Snapshot:
         """
         remaining = iter(paths)
         while group := [parse_path(path) for path in islice(remaining, _PATHS_AT_ONCE)]:
-            table = lookup_many(self._root, group, source=self._backend.pages)
-            rows = {row.path: row for row in file_rows(table)}
+            rows = {row.path: row for row in file_rows(self._settled(partial(self._look_up, group)))}
             waiting: list[FileRow] = []
             waiting_bytes = 0
             for path in group:
@@ -264,6 +264,16 @@ class Snapshot:
         chosen = parse_checkout_mode(mode)
         directory = parse_directory(path)
         self._check_directory(directory)
+        is_remote = self._backend.objects.is_remote
+
+        def check_out() -> int:
+            checkout = Checkout(self._chosen(directory, glob), Path(dest), overwrite=overwrite, syncs=fsync)
+            return checkout.run(self._backend.chunks, chosen, is_remote=is_remote, progress=progress)
+
+        return self._settled(check_out)
+
+    def _chosen(self, directory: str, glob: str | None) -> pa.Table:
+        """Return the rows of the files below *directory* that match, their paths without it; they count as read."""
         matcher = parse_glob(glob) if glob is not None else None
         batches = []
         for batch in self.batches(directory):
@@ -275,9 +285,7 @@ class Snapshot:
         if directory:
             below = pc.utf8_slice_codeunits(rows.column("path"), len(directory) + 1)
             rows = rows.set_column(0, _CHECKED_OUT.field("path"), below)
-        checkout = Checkout(rows, Path(dest), overwrite=overwrite, syncs=fsync)
-        is_remote = self._backend.objects.is_remote
-        return checkout.run(self._backend.chunks, chosen, is_remote=is_remote, progress=progress)
+        return rows
 
     def row(self, path: str) -> FileRow:
         """Return the row of the file at *path* as the tree holds it, with its chunk references; it counts as read.
@@ -381,8 +389,18 @@ class Snapshot:
             for row in file_rows(batch):
                 self._note(row)
 
+    def _look_up(self, paths: Sequence[str]) -> pa.Table:
+        return lookup_many(self._root, paths, source=self._backend.pages)
+
     def _read_rows(self, rows: Sequence[FileRow]) -> Iterator[tuple[str, bytes]]:
-        parts = iter(self._backend.chunks.read_chunks([chunk for row in rows for chunk in row.chunks]))
+        try:
+            found = self._backend.chunks.read_chunks([chunk for row in rows for chunk in row.chunks])
+        except ObjectNotFoundError:
+            if not self._has_moved():
+                raise
+            rows = [self._row(row.path) for row in rows]
+            found = self._backend.chunks.read_chunks([chunk for row in rows for chunk in row.chunks])
+        parts = iter(found)
         for row in rows:
             self._note(row)
             yield row.path, b"".join(islice(parts, len(row.chunks)))

@@ -46,17 +46,19 @@ class StagedFile:
         return self.content.digest
 
 
-_FEW_FILES = 256
-_MOST_RUNS = 8
-
-
 class Staging:
     """What is to be written to and deleted from one branch, in the end effect of all calls so far.
 
     Files that were written one by one are Python values; those of an imported directory stay in columns.
+
+    Args:
+        few_files: An import of so many, or fewer, is kept like files that were written one by one.
+        most_runs: When there are more imports, they are merged: a path is looked for in each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, few_files: int = 256, most_runs: int = 8) -> None:
+        self._few_files = few_files
+        self._most_runs = most_runs
         self._files: dict[str, StagedFile] = {}
         self._files_below: Counter[str] = Counter()
         self._runs: list[StagedRun] = []
@@ -78,7 +80,7 @@ class Staging:
 
     def write_run(self, run: StagedRun) -> None:
         """Stage all files of *run*."""
-        if len(run) <= _FEW_FILES:
+        if len(run) <= self._few_files:
             for path, file in run.below(""):
                 self.write(path, StagedFile(file, None))
             return
@@ -87,7 +89,7 @@ class Staging:
         self._forget_dropped()
         self._runs = [left for left in (old.without(run.paths) for old in self._runs) if len(left)]
         self._runs.append(run)
-        if len(self._runs) > _MOST_RUNS:
+        if len(self._runs) > self._most_runs:
             self._runs = [merge_runs(self._runs)]
 
     def delete_file(self, path: str) -> None:

@@ -101,7 +101,8 @@ class StagedBranch:
             NotAFileError: *append* was asked for, and *path* is a directory.
             TransactionClosedError: The transaction has ended.
 
-        Cost: as `DataWriter.write`; an append reads the file that it continues.
+        Cost: as `DataWriter.write`; an append reads the last chunk, at most 1 MiB, of the file that it continues, and
+            stores that again with what is added, however large the file is.
         """
         self._check_open("write")
         path = parse_path(path)
@@ -114,7 +115,7 @@ class StagedBranch:
             raise InvalidInputError(msg)
         if continues and attributes is None:
             text = self._attributes_of(path)
-        stored = self._writer.write(self._continued(path, source) if continues else source)
+        stored = self._append(path, source) if continues else self._writer.write(source)
         self.staging.write(path, StagedFile(stored, text))
         return FileInfo(path, FileKind.FILE, stored.size, Digest(stored.digest.hex()), decode_attributes(text))
 
@@ -304,10 +305,15 @@ class StagedBranch:
             self.staging.delete_directory(path)
         self.staging.delete_file(path)
 
-    def _continued(self, path: str, source: Source) -> Iterator[bytes]:
-        # The whole file is cut again, at the same places as before, so its old chunks are found and not stored again.
-        yield self.read(path)
-        yield from _parts(source)
+    def _append(self, path: str, source: Source) -> StoredFile:
+        file = self.staging.find(path)
+        if file is not None:
+            return self._writer.append(
+                file.content if isinstance(file.content, StoredFile) else file.content.chunks, source
+            )
+        self.staging.note_read(path)
+        self._check_own_file(path)
+        return self._writer.append(self._snapshot.row(path).chunks, source)
 
     def _attributes_of(self, path: str) -> str | None:
         file = self.staging.find(path)
@@ -469,20 +475,3 @@ def _rows_below(snapshot: Snapshot, path: str) -> Iterator[tuple[str, StagedFile
     skipped = len(path) + 1 if path else 0
     for row in snapshot.rows(path):
         yield row.path[skipped:], StagedFile(row, row.attributes)
-
-
-def _parts(source: Source) -> Iterator[bytes]:
-    if isinstance(source, bytes | bytearray | memoryview):
-        yield bytes(source)
-    elif isinstance(source, Path):
-        with source.open("rb") as file:
-            while part := file.read(1 << 20):
-                yield part
-    elif isinstance(source, Iterator):
-        yield from source
-    elif hasattr(source, "read"):
-        while part := source.read(1 << 20):
-            yield part
-    else:
-        msg = f"can't read {type(source).__name__}: give bytes, a path, a binary file or an iterator of bytes"
-        raise InvalidInputError(msg)
