@@ -6,6 +6,7 @@
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -50,3 +51,42 @@ def bool_column(values: Iterable[bool]) -> pa.BooleanArray:
     flags = np.fromiter(values, dtype=np.bool_)
     bits = np.packbits(flags, bitorder="little")
     return pa.BooleanArray.from_buffers(pa.bool_(), len(flags), [None, pa.py_buffer(bits)])
+
+
+def column_of(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Return an Arrow array of *values*, none of them None, of a type that this library's tables use.
+
+    Raises:
+        TypeError: It is another type.
+    """
+    if pa.types.is_string(kind):
+        return text_column(values)
+    if pa.types.is_fixed_size_binary(kind):
+        return fixed_column(values, kind.byte_width)
+    if pa.types.is_integer(kind):
+        return number_column(values, kind)
+    if pa.types.is_list(kind) and not values:
+        empty = pa.StructArray.from_arrays(
+            [column_of([], one.type) for one in kind.value_type], fields=list(kind.value_type)
+        )
+        return pa.ListArray.from_arrays(number_column([0], pa.int32()), empty, type=kind)
+    msg = f"no column of {kind} is made here"
+    raise TypeError(msg)
+
+
+def text_scalar(value: str) -> pa.StringScalar:
+    """Return *value* as Arrow's compute functions take it without making it from Python themselves."""
+    return text_column([value])[0]
+
+
+EMPTY_TEXT: Final = text_scalar("")
+
+
+def number_scalar(value: int, kind: pa.DataType) -> pa.Scalar:
+    """Return *value* likewise."""
+    return number_column([value], kind)[0]
+
+
+def whole_column(column: pa.ChunkedArray) -> pa.Array:
+    """Return *column* in one piece."""
+    return column.combine_chunks() if column.num_chunks else column_of([], column.type)

@@ -90,16 +90,20 @@ def insert_chunks(connection: Connection, found: pa.Table) -> None:
     columns = found.sort_by("digest").to_pydict()
     names = {pack: pack_name(pack) for pack in set(columns["pack"])}
     columns["pack"] = [names[pack] for pack in columns["pack"]]
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(chunks).on_conflict_do_nothing()
     if connection.dialect.name == "sqlite":
         # SQLAlchemy takes three times as long as SQLite to bind a row, so they are handed over as they are.
         rows = list(zip(*(columns[column.name] for column in chunks.columns), strict=True))
-        connection.exec_driver_sql(str(statement.compile(connection)), rows)
+        connection.exec_driver_sql(_insert_into_sqlite(), rows)
     else:
         connection.execute(
-            statement, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+            postgresql.insert(chunks).on_conflict_do_nothing(),
+            [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
         )
+
+
+@cache
+def _insert_into_sqlite() -> str:
+    return str(sqlite.insert(chunks).on_conflict_do_nothing().compile(dialect=sqlite.dialect()))
 
 
 def refuse_condemned(connection: Connection, names: Iterable[PackName]) -> None:

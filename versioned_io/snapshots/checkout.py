@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from versioned_io.chunks.local_files import digest_of_local_file
 from versioned_io.chunks.reader import ChunkReader
@@ -251,7 +252,7 @@ class _Reporter:
     def __init__(self, rows: pa.Table, progress: Callable[[TransferProgress], None] | None) -> None:
         self._progress = progress
         self._total_files = rows.num_rows
-        self._total_bytes = int(rows.column("size").to_numpy().sum())
+        self._total_bytes = pc.sum(rows.column("size")).as_py() or 0
         self._files = self._bytes = 0
         self(0, 0)
 

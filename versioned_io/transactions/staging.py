@@ -10,13 +10,24 @@ import pyarrow.compute as pc
 from versioned_io.catalog.values import Commit, InputFile
 from versioned_io.chunks.refs import StoredFile, chunk_lists
 from versioned_io.chunks.writer import DataWriter
-from versioned_io.columns import fixed_column, fixed_column_of, number_column, optional_text_column, text_column
+from versioned_io.columns import (
+    EMPTY_TEXT,
+    bool_column,
+    fixed_column,
+    fixed_column_of,
+    number_column,
+    optional_text_column,
+    text_column,
+    whole_column,
+)
 from versioned_io.identifiers import CommitId, Digest
 from versioned_io.pages.read import FileRow, lookup_many
 from versioned_io.pages.schema import ROWS, PageRef
 from versioned_io.pages.source import PageSource
 from versioned_io.paths import parent_directories
 from versioned_io.transactions.staged_runs import STATES, StagedRun, merge_runs
+
+_FALSE = bool_column([False])[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +210,12 @@ class Staging:
         paths = theirs.column("path")
         mine = self._states()
         touched = pc.or_(
-            pc.is_in(paths, value_set=mine.column("path").combine_chunks()),
+            pc.is_in(paths, value_set=whole_column(mine.column("path"))),
             pc.is_in(paths, value_set=text_column(sorted(self._deleted))),
         )
         for prefix in (path for path in self._deleted if not path or path.endswith("/")):
             touched = pc.or_(touched, pc.starts_with(paths, prefix))
-        both = paths.filter(touched).combine_chunks()
+        both = whole_column(paths.filter(touched))
         if not len(both):
             return []
         stored = lookup_many(root, both.to_pylist(), source=source).select(STATES.names)
@@ -285,17 +296,17 @@ def effective_rows(rows: pa.Table, root: PageRef | None, *, deletes: bool, sourc
 
 def _differs(rows: pa.Table, others: pa.Table) -> pa.ChunkedArray:
     """Say for each of *rows* whether *others* has another content or other attributes at its path, or nothing."""
-    partner = pc.index_in(rows.column("path"), value_set=others.column("path").combine_chunks())
+    partner = pc.index_in(rows.column("path"), value_set=whole_column(others.column("path")))
     theirs = others.select(["digest", "attributes"]).take(partner)
     same_digest = pc.equal(rows.column("digest"), theirs.column("digest"))
     same_attributes = pc.equal(
-        pc.fill_null(rows.column("attributes"), ""), pc.fill_null(theirs.column("attributes"), "")
+        pc.fill_null(rows.column("attributes"), EMPTY_TEXT), pc.fill_null(theirs.column("attributes"), EMPTY_TEXT)
     )
-    return pc.invert(pc.and_(pc.fill_null(same_digest, fill_value=False), same_attributes))
+    return pc.invert(pc.and_(pc.fill_null(same_digest, _FALSE), same_attributes))
 
 
 def _is_in(paths: pa.ChunkedArray, others: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.is_in(paths, value_set=others.combine_chunks())
+    return pc.is_in(paths, value_set=whole_column(others))
 
 
 def _states_of(paths: list[str], files: list[StagedFile]) -> pa.RecordBatch:
