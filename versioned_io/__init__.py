@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from versioned_io.partitions import PartitionTemplate
     from versioned_io.runs import Run, current_run
     from versioned_io.snapshots.snapshot import Snapshot
-    from versioned_io.snapshots.values import FileInfo, FileKind
+    from versioned_io.snapshots.values import FileInfo, FileKind, TransferProgress
     from versioned_io.store import Store
     from versioned_io.subscriptions import Subscription
-    from versioned_io.transactions.transaction import ImportProgress, StagedBranch, Transaction
+    from versioned_io.transactions.transaction import StagedBranch, Transaction
 
 __version__ = "0.1.0"
 
@@ -38,7 +38,6 @@ _HOMES = {
     "DueKey": "catalog.due_keys",
     "FileInfo": "snapshots.values",
     "FileKind": "snapshots.values",
-    "ImportProgress": "transactions.transaction",
     "InputFile": "catalog.values",
     "LineageGraph": "lineage",
     "PartitionTemplate": "partitions",
@@ -50,6 +49,7 @@ _HOMES = {
     "Store": "store",
     "Subscription": "subscriptions",
     "Transaction": "transactions.transaction",
+    "TransferProgress": "snapshots.values",
     "VersionedError": "errors",
     "create_store": "opening",
     "current_run": "runs",
@@ -67,7 +67,6 @@ __all__ = [
     "DueKey",
     "FileInfo",
     "FileKind",
-    "ImportProgress",
     "InputFile",
     "LineageGraph",
     "PartitionTemplate",
@@ -79,6 +78,7 @@ __all__ = [
     "Store",
     "Subscription",
     "Transaction",
+    "TransferProgress",
     "VersionedError",
     "create_store",
     "current_run",

@@ -369,6 +369,21 @@ class NotAFileError(InvalidInputError, IsADirectoryError):
         return f"{self.args[0]!r} in {self.args[1]} is a directory, not a file: name a file below it, or list it"
 
 
+class SourceChangedError(InvalidInputError):
+    """A local file changed, or vanished, while it was being imported. Args: its path, what was found."""
+
+    code: ClassVar[str] = "source_changed"
+
+    def __init__(self, path: str, found: str = "it was written to") -> None:
+        super().__init__(path, found)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.args[0]!r} changed while it was being imported ({self.args[1]}): nothing of this import is staged; "
+            "import again when nobody writes to it"
+        )
+
+
 class RefSyntaxError(InvalidInputError):
     """The text is no ref. Args: the text, what is wrong."""
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit, history_batch
 from versioned_io.catalog.values import Commit
+from versioned_io.columns import optional_text_column
 from versioned_io.errors import PathNotFoundError
 from versioned_io.identifiers import CommitId
 from versioned_io.pages.diff import diff
@@ -122,4 +123,4 @@ def _get(backend: Backend, commit_id: CommitId | None) -> Commit | None:
 
 
 def _as_hex(digests: pa.ChunkedArray) -> pa.Array:
-    return pa.array([None if digest is None else digest.hex() for digest in digests.to_pylist()], pa.string())
+    return optional_text_column([None if digest is None else digest.hex() for digest in digests.to_pylist()])

@@ -55,6 +55,8 @@ def _check_type(text: object) -> None:
 def _check_characters(text: str, path: str) -> None:
     if path == "":
         raise IllegalPathError(text, "it is empty")
+    if path.isascii() and path.isprintable() and len(path) <= MAX_PATH_BYTES:
+        return  # nearly every path, at a tenth of the cost of what follows
     try:
         size_bytes = len(path.encode())
     except UnicodeEncodeError:

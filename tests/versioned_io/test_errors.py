@@ -35,6 +35,7 @@ EXAMPLES = [
     errors.NotAFileError("a", "weather@main"),
     errors.RefSyntaxError("a@b@c", "'b@c' is no branch"),
     errors.PartitionKeyError("no such key: use another"),
+    errors.SourceChangedError("in/a.csv", "it is gone"),
     errors.TransactionClosedError("write"),
     errors.EmptyCommitError("weather@main"),
     errors.StorageError("disk full: free some space"),

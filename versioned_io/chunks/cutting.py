@@ -1,7 +1,8 @@
 """Where a file is cut into chunks, and how chunks and files are named."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Final
 
 from blake3 import blake3
@@ -14,9 +15,6 @@ MINIMUM_SIZE: Final = 128 * 1024
 AVERAGE_SIZE: Final = 256 * 1024
 MAXIMUM_SIZE: Final = 1024 * 1024
 NORMALIZATION: Final = 2
-
-WINDOW_SIZE: Final = 8 * 1024 * 1024
-"""What is cut at once of a stream. It must be larger than a chunk; no cut depends on it."""
 
 FILE_CONTEXT: Final = "versioned-io 2026 v1 file of several chunks"
 EMPTY_DIGEST: Final = blake3(b"").digest()
@@ -55,35 +53,41 @@ def cut_bytes(data: Buffer) -> Iterator[memoryview]:
         yield view[chunk.offset : chunk.offset + chunk.length]
 
 
-def cut_stream(source: Filler, window: bytearray) -> Iterator[memoryview]:
-    """Yield the chunks of *source*, in order: the same as `cut_bytes` of all its bytes.
+def cut_stream(source: Filler, take_window: Callable[[], memoryview]) -> Iterator[list[memoryview]]:
+    """Yield the chunks of *source*, in order, a window at a time: the same as `cut_bytes` of all its bytes.
 
     Args:
-        window: Working memory, `WINDOW_SIZE` or at least more than `MAXIMUM_SIZE`; what is yielded lies in it and is
-            valid only until the next chunk is asked for.
+        take_window: Returns working memory that is larger than `MAXIMUM_SIZE`, in which the chunks of one window
+            will lie. It must keep what it holds until the next one's are yielded, or be that next one.
 
     Raises:
         InvalidInputError: *source* gives something else than bytes.
     """
     cutter = _cutter()
-    view = memoryview(window)
-    filled, at_end = 0, False
-    while True:
+    rest, at_end = memoryview(b""), False
+    while not at_end:
+        view = take_window()
+        filled = len(rest)
+        view[:filled] = rest
         while filled < len(view) and not at_end:
             count = source.fill(view[filled:])
             filled += count
             at_end = count == 0
-        used = 0
+        used, chunks = 0, []
         for chunk in cutter.cut_buf(view[:filled]):
             # A cut is final only when a whole maximum chunk was there to look at, or nothing more can come.
             if not at_end and filled - chunk.offset < MAXIMUM_SIZE:
                 break
             used = chunk.offset + chunk.length
-            yield view[chunk.offset : used]
-        if at_end:
-            return
-        view[: filled - used] = bytes(view[used:filled])
-        filled -= used
+            chunks.append(view[chunk.offset : used])
+        rest = view[used:filled]
+        yield chunks
+
+
+def name_chunks(chunks: Sequence[memoryview]) -> list[tuple[bytes, int, int]]:
+    """Return (digest, start in the window, size) of the chunks of one window."""
+    sizes = [len(chunk) for chunk in chunks]
+    return list(zip(map(digest_of, chunks), accumulate(sizes, initial=0), sizes, strict=False))
 
 
 def _cutter() -> FastCDC:

@@ -1,11 +1,15 @@
 """Where the chunks of one transaction lie, in columns."""
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
+import numpy as np
 import pyarrow as pa
 
 from versioned_io.chunks.refs import CHUNK_FIELDS, CHUNKS_TYPE, NEW_CHUNKS, ChunkRef
+from versioned_io.columns import fixed_column, fixed_column_of, number_column
+from versioned_io.packs.frames import FrameRef
 
 
 class ChunkPlaces:
@@ -16,7 +20,9 @@ class ChunkPlaces:
 
     def __init__(self) -> None:
         self._number_of: dict[bytes, int] = {}
-        self._packs: list[bytes] = []
+        self._digests = bytearray()
+        self._packs: dict[bytes, int] = {}
+        self._pack = array("I")  # by number
         self._offset = array("Q")
         self._stored = array("I")
         self._inner = array("I")
@@ -28,40 +34,58 @@ class ChunkPlaces:
 
     def __getitem__(self, digest: bytes) -> ChunkRef:
         n = self._number_of[digest]
-        return ChunkRef(digest, self._packs[n], self._offset[n], self._stored[n], self._inner[n], self._size[n])
+        pack = list(self._packs)[self._pack[n]]
+        return ChunkRef(digest, pack, self._offset[n], self._stored[n], self._inner[n], self._size[n])
 
     def add(self, ref: ChunkRef, *, is_new: bool) -> None:
         """Note where a chunk is; *is_new* when this transaction stored it."""
-        self._number_of[ref.digest] = len(self._is_new)
-        self._packs.append(ref.pack)
-        self._offset.append(ref.offset)
-        self._stored.append(ref.stored)
-        self._inner.append(ref.inner)
-        self._size.append(ref.size)
-        self._is_new.append(is_new)
+        self._add(ref.frame, [ref.digest], [ref.inner], [ref.size], is_new=is_new)
+
+    def add_block(self, frame: FrameRef, chunks: Sequence[tuple[bytes, int, int]]) -> None:
+        """Note where the chunks of a block are that this transaction stored: (digest, offset in the block, size)."""
+        self._add(frame, *zip(*chunks, strict=True), is_new=True)
 
     def new(self) -> pa.Table:
         """Return the chunks that this transaction stored, with the columns of `NEW_CHUNKS`."""
-        return self._table().filter(pa.array(list(map(bool, self._is_new)), pa.bool_()))
+        rows = np.flatnonzero(np.frombuffer(self._is_new, np.uint8))
+        return pa.Table.from_batches([self._batch().take(number_column(rows, pa.int64()))])
 
     def lists(self, files: Iterable[Iterable[bytes]]) -> pa.Array:
         """Return one list of references for each file, of type `CHUNKS_TYPE`; a file is its chunks' digests."""
-        numbers: list[int] = []
-        offsets = [0]
+        numbers = array("q")
+        offsets = array("i", [0])
         for digests in files:
-            numbers += map(self._number_of.__getitem__, digests)
+            numbers.extend(map(self._number_of.__getitem__, digests))
             offsets.append(len(numbers))
-        taken = self._table().take(pa.array(numbers, pa.int64())).combine_chunks()
-        columns = [
-            column.chunk(0) if column.num_chunks else pa.array([], field.type)
-            for column, field in zip(taken.columns, CHUNK_FIELDS, strict=True)
-        ]
-        structs = pa.StructArray.from_arrays(columns, fields=CHUNK_FIELDS)
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs, type=CHUNKS_TYPE)
+        return self._lists(numbers, offsets)
 
-    def _table(self) -> pa.Table:
-        columns = [list(self._number_of), self._packs, self._offset, self._stored, self._inner, self._size]
-        return pa.Table.from_arrays(
-            [pa.array(values, field.type) for values, field in zip(columns, CHUNK_FIELDS, strict=True)],
-            schema=NEW_CHUNKS,
+    def lists_of_one(self, digests: Iterable[bytes]) -> pa.Array:
+        """Return one list of one reference for each of *digests*: `lists` of files that are one chunk each."""
+        numbers = array("q", map(self._number_of.__getitem__, digests))
+        return self._lists(numbers, array("i", range(len(numbers) + 1)))
+
+    def _lists(self, numbers: "array[int]", offsets: "array[int]") -> pa.Array:
+        structs = pa.StructArray.from_arrays(
+            self._batch().take(number_column(numbers, pa.int64())).columns, fields=CHUNK_FIELDS
         )
+        return pa.ListArray.from_arrays(number_column(offsets, pa.int32()), structs, type=CHUNKS_TYPE)
+
+    def _add(
+        self, frame: FrameRef, digests: Sequence[bytes], inner: Sequence[int], size: Sequence[int], *, is_new: bool
+    ) -> None:
+        count, first = len(digests), len(self._is_new)
+        self._number_of.update(zip(digests, range(first, first + count), strict=True))
+        self._digests += b"".join(digests)
+        self._pack.extend(repeat(self._packs.setdefault(frame.pack, len(self._packs)), count))
+        self._offset.extend(repeat(frame.offset, count))
+        self._stored.extend(repeat(frame.stored_size, count))
+        self._inner.extend(inner)
+        self._size.extend(size)
+        self._is_new += (b"\1" if is_new else b"\0") * count
+
+    def _batch(self) -> pa.RecordBatch:
+        packs = fixed_column(self._packs, 16).take(number_column(self._pack, pa.int32()))
+        columns = [fixed_column_of(bytes(self._digests), 32), packs]
+        for values, field in zip((self._offset, self._stored, self._inner, self._size), CHUNK_FIELDS[2:], strict=True):
+            columns.append(number_column(array(values.typecode, values), field.type))
+        return pa.RecordBatch.from_arrays(columns, schema=NEW_CHUNKS)

@@ -4,7 +4,7 @@ import io
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
@@ -83,31 +83,49 @@ class ChunkReader:
 
         Cost: at most 1 GET a frame that is not cached, neighbours in one.
         """
+        frames = [chunk.frame for chunk in chunks]
+        blocks = dict(zip(frames, self.read_blocks(frames), strict=True))
+        # What holds other chunks as well may be asked for again.
+        shared = {frame for frame, chunk in zip(frames, chunks, strict=True) if chunk.size < len(blocks[frame])}
+        self.keep_blocks({frame: blocks[frame] for frame in shared})
+        return [
+            self.cut_chunk(blocks[frame], chunk.inner, chunk.size, chunk.pack)
+            for frame, chunk in zip(frames, chunks, strict=True)
+        ]
+
+    def read_blocks(self, frames: Sequence[FrameRef]) -> list[memoryview]:
+        """Return the raw blocks of *frames*, in order, for `cut_chunk`; those that are needed again, `keep_blocks`.
+
+        Raises:
+            ObjectNotFoundError: A pack is gone.
+            IntegrityError: Stored bytes are not what was written.
+
+        Cost: at most 1 GET a frame that is not cached, neighbours in one.
+        """
         blocks: dict[FrameRef, memoryview] = {}
-        shared: set[FrameRef] = set()
         missing: dict[FrameRef, None] = {}
         with self._lock:
-            for chunk in chunks:
-                frame = chunk.frame
+            for frame in frames:
                 block = self._blocks.get(frame)
                 if block is None:
                     missing[frame] = None
                 else:
                     self._blocks.move_to_end(frame)
                     blocks[frame] = block
-        blocks.update(zip(missing, self.load_frames(list(missing)), strict=True))
-        parts = []
-        for chunk in chunks:
-            frame = chunk.frame
-            block = blocks[frame]
-            if chunk.inner + chunk.size > len(block):
-                msg = f"chunk {chunk.digest.hex()} reaches past its block in pack {chunk.pack.hex()}; run fsck"
-                raise IntegrityError(msg)
-            if chunk.size < len(block):
-                shared.add(frame)
-            parts.append(block[chunk.inner : chunk.inner + chunk.size])
-        self._keep({frame: blocks[frame] for frame in missing if frame in shared})
-        return parts
+        if missing:
+            blocks.update(zip(missing, self.load_frames(list(missing)), strict=True))
+        return [blocks[frame] for frame in frames]
+
+    def cut_chunk(self, block: memoryview, inner: int, size: int, pack: bytes) -> memoryview:
+        """Return the chunk of *size* bytes at *inner* of a block of *pack*.
+
+        Raises:
+            IntegrityError: It reaches past the block's end.
+        """
+        if inner + size > len(block):
+            msg = f"a chunk of {size} bytes at {inner} reaches past its block in pack {pack.hex()}; run fsck"
+            raise IntegrityError(msg)
+        return block[inner : inner + size]
 
     def load_frames(self, frames: Sequence[FrameRef]) -> list[memoryview]:
         """Return the raw blocks of *frames*, from the object store."""
@@ -120,7 +138,8 @@ class ChunkReader:
         """
         return ChunkFile(self, chunks)
 
-    def _keep(self, blocks: dict[FrameRef, memoryview]) -> None:
+    def keep_blocks(self, blocks: Mapping[FrameRef, memoryview]) -> None:
+        """Keep *blocks* in memory as long as others are not used more."""
         with self._lock:
             for frame, block in blocks.items():
                 if frame not in self._blocks:

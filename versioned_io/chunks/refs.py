@@ -1,11 +1,13 @@
 """The value that says where a chunk lies, and its Arrow form in the rows of a tree."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 import pyarrow as pa
 
+from versioned_io.columns import fixed_column, number_column
 from versioned_io.packs.frames import FrameRef
 
 DIGEST_TYPE: Final = pa.binary(32)
@@ -74,3 +76,18 @@ def chunk_refs(chunks: pa.ListScalar | Iterable[dict[str, object]]) -> tuple[Chu
     """Return the chunk references of one row; *chunks* is its ``chunks`` value, as a scalar or as Python values."""
     values = chunks.as_py() if isinstance(chunks, pa.ListScalar) else chunks
     return tuple(ChunkRef(**value) for value in values)
+
+
+def chunk_lists(files: Sequence[Sequence[ChunkRef]]) -> pa.ListArray:
+    """Return one list of references for each file, of type `CHUNKS_TYPE`."""
+    refs = [ref for file in files for ref in file]
+    columns = [
+        fixed_column((ref.digest for ref in refs), 32),
+        fixed_column((ref.pack for ref in refs), 16),
+        number_column([ref.offset for ref in refs], pa.uint64()),
+        number_column([ref.stored for ref in refs], pa.uint32()),
+        number_column([ref.inner for ref in refs], pa.uint32()),
+        number_column([ref.size for ref in refs], pa.uint32()),
+    ]
+    offsets = number_column(list(accumulate(map(len, files), initial=0)), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(columns, fields=CHUNK_FIELDS), type=CHUNKS_TYPE)

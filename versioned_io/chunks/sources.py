@@ -1,10 +1,12 @@
 """What the bytes of a file can come from, as something that fills a buffer."""
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, Self, TypeAlias, runtime_checkable
 
-from versioned_io.errors import InvalidInputError
+from versioned_io.errors import InvalidInputError, SourceChangedError
 from versioned_io.objects.port import Buffer
 
 
@@ -47,6 +49,37 @@ class FileSource:
         return count
 
 
+class LocalSource:
+    """Draws from a local file, which must not change meanwhile; for a ``with`` block.
+
+    Raises:
+        SourceChangedError: At its end, when it is not what it was at its beginning; read it again.
+        OSError: It can't be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._state = self._read_state()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def fill(self, target: memoryview) -> int:
+        """See `Filler`."""
+        count = os.readv(self._descriptor, (target,))
+        if not count and self._read_state() != self._state:
+            raise SourceChangedError(str(self._path))
+        return count
+
+    def _read_state(self) -> tuple[int, int]:
+        status = os.fstat(self._descriptor)
+        return status.st_size, status.st_mtime_ns
+
+
 class IteratorSource:
     """Draws from an iterator of bytes; empty ones are no end."""
 
@@ -65,6 +98,45 @@ class IteratorSource:
         target[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
+
+
+class Prefixed:
+    """Draws some bytes first, and then from another source."""
+
+    def __init__(self, start: bytes, rest: Filler) -> None:
+        self._start = memoryview(start)
+        self._rest = rest
+
+    def fill(self, target: memoryview) -> int:
+        """See `Filler`."""
+        if not self._start:
+            return self._rest.fill(target)
+        count = min(len(target), len(self._start))
+        target[:count] = self._start[:count]
+        self._start = self._start[count:]
+        return count
+
+
+@contextmanager
+def open_source(source: Source) -> Iterator[Filler]:
+    """Open *source* to draw from it, and close what was opened at the end.
+
+    Raises:
+        InvalidInputError: It is none of the kinds that can be read.
+        OSError: It is a local file that can't be read.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield Prefixed(bytes(source), IteratorSource(iter(())))
+    elif isinstance(source, Path):
+        with LocalSource(source) as opened:
+            yield opened
+    elif isinstance(source, Readable):
+        yield FileSource(source)
+    elif isinstance(source, Iterator):
+        yield IteratorSource(source)
+    else:
+        msg = f"can't read {type(source).__name__}: give bytes, a path, a binary file or an iterator of bytes"
+        raise InvalidInputError(msg)
 
 
 def bytes_of(part: Buffer) -> memoryview:

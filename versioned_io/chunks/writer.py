@@ -1,67 +1,48 @@
 """Taking files in: cut, name, find what is stored already, batch, compress, pack."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import pyarrow as pa
 
-from versioned_io.chunks.cutting import (
-    MINIMUM_SIZE,
-    WINDOW_SIZE,
-    cut_bytes,
-    cut_stream,
-    digest_of,
-    file_digest,
-)
+from versioned_io.chunks.blocks import BLOCK_BYTES, Block, BlockEncoder, EncodedBlock, blocks_of
+from versioned_io.chunks.cutting import MINIMUM_SIZE, cut_bytes, cut_stream, digest_of, file_digest, name_chunks
+from versioned_io.chunks.index import ChunkIndex
 from versioned_io.chunks.places import ChunkPlaces
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.chunks.refs import ChunkRef, StoredFile
-from versioned_io.chunks.sources import FileSource, Filler, IteratorSource, Readable, Source
+from versioned_io.chunks.sources import Filler, LocalSource, Prefixed, Source, open_source
+from versioned_io.chunks.windows import Window, WindowPool
 from versioned_io.errors import InvalidInputError
+from versioned_io.identifiers import PackName
 from versioned_io.objects.port import Buffer, ObjectStore
-from versioned_io.packs.frames import FrameKind, FrameRef
+from versioned_io.packs.frames import Codec, FrameKind, FrameRef
 from versioned_io.packs.uploads import PackUploads
 from versioned_io.packs.writer import PackInfo, PackWriter
 
 ROLL_BYTES: Final = 48 * 1024 * 1024
-_BLOCK_BYTES: Final = 1024 * 1024
 _WAITING_BYTES: Final = 8 * 1024 * 1024
 _WAITING_CHUNKS: Final = 4096
+_PACKS_UNDER_WAY: Final = 2  # one is written while the disk syncs the other
 _SMALL_PACK_BYTES: Final = 8 * 1024 * 1024
-
-
-class ChunkIndex(Protocol):
-    """Knows which chunks the store holds already."""
-
-    def find(self, digests: Sequence[bytes]) -> Mapping[bytes, ChunkRef]:
-        """Return the places of those *digests* that are stored in packs that new commits may refer to.
-
-        Cost: 1 SQL query for every few hundred digests.
-        """
-        ...
-
-
-class NoIndex:
-    """The index of an empty store: it knows no chunk."""
-
-    def find(self, digests: Sequence[bytes]) -> Mapping[bytes, ChunkRef]:  # noqa: ARG002 (the protocol's name)
-        """Return nothing."""
-        return {}
 
 
 class DataWriter:
     """Takes in the files of one transaction and stores the chunks that the store lacks.
 
     Chunks wait in memory (at most about 8 MiB) until they are looked up in the index together; then small ones
-    are gathered in blocks, and a pack is stored in the background as soon as it is full, while the next one fills.
+    are gathered in blocks, blocks are compressed on all cores, and a pack is stored in the background as soon as it is
+    full, while the next one fills.
     Nothing refers to a pack before the catalog commits, so a crash leaves only garbage. Threads may call `write`
     and `read` at once; the rest is for the transaction's own thread.
 
     Args:
         index: What is stored already.
-        roll_bytes: A pack that is larger than this is closed and another one begun; about three are in memory.
+        roll_bytes: A pack that is larger than this is closed and another one begun; about four are in memory.
         before_early_pack: Called before a pack is stored while more is to come: it is garbage for everybody else until
             the commit.
     """
@@ -79,8 +60,11 @@ class DataWriter:
         self._index = index
         self._roll_bytes = roll_bytes
         self._lock = threading.RLock()
-        self._windows: list[bytearray] = []
+        self._windows = WindowPool()
+        self._held: dict[bytes, list[Window]] = {}  # by pack: windows that parts of it lie in
+        self._encoder = BlockEncoder()
         self._places = ChunkPlaces()
+        self._in_flight: set[bytes] = set()  # chunks that are being compressed
         self._unplaced: dict[bytes, bytes] = {}  # chunks that wait for the index or in the block
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
@@ -88,7 +72,9 @@ class DataWriter:
         self._block_bytes = 0
         self._pack: PackWriter | None = None
         self._takes_metadata = False  # whether the open pack has been chosen for pages
-        self._uploads = PackUploads()
+        self._has_record = False  # whether there is a commit record in it
+        self._own_packs: set[PackName] = set()
+        self._uploads = PackUploads(waiting=_PACKS_UNDER_WAY, on_stored=self._release_windows)
         self._reader = _OverlayReader(objects, self)
 
     @property
@@ -106,19 +92,35 @@ class DataWriter:
             StorageError: The object store failed; give up this transaction.
             InvalidInputError: *source* is none of the kinds that can be read, or gives something else than bytes.
             OSError: *source* is a local file that can't be read.
+            SourceChangedError: *source* is a local file that changed while it was read; write it again.
 
         Cost: 1 index look-up for every 8 MiB or 4,096 chunks, 1 PUT for every 48 MiB of new compressed data.
         """
         if isinstance(source, bytes | bytearray | memoryview):
             return self._write_bytes(memoryview(source).cast("B"))
-        if isinstance(source, Path):
-            return self._write_path(source)
-        if isinstance(source, Readable):
-            return self._write_stream(FileSource(source))
-        if isinstance(source, Iterator):
-            return self._write_stream(IteratorSource(source))
-        msg = f"can't read {type(source).__name__}: give bytes, a path, a binary file or an iterator of bytes"
-        raise InvalidInputError(msg)
+        with open_source(source) as filler:
+            return _stored_file(*self._write_stream(filler))
+
+    def append(self, old: StoredFile | Sequence[ChunkRef], source: Source) -> StoredFile:
+        """Take in the file that *old* becomes with the bytes of *source* behind it; as `write` of the whole.
+
+        Args:
+            old: What `write` or `append` returned, or the chunks of a file that the store holds.
+
+        Cost: as `write` of *source* and the last chunk of *old*, which is read: where a file is cut depends on nothing
+            before the cut before, so all other chunks stay.
+        """
+        with self._lock:
+            if not isinstance(old, StoredFile):
+                for ref in old:
+                    if not self._is_known(ref.digest):
+                        self._places.add(ref, is_new=False)
+            digests = old.digests() if isinstance(old, StoredFile) else [ref.digest for ref in old]
+            sizes = [self._size_of(digest) for digest in digests]
+        tail = self.read(StoredFile(sizes[-1], digests[-1], digests[-1])) if digests else b""
+        with open_source(source) as filler:
+            new_digests, new_sizes = self._write_stream(Prefixed(tail, filler))
+        return _stored_file(digests[:-1] + new_digests, sizes[:-1] + new_sizes)
 
     def read(self, file: StoredFile, offset: int = 0, length: int | None = None) -> bytes:
         """Return bytes of a file that `write` returned, stored or not; as `ChunkReader.read_file`.
@@ -134,9 +136,7 @@ class DataWriter:
         for digest in file.digests():
             if start >= end:
                 break
-            with self._lock:
-                waiting = self._unplaced.get(digest)
-                place = waiting if waiting is not None else self._places[digest]
+            place = self._find_place(digest)
             stop = start + (place.size if isinstance(place, ChunkRef) else len(place))
             if stop > offset:
                 data = self._reader.read_chunks([place])[0] if isinstance(place, ChunkRef) else memoryview(place)
@@ -151,7 +151,8 @@ class DataWriter:
         """
         with self._lock:
             self._look_up_waiting()
-            self._store_block()
+            self._close_block()
+            self._place_encoded()
 
     def chunk_lists(self, files: Sequence[StoredFile]) -> pa.Array:
         """Return the chunk references of *files*, one list each: the ``chunks`` column of their rows.
@@ -161,6 +162,12 @@ class DataWriter:
         with self._lock:
             self.flush()
             return self._places.lists(file.digests() for file in files)
+
+    def chunk_lists_of_one(self, digests: Sequence[bytes]) -> pa.Array:
+        """Return the same for files of one chunk each, which are their *digests*."""
+        with self._lock:
+            self.flush()
+            return self._places.lists_of_one(digests)
 
     def open_pack(self) -> PackWriter:
         """Return the pack that the transaction's pages and commit records go into.
@@ -187,8 +194,14 @@ class DataWriter:
         return self._append(FrameKind.PAGE, payload)
 
     def put_commit(self, payload: Buffer) -> FrameRef:
-        """Add a commit record to the open pack, behind the pages that it refers to. Cost: as `put_page`."""
-        return self._append(FrameKind.COMMIT, payload)
+        """Add a commit record to the open pack, behind the pages that it refers to. Cost: as `put_page`.
+
+        It is never durable before they are: a pack with a record is stored when all before it are.
+        """
+        with self._lock:
+            frame = self._append(FrameKind.COMMIT, payload)
+            self._has_record = True
+            return frame
 
     def read_open_frame(self, ref: FrameRef, kind: FrameKind) -> memoryview | None:
         """Return the payload of a frame that is still in memory, or ``None``; for `PageSource.overlaid`."""
@@ -196,7 +209,8 @@ class DataWriter:
             if self._pack is not None and self._pack.pack == ref.pack:
                 return self._pack.read(ref, kind)
             stored_now = self._uploads.find(ref.pack)
-        return stored_now.read(ref, kind) if stored_now is not None else None
+            # Under the lock: once it is stored, its windows are filled anew.
+            return stored_now.read(ref, kind) if stored_now is not None else None
 
     def close_pack(self) -> None:
         """Make everything that was taken in or appended to the open pack durable.
@@ -210,12 +224,13 @@ class DataWriter:
         """
         with self._lock:
             self.flush()
+            self._encoder.stop()
             if self._pack is not None and not self._pack.is_empty:
                 self._uploads.store_now(self._pack)
             else:
                 self._uploads.drain()
             self._pack = None
-            self._takes_metadata = False
+            self._takes_metadata = self._has_record = False
 
     def abort(self) -> None:
         """Drop everything that is not stored yet; stored packs stay as garbage for the collector."""
@@ -223,11 +238,20 @@ class DataWriter:
             if self._pack is not None:
                 self._pack.abort()
             self._pack = None
+            self._encoder.stop()
             self._uploads.abandon()
+            self._in_flight.clear()
             self._unplaced.clear()
             self._waiting.clear()
             self._block.clear()
+            self._held.clear()
             self._windows.clear()
+
+    @property
+    def own_packs(self) -> frozenset[PackName]:
+        """The packs that this writer began, durable or not."""
+        with self._lock:
+            return frozenset(self._own_packs)
 
     def packs(self) -> list[PackInfo]:
         """Return the packs that are durable, in the order in which they were filled."""
@@ -239,19 +263,60 @@ class DataWriter:
         with self._lock:
             return self._places.new()
 
+    def take_window(self) -> Window:
+        """Return working memory for `take_chunks`."""
+        return self._windows.take()
+
+    def take_chunks(self, window: Window, chunks: Sequence[tuple[bytes, int, int]]) -> None:
+        """Store those chunks that the store lacks; *chunks* lists (digest, start, size) of what lies in *window*.
+
+        The window still belongs to the caller, who says with `release_window` that nothing more is taken from it.
+
+        Raises:
+            StorageError: The object store failed; give up this transaction.
+
+        Cost: 1 index look-up; 1 PUT for every 48 MiB of new compressed data.
+        """
+        with self._lock:
+            lacking = {chunk[0]: chunk for chunk in chunks if not self._is_known(chunk[0])}
+            if not lacking:
+                return
+            for ref in self._index.find(list(lacking)).values():
+                self._places.add(ref, is_new=False)
+                del lacking[ref.digest]
+            blocks = list(blocks_of(window, lacking.values()))
+            window.users += len(blocks)
+            self._in_flight.update(lacking)
+            self._encode(blocks)
+
+    def release_window(self, window: Window) -> None:
+        """Say that nothing more is taken from *window*, and that its bytes are not read any more."""
+        with self._lock:
+            self._windows.release(window)
+
+    def write_local(self, path: Path, *, on_read: Callable[[int], None] | None = None) -> StoredFile:
+        """Take in a local file that must not change meanwhile; as `write`.
+
+        Args:
+            on_read: Called with the number of bytes each time that some were taken in.
+
+        Raises:
+            SourceChangedError: It changed or vanished meanwhile; import it again.
+        """
+        with LocalSource(path) as source:
+            return _stored_file(*self._write_stream(source, on_read))
+
     def _write_bytes(self, data: memoryview) -> StoredFile:
         if len(data) <= MINIMUM_SIZE:
             return self._write_small(data)
-        return self._write_chunks(cut_bytes(data))
-
-    def _write_path(self, path: Path) -> StoredFile:
-        with path.open("rb", buffering=0) as file:
-            start = file.read(MINIMUM_SIZE + 1)
-            if len(start) <= MINIMUM_SIZE and not (following := file.read(1)):
-                return self._write_small(start)
-            if len(start) <= MINIMUM_SIZE:
-                start += following
-            return self._write_stream(_Continued(start, FileSource(file)))
+        digests: list[bytes] = []
+        sizes: list[int] = []
+        for chunk in cut_bytes(data):
+            digests.append(digest_of(chunk))
+            sizes.append(len(chunk))
+            with self._lock:
+                self._take(digests[-1], chunk)
+        return _stored_file(digests, sizes)
 
     def _write_small(self, data: Buffer) -> StoredFile:
         if not data:
@@ -261,30 +326,56 @@ class DataWriter:
             self._take(digest, data)
         return StoredFile(len(data), digest, digest)
 
-    def _write_stream(self, source: Filler) -> StoredFile:
-        # Fresh memory is slower to touch than zstd is to fill it: windows are used again.
-        try:
-            window = self._windows.pop()
-        except IndexError:
-            window = bytearray(WINDOW_SIZE)
-        try:
-            return self._write_chunks(cut_stream(source, window))
-        finally:
-            self._windows.append(window)
+    def _write_stream(
+        self, source: Filler, on_read: Callable[[int], None] | None = None
+    ) -> tuple[list[bytes], list[int]]:
+        """Take in the chunks of *source* and return their digests and sizes."""
+        windows: deque[Window] = deque()
 
-    def _write_chunks(self, chunks: Iterator[memoryview]) -> StoredFile:
-        digests: list[bytes] = []
-        sizes: list[int] = []
-        for chunk in chunks:
-            digest = digest_of(chunk)
-            digests.append(digest)
-            sizes.append(len(chunk))
+        def take_window() -> memoryview:
+            windows.append(self._windows.take())
+            return windows[-1].view
+
+        named: list[tuple[bytes, int, int]] = []
+        naming: Future[list[tuple[bytes, int, int]]] | None = None  # of the window before: it must stay until now
+        for chunks in cut_stream(source, take_window):
+            size = sum(map(len, chunks))
+            if naming is None and size <= MINIMUM_SIZE:
+                small = [self._write_small(chunk).digest for chunk in chunks]
+                self.release_window(windows.popleft())
+                return small, [len(chunk) for chunk in chunks]
+            if naming is not None:
+                named += self._take_named(windows.popleft(), naming.result())
             with self._lock:
-                self._take(digest, chunk)
-        return StoredFile(sum(sizes), file_digest(digests, sizes), b"".join(digests))
+                naming = self._encoder.threads.submit(name_chunks, chunks)
+            if on_read is not None:
+                on_read(size)
+        if naming is not None:
+            named += self._take_named(windows.popleft(), naming.result())
+        return [digest for digest, _, _ in named], [size for _, _, size in named]
+
+    def _take_named(self, window: Window, chunks: list[tuple[bytes, int, int]]) -> list[tuple[bytes, int, int]]:
+        self.take_chunks(window, chunks)
+        self.release_window(window)
+        return chunks
+
+    def _is_known(self, digest: bytes) -> bool:
+        return digest in self._places or digest in self._in_flight or digest in self._unplaced
+
+    def _size_of(self, digest: bytes) -> int:
+        place = self._find_place(digest)
+        return place.size if isinstance(place, ChunkRef) else len(place)
+
+    def _find_place(self, digest: bytes) -> bytes | ChunkRef:
+        """Return where a chunk is, or the chunk itself while it waits."""
+        with self._lock:
+            if digest in self._in_flight and digest not in self._unplaced:
+                self._place_encoded()
+            waiting = self._unplaced.get(digest)
+            return waiting if waiting is not None else self._places[digest]
 
     def _take(self, digest: bytes, data: Buffer) -> None:
-        if digest in self._places or digest in self._unplaced:
+        if self._is_known(digest):
             return
         self._unplaced[digest] = bytes(data)
         self._waiting.append(digest)
@@ -304,46 +395,71 @@ class DataWriter:
                 self._places.add(ref, is_new=False)
                 del self._unplaced[digest]
             elif len(data) >= MINIMUM_SIZE:
-                self._append_block([digest])
+                self._encode([Block(data, [(digest, 0, len(data))], None)])
             else:
                 self._block.append(digest)
                 self._block_bytes += len(data)
-                if self._block_bytes >= _BLOCK_BYTES:
-                    self._store_block()
+                if self._block_bytes >= BLOCK_BYTES:
+                    self._close_block()
 
-    def _store_block(self) -> None:
-        if self._block:
-            block, self._block, self._block_bytes = self._block, [], 0
-            self._append_block(block)
-
-    def _append_block(self, digests: list[bytes]) -> None:
-        parts = [self._unplaced[digest] for digest in digests]
-        raw = parts[0] if len(parts) == 1 else b"".join(parts)
+    def _close_block(self) -> None:
+        if not self._block:
+            return
+        parts = [self._unplaced[digest] for digest in self._block]
         chunks: list[tuple[bytes, int, int]] = []
         inner = 0
-        for digest, part in zip(digests, parts, strict=True):
+        for digest, part in zip(self._block, parts, strict=True):
             chunks.append((digest, inner, len(part)))
             inner += len(part)
+        self._block, self._block_bytes = [], 0
+        self._encode([Block(parts[0] if len(parts) == 1 else b"".join(parts), chunks, None)])
+
+    def _encode(self, blocks: Sequence[Block]) -> None:
+        self._encoder.put(blocks)
+        while self._encoder.is_full:
+            for encoded in self._encoder.take():
+                self._append_block(encoded)
+
+    def _place_encoded(self) -> None:
+        while not self._encoder.is_empty:
+            for encoded in self._encoder.take():
+                self._append_block(encoded)
+
+    def _append_block(self, encoded: EncodedBlock) -> None:
+        block, payload = encoded
         pack = self._current_pack()
-        frame = pack.append_block(raw, chunks)
-        for digest, start, size in chunks:
-            self._places.add(ChunkRef(digest, frame.pack, frame.offset, frame.stored_size, start, size), is_new=True)
-            del self._unplaced[digest]
+        self._places.add_block(pack.append_block(payload, block.chunks), block.chunks)
+        for digest, _, _ in block.chunks:
+            self._unplaced.pop(digest, None)
+            self._in_flight.discard(digest)
+        if block.window is not None:
+            if payload.codec is Codec.RAW and block.raw is payload.stored:
+                self._held.setdefault(pack.pack, []).append(block.window)
+            else:
+                self._windows.release(block.window)
         if pack.size_bytes >= self._roll_bytes:
             self._roll(pack)
+
+    def _release_windows(self, pack: PackWriter) -> None:
+        for window in self._held.pop(pack.pack, ()):
+            self._windows.release(window)
 
     def _append(self, kind: FrameKind, payload: Buffer) -> FrameRef:
         with self._lock:
             pack = self._current_pack() if self._takes_metadata else self.open_pack()
             self._takes_metadata = True
             frame = pack.append(kind, payload)
-            if pack.size_bytes >= self._roll_bytes:
+            if pack.size_bytes >= self._roll_bytes and kind is not FrameKind.COMMIT:
+                if self._has_record:
+                    self._uploads.drain()
+                    self._has_record = False
                 self._roll(pack)
             return frame
 
     def _current_pack(self) -> PackWriter:
         if self._pack is None:
             self._pack = PackWriter(self._objects)
+            self._own_packs.add(self._pack.name)
         return self._pack
 
     def _roll(self, pack: PackWriter) -> None:
@@ -353,20 +469,8 @@ class DataWriter:
         self._uploads.add(pack)
 
 
-class _Continued:
-    """A source whose first bytes were read already."""
-
-    def __init__(self, start: bytes, rest: Filler) -> None:
-        self._start = start
-        self._rest = rest
-
-    def fill(self, target: memoryview) -> int:
-        """See `Filler`; *target* is larger than what was read already."""
-        start, self._start = self._start, b""
-        if not start:
-            return self._rest.fill(target)
-        target[: len(start)] = start
-        return len(start)
+def _stored_file(digests: Sequence[bytes], sizes: Sequence[int]) -> StoredFile:
+    return StoredFile(sum(sizes), file_digest(digests, sizes), b"".join(digests))
 
 
 class _OverlayReader(ChunkReader):

@@ -1,14 +1,23 @@
-"""Commands about files: ``put``, ``get``, ``cat``, ``ls``, ``rm``."""
+"""Commands about files: ``put``, ``get``, ``checkout``, ``cat``, ``ls``, ``rm``."""
 
+import base64
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from versioned_io.cli.output import commit_json, describe_change, describe_size, file_json, print_json, print_table
 from versioned_io.cli.session import CatalogOption, JsonOption, StoreOption, open_named_store, reports_errors
@@ -17,12 +26,22 @@ from versioned_io.refs import Ref, parse_branch_ref, parse_ref
 
 if TYPE_CHECKING:
     from versioned_io.snapshots.snapshot import Snapshot
-    from versioned_io.snapshots.values import FileInfo
-    from versioned_io.transactions.transaction import ImportProgress, StagedBranch, Transaction
+    from versioned_io.snapshots.values import FileInfo, TransferProgress
+    from versioned_io.transactions.transaction import StagedBranch, Transaction
 
 _STDIN = "-"
 MessageOption = Annotated[str, typer.Option("--message", "-m", help="Why.")]
 AuthorOption = Annotated[str, typer.Option("--author", help="Who.")]
+SourceArgument = Annotated[str, typer.Argument(help="repo@ref, or repo@ref:path")]
+DestArgument = Annotated[
+    str | None, typer.Argument(help="A local file or directory; by default the path's own name, or the repo's.")
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace local files, also modified ones.")]
+GlobOption = Annotated[str | None, typer.Option("--glob", help="Only files that match, such as **/*.csv.")]
+IncrementalOption = Annotated[
+    bool, typer.Option("--incremental", help="Write only what differs from what an earlier checkout left there.")
+]
+SyncOption = Annotated[bool, typer.Option("--fsync", help="Return only when everything is durable.")]
 
 
 @reports_errors
@@ -84,45 +103,118 @@ def remove(
 
 @reports_errors
 def get(
-    source: Annotated[str, typer.Argument(help="repo@ref:path")],
-    dest: Annotated[
-        str | None, typer.Argument(help="A local file or directory; by default the path's own name.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace local files.")] = False,
+    source: SourceArgument,
+    dest: DestArgument = None,
+    overwrite: OverwriteOption = False,
+    glob: GlobOption = None,
+    incremental: IncrementalOption = False,
+    sync: SyncOption = False,
     store: StoreOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a file, or a directory with everything below it, to this machine."""
+    _check_out(
+        source,
+        dest,
+        store=store,
+        catalog=catalog,
+        options=_CheckoutOptions(overwrite=overwrite, glob=glob, incremental=incremental, sync=sync),
+        as_json=as_json,
+    )
+
+
+@reports_errors
+def checkout(
+    source: SourceArgument,
+    dest: DestArgument = None,
+    overwrite: OverwriteOption = False,
+    glob: GlobOption = None,
+    incremental: IncrementalOption = False,
+    sync: SyncOption = False,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the files of a commit, or of one directory of it, into a local directory.
+
+    With --incremental only what differs is written, and what an earlier checkout wrote and this one lacks is deleted.
+    """
+    _check_out(
+        source,
+        dest,
+        store=store,
+        catalog=catalog,
+        options=_CheckoutOptions(overwrite=overwrite, glob=glob, incremental=incremental, sync=sync),
+        as_json=as_json,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckoutOptions:
+    """What ``get`` and ``checkout`` were asked for."""
+
+    overwrite: bool
+    glob: str | None
+    incremental: bool
+    sync: bool
+
+
+def _check_out(
+    source: str, dest: str | None, *, store: str | None, catalog: str | None, options: _CheckoutOptions, as_json: bool
+) -> None:
     ref = parse_ref(source)
     target = Path(dest if dest is not None else (ref.path.rpartition("/")[2] or ref.repo))
-    with open_named_store(store, catalog) as opened:
+    with open_named_store(store, catalog) as opened, _progress() as report:
         snapshot = opened.snapshot(_without_path(source))
-        if snapshot.is_directory(ref.path):
-            files = snapshot.checkout(target, ref.path, overwrite=overwrite)
+        if ref.path and not snapshot.is_directory(ref.path):
+            files, target = 1, _get_one(snapshot, ref.path, target, options)
         else:
-            from versioned_io.snapshots.checkout import write_local_file
-
-            target = target / ref.path.rpartition("/")[2] if target.is_dir() else target
-            write_local_file(snapshot, ref.path, target, overwrite=overwrite)
-            files = 1
+            files = snapshot.checkout(
+                target,
+                ref.path,
+                glob=options.glob if options.glob is None else _whole_pattern(ref.path, options.glob),
+                overwrite=options.overwrite,
+                mode="incremental" if options.incremental else "full",
+                fsync=options.sync,
+                progress=report,
+            )
     if as_json:
         print_json({"files": files, "target": str(target), "commit": snapshot.commit.id})
     else:
         typer.echo(f"{files} file{'s' if files != 1 else ''} to {target}")
 
 
+def _get_one(snapshot: "Snapshot", path: str, target: Path, options: _CheckoutOptions) -> Path:
+    from versioned_io.snapshots.checkout import write_local_file
+
+    if options.glob is not None or options.incremental:
+        msg = f"{path!r} is a file: --glob and --incremental are for directories"
+        raise InvalidInputError(msg)
+    target = target / path.rpartition("/")[2] if target.is_dir() else target
+    write_local_file(snapshot, path, target, overwrite=options.overwrite)
+    return target
+
+
 @reports_errors
 def cat(
-    source: Annotated[str, typer.Argument(help="repo@ref:path")],
-    store: StoreOption = None,
-    catalog: CatalogOption = None,
+    source: SourceArgument, store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False
 ) -> None:
-    """Print a file's bytes."""
+    """Print a file's bytes; with --json its text, or its bytes in base64 where they are no UTF-8."""
     ref = parse_ref(source)
-    with open_named_store(store, catalog) as opened, opened.snapshot(_without_path(source)).open(ref.path) as file:
-        shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+    with open_named_store(store, catalog) as opened:
+        snapshot = opened.snapshot(_without_path(source))
+        if as_json:
+            data = snapshot.read(ref.path)
+            try:
+                content = {"text": data.decode()}
+            except UnicodeDecodeError:
+                content = {"base64": base64.b64encode(data).decode()}
+            print_json(file_json(snapshot.stat(ref.path)) | content)
+            return
+        with snapshot.open(ref.path) as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
 
 
 @reports_errors
@@ -172,14 +264,21 @@ def _pattern(ref: Ref, glob: str | None, partitions: str | None, partition: str 
     if glob is not None and partitions is not None:
         msg = "--glob and --partition both choose files: use one of them"
         raise InvalidInputError(msg)
-    from versioned_io.partitions import PartitionTemplate, escape_glob
+    from versioned_io.partitions import PartitionTemplate
 
     if partitions is not None and partition is not None:
         if ref.path:
             msg = f"a partition template is of whole paths: leave out {':' + ref.path!r}"
             raise InvalidInputError(msg)
         return PartitionTemplate.parse(partitions, key).glob_of(partition)
-    return f"{escape_glob(ref.path)}/{glob}" if ref.path else glob
+    return None if glob is None else _whole_pattern(ref.path, glob)
+
+
+def _whole_pattern(directory: str, glob: str) -> str:
+    """Return the pattern of whole paths for one that is of paths below *directory*."""
+    from versioned_io.partitions import escape_glob
+
+    return f"{escape_glob(directory)}/{glob}" if directory else glob
 
 
 def _entries(snapshot: "Snapshot", path: str, pattern: str | None, *, recursive: bool) -> "list[FileInfo]":
@@ -213,36 +312,40 @@ def _places(sources: Sequence[str], path: str, *, below: bool) -> list[tuple[str
     return places
 
 
-def _put_one(branch: "StagedBranch", source: str, place: str, *, report: "Callable[[ImportProgress], None]") -> None:
-    from versioned_io.transactions.transaction import ImportProgress
-
+def _put_one(branch: "StagedBranch", source: str, place: str, *, report: "Callable[[TransferProgress], None]") -> None:
     local = Path(source)
     if source != _STDIN and local.is_dir():
         branch.write_tree(local, to=place, progress=report)
-        return
-    report(ImportProgress(0, 0, place))
-    branch.write(place, sys.stdin.buffer if source == _STDIN else local)
+    else:
+        branch.write(place, sys.stdin.buffer if source == _STDIN else local)
 
 
 class _progress:  # noqa: N801 (used as a function)
-    """A line on the terminal's stderr that says how far an import is; nothing where stderr is no terminal."""
+    """A bar on the terminal's stderr that says how far a transfer is; nothing where that is no terminal."""
 
     def __init__(self) -> None:
         self._bar = Progress(
-            SpinnerColumn(),
             TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
             disable=not sys.stderr.isatty(),
         )
 
-    def __enter__(self) -> "Callable[[ImportProgress], None]":
+    def __enter__(self) -> "Callable[[TransferProgress], None]":
         self._bar.start()
-        task = self._bar.add_task("")
+        task = self._bar.add_task("", total=None)
 
-        def report(progress: "ImportProgress") -> None:
-            text = f"{progress.files} files, {describe_size(progress.size_bytes)}: {progress.path}"
-            self._bar.update(task, description=text)
+        def report(progress: "TransferProgress") -> None:
+            self._bar.update(
+                task,
+                description=f"{progress.files} of {progress.total_files} files",
+                completed=progress.size_bytes,
+                total=progress.total_bytes,
+            )
 
         return report
 

@@ -1,6 +1,7 @@
 """The index at a pack's end: where its frames are, and which chunks lie inside its blocks."""
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +9,7 @@ import xxhash
 
 from versioned_io.errors import FormatError, IntegrityError
 from versioned_io.identifiers import PackName
+from versioned_io.objects.port import Buffer
 from versioned_io.packs.frames import FrameKind
 
 PACK_MAGIC: Final = b"VIOPACK1"
@@ -76,9 +78,20 @@ def check_head(pack: bytes, data: bytes | memoryview) -> None:
 
 def encode_footer(footer: Footer) -> bytes:
     """Return the payload of the footer frame."""
-    frames = [_FRAME.pack(f.offset, f.stored_size, f.raw_size, f.kind) for f in footer.frames]
-    chunks = [_CHUNK.pack(c.digest, c.frame, c.inner, c.size) for c in footer.chunks]
-    return b"".join((_COUNTS.pack(len(frames), len(chunks)), *frames, *chunks))
+    chunks = b"".join(encode_footer_chunks(c.frame, ((c.digest, c.inner, c.size),)) for c in footer.chunks)
+    return join_footer(footer.frames, chunks)
+
+
+def encode_footer_chunks(frame: int, chunks: Iterable[tuple[bytes, int, int]]) -> bytes:
+    """Return the footer's lines on the chunks, as (digest, offset in the block, size), of frame number *frame*."""
+    pack = _CHUNK.pack
+    return b"".join([pack(digest, frame, inner, size) for digest, inner, size in chunks])
+
+
+def join_footer(frames: Iterable[FooterFrame], chunks: Buffer) -> bytes:
+    """Return the payload of the footer frame; *chunks* is made of what `encode_footer_chunks` returned."""
+    lines = [_FRAME.pack(f.offset, f.stored_size, f.raw_size, f.kind) for f in frames]
+    return b"".join((_COUNTS.pack(len(lines), len(chunks) // _CHUNK.size), *lines, chunks))
 
 
 def decode_footer(name: PackName, payload: bytes | memoryview) -> Footer:

@@ -1,6 +1,7 @@
 """The frame: a header, a payload, and a checksum that ties both to their place."""
 
 import struct
+import threading
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -83,22 +84,47 @@ def pack_name(pack: bytes) -> PackName:
     return PackName(pack.hex())
 
 
-def encode_frame(pack: bytes, offset: int, kind: FrameKind, payload: Buffer, *, level: int = 1) -> tuple[bytes, Buffer]:
-    """Return the header and the stored payload of a frame that is to lie at *offset* of *pack*.
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A payload as it is stored: compressed, or as it came where that saves less than 2 %."""
 
-    The payload is compressed with zstd unless that saves less than 2 %; then it is returned as it is, not copied.
+    codec: Codec
+    stored: Buffer
+    raw_size: int
+
+
+def compress_payload(payload: Buffer, *, level: int = 1) -> Payload:
+    """Return *payload* as it is to be stored; what does not get smaller is not copied.
+
+    Any thread may do this, before it is known where the frame will lie: zstd runs without the GIL.
+
+    Raises:
+        FormatError: It is larger than a frame can be.
     """
     raw_size = len(payload)
     if raw_size > LARGEST_PAYLOAD:
         msg = f"a frame of {raw_size} bytes is too large: at most {LARGEST_PAYLOAD}"
         raise FormatError(msg)
-    codec, stored = Codec.RAW, payload
     if raw_size >= _SMALLEST_COMPRESSED:
-        compressed = zstandard.ZstdCompressor(level=level, write_content_size=True).compress(payload)
+        compressed = _zstd.compressor(level).compress(payload)
         if len(compressed) < raw_size * _WORTH_COMPRESSING:
-            codec, stored = Codec.ZSTD, compressed
-    head = _HEADER.pack(FRAME_MAGIC, kind, codec, 0, len(stored), raw_size)
-    return head + _CHECK.pack(_checksum(pack, offset, head, stored)), stored
+            return Payload(Codec.ZSTD, compressed, raw_size)
+    return Payload(Codec.RAW, payload, raw_size)
+
+
+def encode_header(pack: bytes, offset: int, kind: FrameKind, payload: Payload) -> bytes:
+    """Return the header of the frame of *payload* that is to lie at *offset* of *pack*."""
+    head = _HEADER.pack(FRAME_MAGIC, kind, payload.codec, 0, len(payload.stored), payload.raw_size)
+    return head + _CHECK.pack(_checksum(pack, offset, head, payload.stored))
+
+
+def encode_frame(pack: bytes, offset: int, kind: FrameKind, payload: Buffer, *, level: int = 1) -> tuple[bytes, Buffer]:
+    """Return the header and the stored payload of a frame that is to lie at *offset* of *pack*.
+
+    The payload is compressed with zstd unless that saves less than 2 %; then it is returned as it is, not copied.
+    """
+    compressed = compress_payload(payload, level=level)
+    return encode_header(pack, offset, kind, compressed), compressed.stored
 
 
 def place_frame(pack: bytes, offset: int, data: Buffer, *, source: FrameRef) -> tuple[bytes, memoryview]:
@@ -153,11 +179,24 @@ def decode_frame(pack: bytes, offset: int, data: Buffer, kind: FrameKind) -> mem
     return memoryview(_decompress(pack, offset, stored, header.raw_size))
 
 
+class _Zstd(threading.local):
+    """Each thread's own contexts: a compressor's tables are a megabyte of fresh memory, and are for one thread."""
+
+    def __init__(self) -> None:
+        self.compressors: dict[int, zstandard.ZstdCompressor] = {}
+        self.decompressor = zstandard.ZstdDecompressor()
+
+    def compressor(self, level: int) -> zstandard.ZstdCompressor:
+        if level not in self.compressors:
+            self.compressors[level] = zstandard.ZstdCompressor(level=level, write_content_size=True)
+        return self.compressors[level]
+
+
 def _decompress(pack: bytes, offset: int, stored: memoryview, raw_size: int) -> bytes:
     try:
         if zstandard.frame_content_size(stored) != raw_size:
             raise _damaged(pack, offset, f"it does not decompress to {raw_size} bytes")
-        raw = zstandard.ZstdDecompressor().decompress(stored, max_output_size=raw_size)
+        raw = _zstd.decompressor.decompress(stored, max_output_size=raw_size)
     except zstandard.ZstdError as error:
         raise _damaged(pack, offset, f"it does not decompress ({error})") from error
     if len(raw) != raw_size:
@@ -176,5 +215,6 @@ def _damaged(pack: bytes, offset: int, reason: str) -> IntegrityError:
     return IntegrityError(f"frame at byte {offset} of pack {pack.hex()} is damaged: {reason}; run fsck")
 
 
+_zstd: Final = _Zstd()
 _KINDS: Final = frozenset(FrameKind)
 _CODECS: Final = frozenset(Codec)

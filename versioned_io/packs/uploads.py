@@ -1,19 +1,22 @@
 """Storing full packs while the next one is being filled."""
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from versioned_io.packs.writer import PackInfo, PackWriter
 
 
 class PackUploads:
-    """Stores packs in a thread of its own, in order, at most *waiting* at once. For one thread.
+    """Stores packs in threads of its own, at most *waiting* at once. For one thread.
 
     Args:
         waiting: How many full packs may wait in memory; the next `add` waits for the first of them.
+        on_stored: Called, in the caller's thread, with a pack that is durable and is not read from memory any more.
     """
 
-    def __init__(self, *, waiting: int = 1) -> None:
+    def __init__(self, *, waiting: int = 1, on_stored: Callable[[PackWriter], None] | None = None) -> None:
         self._waiting = waiting
+        self._on_stored = on_stored
         self._pool: ThreadPoolExecutor | None = None
         self._under_way: list[tuple[PackWriter, Future[PackInfo]]] = []
         self._stored: list[PackInfo] = []
@@ -62,6 +65,8 @@ class PackUploads:
         """
         self.drain()
         self._stored.append(pack.close())
+        if self._on_stored is not None:
+            self._on_stored(pack)
 
     def abandon(self) -> None:
         """Wait for the packs under way, stored or failed, and keep nothing."""
@@ -71,11 +76,13 @@ class PackUploads:
         self._under_way.clear()
 
     def _take_first(self) -> None:
-        _, future = self._under_way[0]
+        pack, future = self._under_way[0]
         info = future.result()
         # Only now: until it is durable, the pack is read from memory.
         del self._under_way[0]
         self._stored.append(info)
+        if self._on_stored is not None:
+            self._on_stored(pack)
 
     def _shut_down(self) -> None:
         if self._pool is not None:

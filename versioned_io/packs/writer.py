@@ -1,17 +1,21 @@
 """Building a pack in memory and storing it with one PUT."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from versioned_io.errors import ExistsError, InvalidInputError
 from versioned_io.identifiers import PackName, new_pack_name
 from versioned_io.objects.port import Buffer, ObjectStore
-from versioned_io.packs.footer import Footer, FooterChunk, FooterFrame, encode_footer, encode_head, encode_trailer
+from versioned_io.packs.footer import FooterFrame, encode_footer_chunks, encode_head, encode_trailer, join_footer
 from versioned_io.packs.frames import (
     HEADER_SIZE,
     FrameKind,
     FrameRef,
+    Payload,
+    compress_payload,
     decode_frame,
     encode_frame,
+    encode_header,
     pack_key,
     place_frame,
 )
@@ -53,7 +57,8 @@ class PackWriter:
         self._size = len(head)
         self._frames: list[FooterFrame] = []
         self._part_of: dict[int, int] = {}
-        self._chunks: list[FooterChunk] = []
+        self._chunk_lines = bytearray()
+        self._chunk_count = 0
         self._open = True
 
     @property
@@ -77,14 +82,17 @@ class PackWriter:
 
         Cost: no request; zstd and XXH3 over the payload.
         """
+        return self.append_payload(kind, compress_payload(payload))
+
+    def append_payload(self, kind: FrameKind, payload: Payload) -> FrameRef:
+        """Add a frame whose payload is compressed already; as `append`."""
         self._check_open()
         offset = self._size
-        head, stored = encode_frame(self.pack, offset, kind, payload)
         self._part_of[offset] = len(self._parts)
-        self._parts += (head, stored)
-        stored_size = HEADER_SIZE + len(stored)
+        self._parts += (encode_header(self.pack, offset, kind, payload), payload.stored)
+        stored_size = HEADER_SIZE + len(payload.stored)
         self._size += stored_size
-        self._frames.append(FooterFrame(kind, offset, stored_size, len(payload)))
+        self._frames.append(FooterFrame(kind, offset, stored_size, payload.raw_size))
         return FrameRef(self.pack, offset, stored_size)
 
     def append_moved(
@@ -110,15 +118,16 @@ class PackWriter:
         self._parts += (head, stored)
         self._size += frame.stored_size
         self._frames.append(FooterFrame(frame.kind, offset, frame.stored_size, frame.raw_size))
-        number = len(self._frames) - 1
-        self._chunks += [FooterChunk(digest, number, inner, size) for digest, inner, size in chunks]
+        self._chunk_lines += encode_footer_chunks(len(self._frames) - 1, chunks)
+        self._chunk_count += len(chunks)
         return FrameRef(self.pack, offset, frame.stored_size)
 
-    def append_block(self, payload: Buffer, chunks: list[tuple[bytes, int, int]]) -> FrameRef:
+    def append_block(self, payload: Buffer | Payload, chunks: Sequence[tuple[bytes, int, int]]) -> FrameRef:
         """Add a frame of chunks; *chunks* lists (digest, offset in the payload, size), which go into the footer."""
-        ref = self.append(FrameKind.BLOCK, payload)
-        number = len(self._frames) - 1
-        self._chunks += [FooterChunk(digest, number, inner, size) for digest, inner, size in chunks]
+        stored = payload if isinstance(payload, Payload) else compress_payload(payload)
+        ref = self.append_payload(FrameKind.BLOCK, stored)
+        self._chunk_lines += encode_footer_chunks(len(self._frames) - 1, chunks)
+        self._chunk_count += len(chunks)
         return ref
 
     def read(self, ref: FrameRef, kind: FrameKind) -> memoryview:
@@ -140,7 +149,7 @@ class PackWriter:
         self._check_open()
         self._open = False
         footer_offset = self._size
-        payload = encode_footer(Footer(self.name, tuple(self._frames), tuple(self._chunks)))
+        payload = join_footer(self._frames, self._chunk_lines)
         head, stored = encode_frame(self.pack, footer_offset, FrameKind.FOOTER, payload)
         trailer = encode_trailer(self.pack, footer_offset, len(head) + len(stored))
         parts = [*self._parts, head, stored, trailer]
@@ -151,7 +160,7 @@ class PackWriter:
             if self._objects.get(pack_key(self.name)) != b"".join(parts):
                 raise
         size_bytes = footer_offset + len(head) + len(stored) + len(trailer)
-        return PackInfo(self.name, size_bytes, len(self._frames), len(self._chunks))
+        return PackInfo(self.name, size_bytes, len(self._frames), self._chunk_count)
 
     def abort(self) -> None:
         """Drop the pack; nothing was stored, and nothing can be read any more."""

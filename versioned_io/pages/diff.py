@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioned_io.chunks.refs import DIGEST_TYPE
+from versioned_io.columns import EMPTY_TEXT, text_column, whole_column
 from versioned_io.pages.ranges import PathRange
 from versioned_io.pages.read import entries_in, rows_in
 from versioned_io.pages.schema import ROWS, Entry, PageRef
@@ -93,14 +94,14 @@ class _Frontier:
 
 
 def _compare(olds: pa.Table, news: pa.Table) -> pa.Table:
-    old_paths, new_paths = _one_array(olds["path"]), _one_array(news["path"])
+    old_paths, new_paths = whole_column(olds["path"]), whole_column(news["path"])
     partner = pc.index_in(old_paths, value_set=new_paths)
     stays = pc.is_valid(partner)
     before = olds.filter(stays)
     after = news.take(partner.drop_null())
     differs = pc.or_(
         pc.not_equal(before["digest"], after["digest"]),
-        pc.not_equal(pc.fill_null(before["attributes"], ""), pc.fill_null(after["attributes"], "")),
+        pc.not_equal(pc.fill_null(before["attributes"], EMPTY_TEXT), pc.fill_null(after["attributes"], EMPTY_TEXT)),
     )
     before, after = before.filter(differs), after.filter(differs)
     deleted = olds.filter(pc.invert(stays))
@@ -119,14 +120,10 @@ def _changes(change: str, old: pa.Table | None, new: pa.Table | None) -> pa.Tabl
     count = known.num_rows
     columns: Sequence[pa.ChunkedArray | pa.Array] = [
         known["path"],
-        pa.array([change] * count, pa.string()),
+        text_column([change] * count),
         old["size"] if old is not None else pa.nulls(count, pa.int64()),
         new["size"] if new is not None else pa.nulls(count, pa.int64()),
         old["digest"] if old is not None else pa.nulls(count, DIGEST_TYPE),
         new["digest"] if new is not None else pa.nulls(count, DIGEST_TYPE),
     ]
     return pa.Table.from_arrays(columns, schema=DIFF)
-
-
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks else pa.array([], pa.string())

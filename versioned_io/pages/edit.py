@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from versioned_io.columns import column_of, number_column
 from versioned_io.pages.boundaries import FORMAT_RULES, CutRules
 from versioned_io.pages.build import TreeBuilder, build_tree, check_rows
 from versioned_io.pages.ranges import PathRange, merge_ranges, successor
@@ -56,7 +57,7 @@ def deleted_ranges(deletes: Sequence[str]) -> list[PathRange]:
 
 def _one_batch(upserts: pa.Table | None) -> pa.RecordBatch:
     if upserts is None or not upserts.num_rows:
-        return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in ROWS], schema=ROWS)
+        return pa.RecordBatch.from_arrays([column_of([], field.type) for field in ROWS], schema=ROWS)
     return check_rows(pa.concat_batches(upserts.to_batches()))
 
 
@@ -153,13 +154,13 @@ class _Edit:
             return page.batch
         order = [row for row in range(len(paths)) if row not in dropped]
         if first == stop:
-            return page.batch.take(pa.array(order, pa.int64()))
+            return page.batch.take(number_column(order, pa.int64()))
         count = len(paths)
         merged_paths = paths + self._paths[first:stop]
         order += range(count, len(merged_paths))
         order.sort(key=merged_paths.__getitem__)  # two sorted runs: timsort merges them in one pass
         rows = pa.concat_batches([page.batch, self._rows.slice(first, stop - first)])
-        return rows.take(pa.array(order, pa.int64()))
+        return rows.take(number_column(order, pa.int64()))
 
     def _shrink(self, root: PageRef | None) -> PageRef | None:
         """Return the root without the levels that have only one page: a kept page may be the last one left."""

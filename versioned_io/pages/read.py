@@ -8,6 +8,7 @@ from typing import Final
 import pyarrow as pa
 
 from versioned_io.chunks.refs import DIGEST_TYPE, ChunkRef, chunk_refs
+from versioned_io.columns import bool_column, number_column, text_column
 from versioned_io.packs.frames import FrameRef
 from versioned_io.pages.ranges import PathRange, successor
 from versioned_io.pages.schema import ROWS, Entry, Page, PageRef
@@ -95,7 +96,7 @@ def lookup_many(root: PageRef | None, paths: Sequence[str], *, source: PageSourc
         if len(rows) == 1:
             found.append(page.batch.slice(rows[0], 1))
         elif rows:
-            found.append(page.batch.take(pa.array(rows, pa.int64())))
+            found.append(page.batch.take(number_column(rows, pa.int64())))
     return pa.Table.from_batches(found, schema=ROWS)
 
 
@@ -142,7 +143,7 @@ def list_directory(root: PageRef | None, directory: str = "", *, source: PageSou
         if page is None:
             break
         rows, next_start = _children_of(page, paths, skip, directories)
-        files.append(page.batch.select(_LISTED.names).take(pa.array(rows, pa.int64())))
+        files.append(page.batch.select(_LISTED.names).take(number_column(rows, pa.int64())))
         if next_start is None:
             break
         paths = PathRange(next_start, paths.end)
@@ -269,12 +270,12 @@ def _listing(files: Iterable[pa.RecordBatch], directories: list[str]) -> pa.Tabl
     table = pa.Table.from_batches(files, schema=_LISTED)
     count = len(directories)
     listed = pa.Table.from_arrays(
-        [table["path"], pa.array([False] * table.num_rows, pa.bool_()), *table.columns[1:]], schema=LISTING
+        [table["path"], bool_column([False] * table.num_rows), *table.columns[1:]], schema=LISTING
     )
     if not count:
         return listed
     nulls = [pa.nulls(count, field.type) for field in list(LISTING)[2:]]
-    below = pa.Table.from_arrays([pa.array(directories), pa.array([True] * count, pa.bool_()), *nulls], schema=LISTING)
+    below = pa.Table.from_arrays([text_column(directories), bool_column([True] * count), *nulls], schema=LISTING)
     return pa.concat_tables([listed, below]).sort_by("path")
 
 

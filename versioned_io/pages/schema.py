@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from blake3 import blake3
 
 from versioned_io.chunks.refs import CHUNKS_TYPE, DIGEST_TYPE, PACK_TYPE
+from versioned_io.columns import EMPTY_TEXT, column_of, number_scalar
 from versioned_io.errors import FormatError, IntegrityError
 from versioned_io.packs.frames import FrameRef
 
@@ -45,6 +46,7 @@ ENTRIES: Final = pa.schema(
 
 LEAF_CONTEXT: Final = "versioned-io 2026 v1 leaf page"
 INDEX_CONTEXT: Final = "versioned-io 2026 v1 index page"
+_NO_LENGTH: Final = number_scalar(-1, pa.int32())
 _LEVEL_KEY: Final = b"versioned-io.level"
 
 
@@ -200,7 +202,7 @@ def encode_entries(entries: Sequence[Entry]) -> pa.RecordBatch:
     """Return *entries* as the rows of an index page."""
     columns = zip(*entries, strict=True)
     return pa.RecordBatch.from_arrays(
-        [pa.array(values, field.type) for values, field in zip(columns, ENTRIES, strict=True)], schema=ENTRIES
+        [column_of(values, field.type) for values, field in zip(columns, ENTRIES, strict=True)], schema=ENTRIES
     )
 
 
@@ -216,7 +218,7 @@ def leaf_digest(batch: pa.RecordBatch) -> bytes:
     """
     count = batch.num_rows
     path, size, digest, attributes = (batch.column(name) for name in ("path", "size", "digest", "attributes"))
-    attribute_lengths = pc.fill_null(pc.binary_length(attributes), -1)
+    attribute_lengths = pc.fill_null(pc.binary_length(attributes), _NO_LENGTH)
     hasher = blake3(count.to_bytes(8, "little"), derive_key_context=LEAF_CONTEXT)
     hasher.update(_fixed_bytes(pc.binary_length(path), 4))
     hasher.update(_text_bytes(path))
@@ -224,7 +226,7 @@ def leaf_digest(batch: pa.RecordBatch) -> bytes:
     hasher.update(_fixed_bytes(digest, 32))
     hasher.update(_fixed_bytes(attribute_lengths, 4))
     if attributes.null_count < count:
-        hasher.update(_text_bytes(pc.fill_null(attributes, "")))
+        hasher.update(_text_bytes(pc.fill_null(attributes, EMPTY_TEXT)))
     return hasher.digest()
 
 

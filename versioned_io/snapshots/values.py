@@ -45,6 +45,23 @@ class FileInfo:
         return self.kind is FileKind.DIRECTORY
 
 
+@dataclass(frozen=True, slots=True)
+class TransferProgress:
+    """How far an import or a checkout has come.
+
+    Attributes:
+        files: How many are done,
+        total_files: of how many.
+        size_bytes: How many bytes are done, those of a file that is under way too,
+        total_bytes: of how many.
+    """
+
+    files: int
+    total_files: int
+    size_bytes: int
+    total_bytes: int
+
+
 def encode_attributes(attributes: Mapping[str, str] | None) -> str | None:
     """Return *attributes* as canonical JSON, or None when there are none.
 

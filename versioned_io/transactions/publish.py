@@ -46,9 +46,7 @@ from versioned_io.identifiers import (
     parse_commit_id,
     parse_lineage_id,
 )
-from versioned_io.objects.port import Buffer
-from versioned_io.packs.frames import FrameKind, FrameRef, pack_name
-from versioned_io.packs.writer import PackWriter
+from versioned_io.packs.frames import pack_name
 from versioned_io.pages.collisions import find_collisions
 from versioned_io.pages.diff import diff
 from versioned_io.pages.edit import edit_tree
@@ -272,13 +270,12 @@ def _head_of(connection: Connection, branch: BranchRow) -> _Head:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One attempt to write what the plan's branches become: pages and records in one pack, durable at its end."""
+    """One attempt to write what the plan's branches become: pages and then records, durable at its end."""
 
     backend: Backend
     data: DataWriter
     plan: CommitPlan
     origin: _Origin
-    pack: PackWriter
 
     def draft(self, branch: BranchChanges, row: BranchRow, head: Commit | None) -> _Draft:
         """Write what *branch* becomes on top of *head*; nothing refers to it yet."""
@@ -291,7 +288,7 @@ class _Attempt:
         stated = branch.staging.rows(self.data, commit_id)
         rows = effective_rows(stated, root, deletes=bool(deletes), source=self.backend.pages)
         _refuse_collisions(self.backend, branch, head, rows)
-        new_root = edit_tree(root, rows.table, deletes, source=self.backend.pages, sink=_PackSink(self.pack))
+        new_root = edit_tree(root, rows.table, deletes, source=self.backend.pages, sink=self.data)
         if _digest(new_root) == _digest(root):
             if self.plan.empty is Empty.REFUSE:
                 raise EmptyCommitError(str(row.ref))
@@ -300,10 +297,9 @@ class _Attempt:
             new_root = root
         commit = self._describe(row, head, commit_id, new_root, rows)
         inputs = self.origin.inputs + branch.staging.origins(branch.base, rows.changed)
-        self.pack.append(FrameKind.COMMIT, encode_record(self._record(commit, inputs)))
-        own = {self.pack.name, *(info.name for info in self.data.packs())}
-        reused = frozenset(map(pack_name, rows.packs())) - own
-        return _Draft(head, Publication(row, commit, self.pack.name, inputs, reused))
+        record = self.data.put_commit(encode_record(self._record(commit, inputs)))
+        reused = frozenset(map(pack_name, rows.packs())) - self.data.own_packs
+        return _Draft(head, Publication(row, commit, pack_name(record.pack), inputs, reused))
 
     def _record(self, commit: Commit, inputs: tuple[InputFile, ...]) -> CommitRecord:
         return CommitRecord(commit, inputs, self.plan.idempotency_key, tuple(self.origin.lost))
@@ -352,7 +348,7 @@ def _draft_all(
     backend: Backend, data: DataWriter, plan: CommitPlan, origin: _Origin, heads: Sequence[_Head]
 ) -> list[_Draft]:
     """Write the pages and records of one attempt, durably; nothing refers to them yet."""
-    attempt = _Attempt(backend, data, plan, origin, data.open_pack())
+    attempt = _Attempt(backend, data, plan, origin)
     drafts = [attempt.draft(branch, row, head) for branch, (row, head) in zip(plan.branches, heads, strict=True)]
     data.close_pack()
     return drafts
@@ -473,13 +469,3 @@ def _left_by(drafts: Sequence[_Draft]) -> list[Outcome]:
 
 def _digest(root: PageRef | None) -> bytes | None:
     return None if root is None else root.digest
-
-
-@dataclass(frozen=True, slots=True)
-class _PackSink:
-    """Takes the pages of a new tree into a pack."""
-
-    pack: PackWriter
-
-    def put_page(self, payload: Buffer) -> FrameRef:
-        return self.pack.append(FrameKind.PAGE, payload)

@@ -1,20 +1,33 @@
 """The changes that a transaction has staged on one branch, and what they make of a tree."""
 
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioned_io.catalog.values import Commit, InputFile
-from versioned_io.chunks.refs import CHUNKS_TYPE, ChunkRef, StoredFile
+from versioned_io.chunks.refs import StoredFile, chunk_lists
 from versioned_io.chunks.writer import DataWriter
+from versioned_io.columns import (
+    EMPTY_TEXT,
+    bool_column,
+    fixed_column,
+    fixed_column_of,
+    number_column,
+    optional_text_column,
+    text_column,
+    whole_column,
+)
 from versioned_io.identifiers import CommitId, Digest
 from versioned_io.pages.read import FileRow, lookup_many
 from versioned_io.pages.schema import ROWS, PageRef
 from versioned_io.pages.source import PageSource
 from versioned_io.paths import parent_directories
+from versioned_io.transactions.staged_runs import STATES, StagedRun, merge_runs
+
+_FALSE = bool_column([False])[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +58,22 @@ class StagedFile:
 
 
 class Staging:
-    """What is to be written to and deleted from one branch, in the end effect of all calls so far."""
+    """What is to be written to and deleted from one branch, in the end effect of all calls so far.
 
-    def __init__(self) -> None:
+    Files that were written one by one are Python values; those of an imported directory stay in columns.
+
+    Args:
+        few_files: An import of so many, or fewer, is kept like files that were written one by one.
+        most_runs: When there are more imports, they are merged: a path is looked for in each.
+    """
+
+    def __init__(self, *, few_files: int = 256, most_runs: int = 8) -> None:
+        self._few_files = few_files
+        self._most_runs = most_runs
         self._files: dict[str, StagedFile] = {}
         self._files_below: Counter[str] = Counter()
+        self._runs: list[StagedRun] = []
+        self._dropped: set[str] = set()  # paths in runs that do not count any more
         self._deleted: set[str] = set()
         self._read: set[str] = set()
 
@@ -60,20 +84,42 @@ class Staging:
 
     def write(self, path: str, file: StagedFile) -> None:
         """Stage *file* as the new content of *path*."""
+        self._drop_from_runs(path)
         if path not in self._files:
             self._files_below.update(parent_directories(path))
         self._files[path] = file
 
+    def write_run(self, run: StagedRun) -> None:
+        """Stage all files of *run*."""
+        if len(run) <= self._few_files:
+            for path, file in run.below(""):
+                self.write(path, StagedFile(file, None))
+            return
+        for path in [path for path in self._files if run.find(path) is not None]:
+            self._drop(path)
+        self._forget_dropped()
+        self._runs = [left for left in (old.without(run.paths) for old in self._runs) if len(left)]
+        self._runs.append(run)
+        if len(self._runs) > self._most_runs:
+            self._runs = [merge_runs(self._runs)]
+
     def delete_file(self, path: str) -> None:
         """Stage the end of the file *path*; deleting what is not there changes nothing."""
         self._drop(path)
+        self._drop_from_runs(path)
         self._deleted.add(path)
 
     def delete_directory(self, directory: str) -> None:
         """Stage the end of all files below *directory*; the root is ``""``."""
-        if self.has_below(directory):
-            for path, _ in list(self.below(directory)):
+        if self._files_below[directory] if directory else self._files:
+            prefix = f"{directory}/" if directory else ""
+            for path in [path for path in self._files if path.startswith(prefix)]:
                 self._drop(path)
+        self._runs = [
+            left
+            for left in (run.without_below(directory) if run.has_below(directory) else run for run in self._runs)
+            if len(left)
+        ]
         self._deleted.add(f"{directory}/" if directory else "")
 
     def note_read(self, path: str) -> None:
@@ -82,7 +128,11 @@ class Staging:
 
     def find(self, path: str) -> StagedFile | None:
         """Return the file that is staged at *path*, if there is one."""
-        return self._files.get(path)
+        file = self._files.get(path)
+        if file is not None or not self._runs or path in self._dropped:
+            return file
+        stored = self._find_in_runs(path)
+        return None if stored is None else StagedFile(stored, None)
 
     def hides(self, path: str) -> bool:
         """Say whether what the branch has at *path* is staged to go; a directory ends with ``/``."""
@@ -94,43 +144,54 @@ class Staging:
 
     def has_below(self, directory: str) -> bool:
         """Say whether a file is staged below *directory*."""
-        return bool(self._files_below[directory] if directory else self._files)
+        if self._files_below[directory] if directory else self._files:
+            return True
+        return any(path not in self._dropped for run in self._runs for path, _ in run.below(directory))
 
     def below(self, directory: str) -> Iterator[tuple[str, StagedFile]]:
         """Yield the staged files below *directory*, sorted by path."""
         prefix = f"{directory}/" if directory else ""
-        yield from sorted((path, file) for path, file in self._files.items() if path.startswith(prefix))
+        found = [(path, file) for path, file in self._files.items() if path.startswith(prefix)]
+        for run in self._runs:
+            found += [
+                (path, StagedFile(file, None)) for path, file in run.below(directory) if path not in self._dropped
+            ]
+        yield from sorted(found, key=lambda item: item[0])
 
     def rows(self, writer: DataWriter, commit_id: CommitId) -> pa.Table:
         """Return the rows of the staged files, with the columns of `ROWS`, sorted by path.
 
         Cost: as `DataWriter.flush`.
         """
+        self._forget_dropped()
         paths = sorted(self._files)
         files = [self._files[path] for path in paths]
         own = bytes.fromhex(commit_id)
-        columns = {
-            "path": pa.array(paths, pa.string()),
-            "size": pa.array([file.size for file in files], pa.int64()),
-            "digest": pa.array([file.digest for file in files], pa.binary(32)),
-            "chunks": _chunk_column(files, writer),
-            "attributes": pa.array([file.attributes for file in files], pa.string()),
-            "commit": pa.array([file.author or own for file in files], pa.binary(16)),
-        }
-        return pa.Table.from_arrays([columns[name] for name in ROWS.names], schema=ROWS)
+        tables = []
+        if files:
+            sizes = number_column([file.size for file in files], pa.int64())
+            authors = fixed_column((file.author or own for file in files), 16)
+            tables = [_row_table(_states_of(paths, files), sizes, _chunk_column(files, writer), authors)]
+        for run in self._runs:
+            authors = fixed_column_of(own * len(run), 16)
+            tables.append(_row_table(run.states(), run.rows.column(1), run.chunk_column(writer), authors))
+        if not tables:
+            return pa.Table.from_batches([], schema=ROWS)
+        return tables[0] if len(tables) == 1 else pa.concat_tables(tables).sort_by("path")
 
-    def origins(self, base: Commit | None, paths: Container[str]) -> tuple[InputFile, ...]:
-        """Return what those of *paths* were that are copies of other files of the branch, sorted by path.
+    def origins(self, base: Commit | None, changed: pa.ChunkedArray) -> tuple[InputFile, ...]:
+        """Return what those of the *changed* paths were that are copies of other files of the branch, sorted by path.
 
         So a file that is renamed keeps where it comes from.
         """
-        if base is None:
+        own = [(path, file.content) for path, file in sorted(self._files.items()) if file.is_own]
+        if base is None or not own:
             return ()
-        copies = [(path, file.content) for path, file in sorted(self._files.items()) if file.is_own and path in paths]
+        paths = set(changed.to_pylist())
         return tuple(
             InputFile(base.repo, base.id, row.path, Digest(row.digest.hex()), CommitId(row.commit.hex()), output=path)
-            for path, row in copies
-            if isinstance(row, FileRow)
+            for path, row in own
+            if isinstance(row, FileRow) and path in paths
         )
 
     def overlaps(self, theirs: pa.Table, root: PageRef | None, *, source: PageSource) -> list[str]:
@@ -147,21 +208,45 @@ class Staging:
         Cost: the pages of the paths that both changed.
         """
         paths = theirs.column("path")
-        touched = pc.is_in(paths, pa.array(sorted({*self._files, *self._deleted}), pa.string()))
+        mine = self._states()
+        touched = pc.or_(
+            pc.is_in(paths, value_set=whole_column(mine.column("path"))),
+            pc.is_in(paths, value_set=text_column(sorted(self._deleted))),
+        )
         for prefix in (path for path in self._deleted if not path or path.endswith("/")):
             touched = pc.or_(touched, pc.starts_with(paths, prefix))
-        both = paths.filter(touched).to_pylist()
-        found = lookup_many(root, both, source=source).select(["path", "digest", "attributes"]).to_pylist()
-        stored = {row["path"]: (row["digest"], row["attributes"]) for row in found}
-        return [path for path in both if path in self._read or stored.get(path) != self._state_at(path)]
+        both = whole_column(paths.filter(touched))
+        if not len(both):
+            return []
+        stored = lookup_many(root, both.to_pylist(), source=source).select(STATES.names)
+        mine = mine.filter(pc.is_in(mine.column("path"), value_set=both))
+        differs = mine.column("path").filter(_differs(mine, stored))
+        left = stored.column("path").filter(pc.invert(_is_in(stored.column("path"), mine.column("path"))))
+        return sorted({*differs.to_pylist(), *left.to_pylist(), *self._read.intersection(both.to_pylist())})
 
-    def _state_at(self, path: str) -> tuple[bytes, str | None] | None:
-        file = self._files.get(path)
-        return None if file is None else (file.digest, file.attributes)
+    def _states(self) -> pa.Table:
+        """Return the columns of `STATES` of every staged file."""
+        self._forget_dropped()
+        paths = sorted(self._files)
+        own = _states_of(paths, [self._files[path] for path in paths])
+        return pa.Table.from_batches([own, *(run.states() for run in self._runs)], schema=STATES)
+
+    def _find_in_runs(self, path: str) -> StoredFile | None:
+        return next((file for run in self._runs if (file := run.find(path)) is not None), None)
 
     def _drop(self, path: str) -> None:
         if self._files.pop(path, None) is not None:
             self._files_below.subtract(parent_directories(path))
+
+    def _drop_from_runs(self, path: str) -> None:
+        if self._runs and self._find_in_runs(path) is not None:
+            self._dropped.add(path)
+
+    def _forget_dropped(self) -> None:
+        if self._dropped:
+            paths = text_column(sorted(self._dropped))
+            self._runs = [left for left in (run.without(paths) for run in self._runs) if len(left)]
+            self._dropped.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +254,13 @@ class EffectiveRows:
     """The rows that an edit really changes.
 
     Attributes:
-        changed: The paths of those that have another content or other attributes now.
+        changed: The paths of those that have another content or other attributes now, sorted.
         table: With the columns of `ROWS`, sorted by path.
         added, modified: How many of them are new paths, and how many replace other content or attributes.
         bytes_written: The size of those files.
     """
 
-    changed: frozenset[str]
+    changed: pa.ChunkedArray
     table: pa.Table
     added: int
     modified: int
@@ -195,40 +280,59 @@ def effective_rows(rows: pa.Table, root: PageRef | None, *, deletes: bool, sourc
 
     Cost: the pages that the paths are on.
     """
+    if root is None:
+        return EffectiveRows(rows.column("path"), rows, rows.num_rows, 0, pc.sum(rows.column("size")).as_py() or 0)
     found = lookup_many(root, rows.column("path").to_pylist(), source=source)
-    compared = ["path", "digest", "attributes"]
-    known = {row["path"]: (row["digest"], row["attributes"]) for row in found.select(compared).to_pylist()}
-    stated = zip(*(rows.column(name).to_pylist() for name in compared), strict=True)
-    differs = [known.get(path) != (digest, attributes) for path, digest, attributes in stated]
-    changed = rows.filter(pa.array(differs, pa.bool_()))
+    changed = rows.filter(_differs(rows, found))
     paths = changed.column("path")
-    modified = pc.sum(pc.is_in(paths, pa.array(list(known), pa.string()))).as_py() or 0
+    modified = pc.sum(_is_in(paths, found.column("path"))).as_py() or 0
     bytes_written = pc.sum(changed.column("size")).as_py() or 0
     table = changed
     if deletes and found.num_rows:
-        unchanged = pc.invert(pc.is_in(found.column("path"), paths.combine_chunks()))
+        unchanged = pc.invert(_is_in(found.column("path"), paths))
         table = pa.concat_tables([changed, found.filter(unchanged)]).sort_by("path")
-    return EffectiveRows(frozenset(paths.to_pylist()), table, changed.num_rows - modified, modified, bytes_written)
+    return EffectiveRows(paths, table, changed.num_rows - modified, modified, bytes_written)
+
+
+def _differs(rows: pa.Table, others: pa.Table) -> pa.ChunkedArray:
+    """Say for each of *rows* whether *others* has another content or other attributes at its path, or nothing."""
+    partner = pc.index_in(rows.column("path"), value_set=whole_column(others.column("path")))
+    theirs = others.select(["digest", "attributes"]).take(partner)
+    same_digest = pc.equal(rows.column("digest"), theirs.column("digest"))
+    same_attributes = pc.equal(
+        pc.fill_null(rows.column("attributes"), EMPTY_TEXT), pc.fill_null(theirs.column("attributes"), EMPTY_TEXT)
+    )
+    return pc.invert(pc.and_(pc.fill_null(same_digest, _FALSE), same_attributes))
+
+
+def _is_in(paths: pa.ChunkedArray, others: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.is_in(paths, value_set=whole_column(others))
+
+
+def _states_of(paths: list[str], files: list[StagedFile]) -> pa.RecordBatch:
+    digests = fixed_column((file.digest for file in files), 32)
+    attributes = optional_text_column([file.attributes for file in files])
+    return pa.RecordBatch.from_arrays([text_column(paths), digests, attributes], schema=STATES)
+
+
+def _row_table(states: pa.RecordBatch, sizes: pa.Array, chunks: pa.Array, authors: pa.Array) -> pa.Table:
+    columns = {
+        "path": states.column(0),
+        "size": sizes,
+        "digest": states.column(1),
+        "chunks": chunks,
+        "attributes": states.column(2),
+        "commit": authors,
+    }
+    return pa.Table.from_arrays([columns[name] for name in ROWS.names], schema=ROWS)
 
 
 def _chunk_column(files: list[StagedFile], writer: DataWriter) -> pa.Array:
     lists = writer.chunk_lists([file.content for file in files if isinstance(file.content, StoredFile)])
-    if len(lists) == len(files):
+    copies = [file.content.chunks for file in files if isinstance(file.content, FileRow)]
+    if not copies:
         return lists
-    taken = iter(lists.to_pylist())
-    values = [
-        [_chunk_value(chunk) for chunk in file.content.chunks] if isinstance(file.content, FileRow) else next(taken)
-        for file in files
-    ]
-    return pa.array(values, CHUNKS_TYPE)
-
-
-def _chunk_value(chunk: ChunkRef) -> dict[str, bytes | int]:
-    return {
-        "digest": chunk.digest,
-        "pack": chunk.pack,
-        "offset": chunk.offset,
-        "stored": chunk.stored,
-        "inner": chunk.inner,
-        "size": chunk.size,
-    }
+    # Both kinds one after the other, then in the order of the files.
+    stored_rows, copied_rows = iter(range(len(lists))), iter(range(len(lists), len(files)))
+    order = [next(stored_rows if isinstance(file.content, StoredFile) else copied_rows) for file in files]
+    return pa.concat_arrays([lists, chunk_lists(copies)]).take(number_column(order, pa.int64()))

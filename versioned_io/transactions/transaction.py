@@ -1,7 +1,7 @@
 """Writing: changes are staged, on one branch or several, and become commits all at once or not at all."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,6 +12,7 @@ from versioned_io.catalog.commits import get_commit
 from versioned_io.catalog.due_keys import DueKey
 from versioned_io.catalog.repos import BranchRow, find_branch
 from versioned_io.catalog.values import Commit, InputFile
+from versioned_io.chunks.local_files import take_local_files
 from versioned_io.chunks.refs import StoredFile
 from versioned_io.chunks.sources import Source
 from versioned_io.chunks.writer import DataWriter
@@ -22,20 +23,12 @@ from versioned_io.paths import parse_directory, parse_path
 from versioned_io.refs import BranchRef, parse_branch_ref
 from versioned_io.runs import Run, current_run
 from versioned_io.snapshots.snapshot import Snapshot
-from versioned_io.snapshots.values import FileInfo, FileKind, decode_attributes, encode_attributes
+from versioned_io.snapshots.values import FileInfo, FileKind, TransferProgress, decode_attributes, encode_attributes
 from versioned_io.transactions.lease import Lease
+from versioned_io.transactions.local_tree import scan_local_tree
 from versioned_io.transactions.publish import CommitFacts, CommitPlan, Empty, publish_plan
+from versioned_io.transactions.staged_runs import StagedRun
 from versioned_io.transactions.staging import StagedFile, Staging
-
-
-@dataclass(frozen=True, slots=True)
-class ImportProgress:
-    """How far the import of a directory has come: files and bytes taken in, and the file that is next."""
-
-    files: int
-    size_bytes: int
-    path: str
-
 
 SnapshotResolver = Callable[[str], tuple[Snapshot, str]]
 """Returns the snapshot, and the path in it, that ``repo@ref:path`` names."""
@@ -108,7 +101,8 @@ class StagedBranch:
             NotAFileError: *append* was asked for, and *path* is a directory.
             TransactionClosedError: The transaction has ended.
 
-        Cost: as `DataWriter.write`; an append reads the file that it continues.
+        Cost: as `DataWriter.write`; an append reads the last chunk, at most 1 MiB, of the file that it continues, and
+            stores that again with what is added, however large the file is.
         """
         self._check_open("write")
         path = parse_path(path)
@@ -121,37 +115,46 @@ class StagedBranch:
             raise InvalidInputError(msg)
         if continues and attributes is None:
             text = self._attributes_of(path)
-        stored = self._writer.write(self._continued(path, source) if continues else source)
+        stored = self._append(path, source) if continues else self._writer.write(source)
         self.staging.write(path, StagedFile(stored, text))
         return FileInfo(path, FileKind.FILE, stored.size, Digest(stored.digest.hex()), decode_attributes(text))
 
     def write_tree(
-        self, directory: str | Path, to: str = "", *, progress: Callable[[ImportProgress], None] | None = None
+        self, directory: str | Path, to: str = "", *, progress: Callable[[TransferProgress], None] | None = None
     ) -> int:
         """Stage every file below a local directory, under the directory *to*, and return how many.
 
-        What *to* held and the local directory does not is left as it is.
+        What *to* held and the local directory does not is left as it is. The files should not change meanwhile.
 
         Args:
-            progress: Called before each file.
+            progress: Called at the beginning, at the end, and in between for about every 4 MiB or 4,096 files.
 
         Raises:
-            InvalidInputError: *directory* is no directory, or holds a symbolic link or a special file; nothing is
-            staged then.
-            IllegalPathError: A file's name breaks the path rules; nothing is staged then.
+            InvalidInputError: *directory* is no directory, or holds a symbolic link or a special file.
+            IllegalPathError: A file's name breaks the path rules.
+            SourceChangedError: A file vanished, or changed while it was read; import again.
+            OSError: A file or directory can't be read.
+            StorageError: The object store failed; give up this transaction.
 
-        Cost: as `write` of each file.
+            Nothing is staged then.
+
+        Cost: 1 index look-up for every 4 MiB or 4,096 files, 1 PUT for every 48 MiB of new compressed data. Some 20 us
+            of CPU a small file, a part of it on other cores; about 200 bytes of memory a file.
         """
         self._check_open("write a tree")
-        target = parse_directory(to)
-        sources = sorted(_files_below(Path(directory)))
-        paths = [parse_path(f"{target}/{name}" if target else name) for name, _ in sources]
-        size_bytes = 0
-        for number, (path, (_, source)) in enumerate(zip(paths, sources, strict=True)):
+        tree = scan_local_tree(Path(directory), parse_directory(to))
+        done_files = done_bytes = 0
+
+        def on_read(files: int, size_bytes: int) -> None:
+            nonlocal done_files, done_bytes
+            done_files, done_bytes = done_files + files, done_bytes + size_bytes
             if progress is not None:
-                progress(ImportProgress(number, size_bytes, path))
-            size_bytes += self.write(path, source).size
-        return len(paths)
+                progress(TransferProgress(done_files, tree.files, done_bytes, tree.size_bytes))
+
+        on_read(0, 0)
+        files = take_local_files(self._writer, tree.sources(), on_read=on_read)
+        self.staging.write_run(StagedRun.of(list(tree.paths()), files))
+        return tree.files
 
     def copy(self, source: str, to: str) -> int:
         """Stage a file or a directory of any snapshot at *to*, by reference, and return how many files: no bytes move.
@@ -302,10 +305,15 @@ class StagedBranch:
             self.staging.delete_directory(path)
         self.staging.delete_file(path)
 
-    def _continued(self, path: str, source: Source) -> Iterator[bytes]:
-        # The whole file is cut again, at the same places as before, so its old chunks are found and not stored again.
-        yield self.read(path)
-        yield from _parts(source)
+    def _append(self, path: str, source: Source) -> StoredFile:
+        file = self.staging.find(path)
+        if file is not None:
+            return self._writer.append(
+                file.content if isinstance(file.content, StoredFile) else file.content.chunks, source
+            )
+        self.staging.note_read(path)
+        self._check_own_file(path)
+        return self._writer.append(self._snapshot.row(path).chunks, source)
 
     def _attributes_of(self, path: str) -> str | None:
         file = self.staging.find(path)
@@ -467,38 +475,3 @@ def _rows_below(snapshot: Snapshot, path: str) -> Iterator[tuple[str, StagedFile
     skipped = len(path) + 1 if path else 0
     for row in snapshot.rows(path):
         yield row.path[skipped:], StagedFile(row, row.attributes)
-
-
-def _files_below(directory: Path) -> Iterator[tuple[str, Path]]:
-    if not directory.is_dir():
-        msg = f"{str(directory)!r} is no directory: give one, or write() a file"
-        raise InvalidInputError(msg)
-    pending = [("", directory)]
-    while pending:
-        prefix, current = pending.pop()
-        for entry in current.iterdir():
-            name = f"{prefix}{entry.name}"
-            if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):
-                msg = f"{str(entry)!r} is a symbolic link or a special file: copy what it stands for, or leave it out"
-                raise InvalidInputError(msg)
-            if entry.is_dir():
-                pending.append((f"{name}/", entry))
-            else:
-                yield name, entry
-
-
-def _parts(source: Source) -> Iterator[bytes]:
-    if isinstance(source, bytes | bytearray | memoryview):
-        yield bytes(source)
-    elif isinstance(source, Path):
-        with source.open("rb") as file:
-            while part := file.read(1 << 20):
-                yield part
-    elif isinstance(source, Iterator):
-        yield from source
-    elif hasattr(source, "read"):
-        while part := source.read(1 << 20):
-            yield part
-    else:
-        msg = f"can't read {type(source).__name__}: give bytes, a path, a binary file or an iterator of bytes"
-        raise InvalidInputError(msg)

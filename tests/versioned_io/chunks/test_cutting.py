@@ -17,7 +17,7 @@ from versioned_io.chunks.cutting import (
     digest_of,
     file_digest,
 )
-from versioned_io.chunks.sources import FileSource, IteratorSource
+from versioned_io.chunks.sources import FileSource, Filler, IteratorSource
 
 DATA = noise(5_000_000)
 TEXT = b"".join(b"2012-%02d-%02d,%d.%d,sun\n" % (n % 12 + 1, n % 28 + 1, n % 40, n % 10) for n in range(150_000))
@@ -25,6 +25,19 @@ TEXT = b"".join(b"2012-%02d-%02d,%d.%d,sun\n" % (n % 12 + 1, n % 28 + 1, n % 40,
 
 def lengths(data: bytes) -> list[int]:
     return [len(chunk) for chunk in cut_bytes(data)]
+
+
+def streamed(source: Filler, window_size: int) -> list[int]:
+    """Return the chunks' sizes of a stream that goes through two windows in turn."""
+    windows = [memoryview(bytearray(window_size)) for _ in range(2)]
+    turn = 0
+
+    def take_window() -> memoryview:
+        nonlocal turn
+        turn += 1
+        return windows[turn % 2]
+
+    return [len(chunk) for chunks in cut_stream(source, take_window) for chunk in chunks]
 
 
 @settings(max_examples=30)
@@ -66,15 +79,13 @@ class Dribbling(io.RawIOBase):
 def test_cuts_depend_on_the_bytes_alone_not_on_how_they_come(data, size, pieces, window):
     data = data[:size]
     source = FileSource(Dribbling(data, [*pieces, 100_000]))
-    assert [len(chunk) for chunk in cut_stream(source, bytearray(window))] == lengths(data)
+    assert streamed(source, window) == lengths(data)
 
 
 @pytest.mark.parametrize("tenths", [11, 15, 17, 27])
 def test_a_chunk_that_the_window_cuts_off_is_not_taken_for_a_whole_one(tenths):
-    window = bytearray(MAXIMUM_SIZE * tenths // 10)
-    assert [len(chunk) for chunk in cut_stream(FileSource(io.BytesIO(bytes(5_000_000))), window)] == lengths(
-        bytes(5_000_000)
-    )
+    source = FileSource(io.BytesIO(bytes(5_000_000)))
+    assert streamed(source, MAXIMUM_SIZE * tenths // 10) == lengths(bytes(5_000_000))
 
 
 @pytest.mark.parametrize("size", [0, 1, MINIMUM_SIZE - 1, MINIMUM_SIZE])
@@ -118,8 +129,7 @@ def test_a_file_that_holds_the_digests_of_another_does_not_get_its_digest():
 
 def test_an_iterator_is_drawn_to_its_end_over_empty_parts():
     parts = iter([b"", DATA[:1], b"", DATA[1:400_000], bytearray(DATA[400_000:2_000_000]), b""])
-    window = bytearray(2 * MAXIMUM_SIZE)
-    assert [len(chunk) for chunk in cut_stream(IteratorSource(parts), window)] == lengths(DATA[:2_000_000])
+    assert streamed(IteratorSource(parts), 2 * MAXIMUM_SIZE) == lengths(DATA[:2_000_000])
 
 
 FROZEN_NOISE = [

@@ -1,6 +1,8 @@
 """Taking files in."""
 
 import io
+import subprocess
+import sys
 import threading
 import tracemalloc
 
@@ -239,6 +241,91 @@ def test_memory_is_bounded_however_large_a_file_is():
         tracemalloc.stop()
     assert file.size == 120 * MIB
     assert peak < 48 * MIB
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from([0, 1, 1000, 130_000, 300_000, 1_100_000]), min_size=1, max_size=5), st.booleans())
+def test_a_file_that_grew_by_appends_is_the_file_written_at_once(sizes, flushes):
+    data = noise(sum(sizes))
+    objects = new_objects()
+    writer = DataWriter(objects, NoIndex())
+    file, end = writer.write(b""), 0
+    for size in sizes:
+        file = writer.append(file, iter([data[end : end + size]]))
+        end += size
+        if flushes:
+            writer.flush()
+    assert file == DataWriter(new_objects(), NoIndex()).write(data)
+    assert writer.read(file) == data
+    writer.close_pack()
+    assert read_back(objects, writer, [file]) == [data]
+
+
+def test_an_append_reads_and_stores_only_the_last_chunk():
+    objects = CountingObjects(new_objects())
+    first = DataWriter(objects, NoIndex())
+    data = noise(20 * MIB)
+    chunks = first.chunk_lists([first.write(data)])
+    first.close_pack()
+    objects.calls.clear()
+    writer = DataWriter(objects, NoIndex())
+    file = writer.append(chunk_refs(chunks[0]), b"tail")
+    writer.close_pack()
+    assert objects.calls == {"get_ranges": 1, "ranges": 1, "put": 1}
+    assert writer.bytes_stored < 1.1 * MIB
+    assert writer.new_chunks().num_rows <= 2
+    assert read_back(objects, writer, [file]) == [data + b"tail"]
+
+
+@pytest.mark.parametrize("mebibytes", [60, 240])
+def test_peak_memory_does_not_depend_on_the_size_of_a_file(tmp_path, mebibytes):
+    path = tmp_path / "big"
+    with path.open("wb") as file:
+        for number in range(mebibytes // 4):
+            file.write(noise(4 * MIB, number))
+    script = (
+        "import resource, sys; from pathlib import Path; import versioned_io as vio;"
+        "store = vio.create_store(sys.argv[2]); store.create_repo('r');"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "tx = store.transaction('r@main'); tx.write('big', Path(sys.argv[1])); tx.finish();"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path), str(tmp_path / "store")], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 300
+
+
+def test_a_commit_record_is_stored_when_all_pages_before_it_are():
+    order = []
+    objects = new_objects()
+    put = objects.put
+
+    class Slow:
+        def __getattr__(self, name):
+            return getattr(objects, name)
+
+        def put(self, key, data):
+            order.append(("begin", key))
+            put(key, data)
+            order.append(("end", key))
+
+    writer = DataWriter(Slow(), NoIndex(), roll_bytes=MIB)
+    for number in range(8):
+        writer.put_page(noise(400_000, number))
+    record = writer.put_commit(b"one")
+    for number in range(8, 14):
+        writer.put_page(noise(400_000, number))
+    second = writer.put_commit(b"two")
+    writer.close_pack()
+    for ref in (record, second):
+        key = next(key for _, key in order if ref.pack.hex() in key)
+        begun = order.index(("begin", key))
+        earlier = [info.name for info in writer.packs()]
+        earlier = earlier[: earlier.index(ref.pack.hex())]
+        assert all(any(name in done for what, done in order[:begun] if what == "end") for name in earlier)
+        assert bytes(read_frame(objects, ref, FrameKind.COMMIT)) in {b"one", b"two"}
+    assert writer.own_packs == {info.name for info in writer.packs()}
 
 
 def test_a_store_that_fails_is_told_at_the_latest_when_the_pack_is_closed():

@@ -1,12 +1,22 @@
 """Files of a snapshot, written into a local directory and nowhere else."""
 
+import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import versioned_io as vio
-from versioned_io.errors import InvalidInputError, PathNotFoundError
+from tests.versioned_io.chunks.data import noise
+from tests.versioned_io.objects.stores import CountingObjects
+from versioned_io.chunks import ChunkReader
+from versioned_io.errors import FormatError, InvalidInputError, PathNotFoundError, StorageError
 from versioned_io.snapshots.checkout import write_local_file
+from versioned_io.snapshots.local_state import find_case_clash
+from versioned_io.snapshots.manifest import MANIFEST_NAME
 
 
 @pytest.fixture
@@ -36,9 +46,9 @@ EVERYTHING = {"a/b/x": b"x", "a/y": b"y", "z": b"z", "z.part": b"other"}
 
 def test_every_file_is_written(snapshot, place):
     seen = []
-    assert snapshot.checkout(place / "out", progress=lambda info: seen.append(info.path)) == 4
+    assert snapshot.checkout(place / "out", progress=seen.append) == 4
     assert local(place / "out") == EVERYTHING
-    assert seen == list(EVERYTHING)
+    assert seen == [vio.TransferProgress(0, 4, 0, 8), vio.TransferProgress(4, 4, 8, 8)]
 
 
 def test_a_directory_becomes_the_destination(snapshot, place):
@@ -123,6 +133,253 @@ def test_the_destination_itself_may_be_a_link(snapshot, place):
     (place / "link").symlink_to(place / "real")
     snapshot.checkout(place / "link")
     assert local(place / "real") == EVERYTHING
+
+
+# Only what differs
+
+
+def incremental(store, place, ref="r@main", **options):
+    return store.snapshot(ref).checkout(place, mode="incremental", **options)
+
+
+def without_notes(directory):
+    return {path: data for path, data in local(directory).items() if path != MANIFEST_NAME}
+
+
+def age(directory, seconds=10):
+    """Make everything older: what was written in this instant is compared by its content."""
+    for path in directory.rglob("*"):
+        if path.is_file() and path.name != MANIFEST_NAME:
+            status = path.stat()
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - seconds * 10**9))
+    return directory
+
+
+def test_only_what_differs_is_written(snapshot, store, write, place):
+    assert incremental(store, place) == 4
+    before = {path: (place / path).stat().st_ino for path in EVERYTHING}
+    with store.transaction("r@main") as tx:
+        tx.write("z", b"new")
+        tx.write("b/new", b"n")
+        tx.delete("a/b/x")
+    assert incremental(store, place) == 2
+    assert without_notes(place) == {"a/y": b"y", "b/new": b"n", "z": b"new", "z.part": b"other"}
+    assert not (place / "a/b").exists()
+    assert (place / "a/y").stat().st_ino == before["a/y"]
+    assert incremental(store, place) == 0
+    assert incremental(store, place, "r@main~1") == 2
+    assert without_notes(place) == EVERYTHING
+
+
+def test_files_whose_status_is_as_noted_are_not_read(snapshot, store, place):
+    incremental(store, place)
+    incremental(store, age(place))
+    (place / "z").chmod(0)
+    status = (place / "z").stat()
+    (place / "z").chmod(0o600)
+    (place / "z").write_bytes(b"Z")
+    os.utime(place / "z", ns=(status.st_atime_ns, status.st_mtime_ns))
+    # Whoever puts the time back is believed; this is what makes it fast.
+    assert incremental(store, place) == 0
+
+
+def test_a_change_in_the_instant_of_the_checkout_is_seen(snapshot, store, place):
+    incremental(store, place)
+    status = (place / "z").stat()
+    (place / "z").write_bytes(b"Z")
+    os.utime(place / "z", ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(InvalidInputError, match=r"modified since they were checked out.*/z'"):
+        incremental(store, place)
+
+
+@pytest.mark.parametrize("changes", [{"z": b"new"}, {"other": b"o"}])
+def test_a_locally_modified_file_is_named_and_kept(snapshot, store, write, place, changes):
+    incremental(store, age(place) if place.exists() else place)
+    (place / "z").write_bytes(b"mine")
+    write(store, "r@main", changes)
+    held = local(place)
+    with pytest.raises(InvalidInputError, match=r"modified since they were checked out, .*/z'; save them elsewhere"):
+        incremental(store, place)
+    assert local(place) == held
+    assert incremental(store, place, overwrite=True) == 1 + ("other" in changes)
+    assert without_notes(place) == {**EVERYTHING, **changes}
+
+
+def test_a_modified_file_that_the_snapshot_lost_is_never_deleted(snapshot, store, place):
+    incremental(store, place)
+    (place / "a/y").write_bytes(b"mine")
+    with store.transaction("r@main") as tx:
+        tx.delete("a/")
+    with pytest.raises(InvalidInputError, match=r"/a/y'"):
+        incremental(store, place)
+    assert without_notes(place) == {**EVERYTHING, "a/y": b"mine"}
+    incremental(store, place, overwrite=True)
+    assert without_notes(place) == {"a/y": b"mine", "z": b"z", "z.part": b"other"}
+
+
+def test_what_no_checkout_wrote_is_left_alone_or_taken_over_when_it_is_the_same(snapshot, store, place):
+    (place / "mine").write_bytes(b"mine")
+    (place / "z").write_bytes(b"z")
+    assert incremental(store, place) == 3
+    assert without_notes(place) == {**EVERYTHING, "mine": b"mine"}
+    (place / "z.part").unlink()
+    assert incremental(store, place) == 1
+    with store.transaction("r@main") as tx:
+        tx.delete("/")
+    incremental(store, place)
+    assert without_notes(place) == {"mine": b"mine"}
+
+
+def test_a_file_may_become_a_directory_and_a_directory_a_file(snapshot, store, place):
+    incremental(store, place)
+    with store.transaction("r@main") as tx:
+        tx.delete("a/")
+        tx.write("a", b"file")
+        tx.delete("z")
+        tx.write("z/below", b"b")
+    assert incremental(store, place) == 2
+    assert without_notes(place) == {"a": b"file", "z/below": b"b", "z.part": b"other"}
+    incremental(store, place, "r@main~1")
+    assert without_notes(place) == EVERYTHING
+
+
+def test_a_directory_with_files_of_others_does_not_become_a_file(snapshot, store, place):
+    incremental(store, place)
+    (place / "a/mine").write_bytes(b"mine")
+    with store.transaction("r@main") as tx:
+        tx.delete("a/")
+        tx.write("a", b"file")
+    held = local(place)
+    with pytest.raises(InvalidInputError, match="that is a directory"):
+        incremental(store, place, overwrite=True)
+    assert local(place) == held
+
+
+def test_notes_that_cannot_be_read_are_told(snapshot, store, place):
+    (place / MANIFEST_NAME).write_bytes(b"rubbish")
+    with pytest.raises(FormatError, match="delete it, so that every file is compared"):
+        incremental(store, place)
+    store.create_repo("q")
+    with store.transaction("q@main") as tx:
+        tx.write(MANIFEST_NAME, b"x")
+    with pytest.raises(InvalidInputError, match="keeps its notes in"):
+        incremental(store, place / "q", "q@main")
+    with pytest.raises(InvalidInputError, match="'full', 'incremental'"):
+        snapshot.checkout(place, mode="fast")
+
+
+# Many and large files
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    st.dictionaries(
+        st.from_regex(r"[ab]{1,2}(/[ab]{1,2}){0,2}", fullmatch=True),
+        st.tuples(st.sampled_from([0, 1, 3000, 130_000, 700_000, 9_000_000]), st.integers(0, 2)),
+        min_size=1,
+    ),
+    st.booleans(),
+)
+def test_what_is_checked_out_is_what_was_written(tmp_path_factory, kinds, fsync):
+    place = tmp_path_factory.mktemp("out")
+    directories = {path[:end] for path in kinds for end in range(len(path)) if path[end] == "/"}
+    contents = {path: noise(size, seed) for path, (size, seed) in kinds.items() if path not in directories}
+    store = vio.create_store(tmp_path_factory.mktemp("store") / "s")
+    store.create_repo("r")
+    with store.transaction("r@main") as tx:
+        for path, data in contents.items():
+            tx.write(path, data)
+    steps = []
+    snapshot = store.snapshot("r@main")
+    assert snapshot.checkout(place, fsync=fsync, progress=steps.append) == len(contents)
+    assert local(place) == contents
+    size = sum(map(len, contents.values()))
+    assert steps[-1] == vio.TransferProgress(len(contents), len(contents), size, size)
+    assert dict(snapshot.read_many(sorted(contents))) == contents
+    store.close()
+
+
+def test_a_block_is_read_once(store, place):
+    store.create_repo("r")
+    with store.transaction("r@main") as tx:
+        for number in range(3000):
+            tx.write(f"{number:04}", noise(2000, number))
+    counting = CountingObjects(store._backend.objects)
+    reader = ChunkReader(counting)
+    snapshot = store.snapshot("r@main")
+    object.__setattr__(store._backend, "chunks", reader)
+    snapshot.checkout(place)
+    assert counting.calls["ranges"] <= 3  # of 6 MB
+
+
+def test_a_pattern_chooses_files(snapshot, place):
+    assert snapshot.checkout(place, glob="**/*y") == 1
+    assert local(place) == {"a/y": b"y"}
+    assert snapshot.checkout(place, "a", glob="a/b/*") == 1
+    assert local(place) == {"a/y": b"y", "b/x": b"x"}
+
+
+def test_many_files_are_read_in_the_order_asked_for(snapshot):
+    assert list(snapshot.read_many(["z", "a/y", "z"])) == [("z", b"z"), ("a/y", b"y"), ("z", b"z")]
+    assert list(snapshot.read_many([])) == []
+    found = snapshot.read_many(["z", "nope"])
+    with pytest.raises(PathNotFoundError):
+        list(found)
+
+
+def test_reads_of_a_checkout_are_noted(store, snapshot, place):
+    with store.run("look") as run:
+        store.snapshot("r@main").checkout(place / "1", "a")
+        list(store.snapshot("r@main").read_many(["z"]))
+    assert sorted(file.path for file in run.inputs) == ["a/b/x", "a/y", "z"]
+
+
+def test_paths_that_differ_only_in_case_are_found():
+    assert find_case_clash(["a/b", "a/c", "b"]) is None
+    assert find_case_clash(["a/b", "a/B"]) == ("a/b", "a/B")
+    assert find_case_clash(["A/x", "a/y"]) == ("A", "a")
+    assert find_case_clash(["dir/x/1", "dir/x/2", "dir/X/3"]) == ("dir/x", "dir/X")
+    assert find_case_clash(["stra\u00dfe", "STRASSE"]) == ("stra\u00dfe", "STRASSE")
+
+
+def test_a_disk_that_is_full_leaves_the_directory_as_it_was(new_store, place):
+    store = new_store()
+    store.create_repo("r")
+    with store.transaction("r@main") as tx:
+        tx.write("big", noise(12_000_000))
+        tx.write("a/small", b"s")
+    (place / "out").mkdir()
+    (place / "out/mine").write_bytes(b"mine")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, before[1]))
+    try:
+        with pytest.raises(StorageError, match="can't write the local file 'big'"):
+            store.snapshot("r@main").checkout(place / "out")
+        with pytest.raises(StorageError):
+            store.snapshot("r@main").checkout(place / "new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in (place / "out").iterdir()] == ["mine"]
+    assert not (place / "new").exists()
+    assert store.snapshot("r@main").checkout(place / "out") == 2
+
+
+def test_a_link_that_is_put_there_during_the_checkout_is_not_followed(store, snapshot, place):
+    out, outside = place / "out", place / "outside"
+    outside.mkdir()
+    (out / "a").mkdir(parents=True)
+    (out / "mine").write_bytes(b"mine")
+
+    def swap(progress):
+        if progress.files and not (out / "a").is_symlink():
+            (out / "a").rmdir()
+            (out / "a").symlink_to(outside)
+
+    with pytest.raises(InvalidInputError, match="'a' in 'a' has become a symbolic link"):
+        snapshot.checkout(out, progress=swap)
+    assert list(outside.iterdir()) == []
+    assert not [path for path in out.iterdir() if path.name.endswith(".part") and path.is_dir()]
 
 
 def test_a_failed_write_leaves_no_part_behind(new_store, write, place):
