@@ -30,6 +30,7 @@ PATH = st.from_regex(r"[a-z@:~ ]{1,8}(/[a-z@:~ ]{1,8}){0,2}", fullmatch=True)
         ("weather@feature/x", Ref("weather", "feature/x")),
         ("weather@main~2", Ref("weather", "main", 2)),
         ("weather@main~", Ref("weather", "main", 1)),
+        ("weather@main~1^^2", Ref("weather", "main", 4)),
         ("weather@main~0", Ref("weather", "main", 0)),
         (f"weather@{ID}", Ref("weather", ID)),
         ("weather:2012/01.csv", Ref("weather", "main", 0, "2012/01.csv")),
@@ -45,7 +46,7 @@ def test_a_ref_is_read(text, ref):
 @pytest.mark.parametrize(
     "text",
     (
-        "|@main|weather@|weather@~1|weather@a~b|weather@a~1~1|weather@a b|weather@a..b|weather@a/|weather@/a|"
+        "|@main|weather@|weather@~1|weather@a~b|weather@a~1~b|weather@a b|weather@a..b|weather@a/|weather@/a|"
         "weather@a//b|weather@.a|.weather@main|wea/ther@main|weather@main:|weather@@main|"
         f"weather@main~1234567890|wetter-ü@main|weather@ü|weather\n|w@m\n|{'w' * 129}|weather@{'b' * 129}"
     ).split("|"),

@@ -1,6 +1,7 @@
 """Commits in the catalog: found by ID, by name, by place in history; and published, which is the commit point."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -10,15 +11,17 @@ from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from versioned_io.catalog.chunk_index import insert_chunks, insert_packs, refuse_condemned
 from versioned_io.catalog.repos import BranchRow, branch_names, find_repo_id
-from versioned_io.catalog.tables import branches, commits, input_files, provenance, repos, segments, tags
+from versioned_io.catalog.tables import branches, commits, input_files, journal, provenance, repos, segments, tags
 from versioned_io.catalog.values import Commit, CommitState, CommitStats, InputFile, RunInfo
-from versioned_io.errors import CommitNotFoundError, HeadMovedError, RefNotFoundError
+from versioned_io.errors import CommitNotFoundError, HeadMovedError, RefNotFoundError, RefSyntaxError
 from versioned_io.identifiers import CommitId, LineageId, PackName, is_id
 from versioned_io.packs.writer import PackInfo
 from versioned_io.pages.schema import PageRef
 from versioned_io.refs import Ref
 
 _LOG_BATCH = 200
+_SHOWN = 5
+_PREFIX = re.compile(r"[0-9a-f]{4,31}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +199,9 @@ def resolve_ref(connection: Connection, ref: Ref) -> Commit | None:
     Cost: 2 to 6 SELECTs, whatever the length of history; one more for each fork that ``~n`` crosses.
     """
     repo_id = find_repo_id(connection, ref.repo)
+    if ref.at is not None:
+        commit = get_commit(connection, head_at(connection, repo_id, ref, ref.at))
+        return _ancestor(connection, ref, commit) if ref.ancestor else commit
     commit_id, exists = _named_commit(connection, repo_id, ref.name)
     if commit_id is None and not exists:
         raise RefNotFoundError(ref.repo, ref.name, branch_names(connection, repo_id))
@@ -216,8 +222,10 @@ def _named_commit(connection: Connection, repo_id: int, name: str) -> tuple[str 
     tag = connection.execute(
         select(tags.c.commit_id).where(tags.c.repo_id == repo_id, tags.c.name == name)
     ).scalar_one_or_none()
-    if tag is not None or not is_id(name):
+    if tag is not None:
         return tag, False
+    if not is_id(name):
+        return _by_prefix(connection, repo_id, name), False
     own = select(commits.c.id).where(commits.c.repo_id == repo_id)
     found = connection.execute(own.where(commits.c.id == name)).scalar_one_or_none()
     if found is None:
@@ -228,6 +236,70 @@ def _named_commit(connection: Connection, repo_id: int, name: str) -> tuple[str 
     if found is None:
         found = _newest_input_of_lineage(connection, repo_id, name)
     return found, False
+
+
+def _by_prefix(connection: Connection, repo_id: int, prefix: str) -> str | None:
+    """Return the only commit of the repo whose ID, or else whose lineage ID, begins with *prefix*."""
+    if _PREFIX.fullmatch(prefix) is None:
+        return None
+    for column in (commits.c.id, commits.c.lineage_id):
+        begins = (column >= prefix) & (column < f"{prefix}g")
+        query = select(column).where(commits.c.repo_id == repo_id, begins).distinct().order_by(column).limit(_SHOWN)
+        found = list(connection.execute(query).scalars())
+        if len(found) > 1:
+            raise RefSyntaxError(prefix, f"several IDs begin with it: {', '.join(found)}")
+        if found:
+            newest = select(commits.c.id).where(commits.c.repo_id == repo_id, column == found[0])
+            return str(connection.execute(newest.order_by(commits.c.number.desc()).limit(1)).scalar_one())
+    return None
+
+
+def head_at(connection: Connection, repo_id: int, ref: Ref, at: datetime) -> CommitId:
+    """Return the commit that a branch pointed at at a time: by the journal where it was moved, else by its history.
+
+    Raises:
+        RefNotFoundError: There is no such branch, it did not exist yet, or it had no commit yet.
+
+    Cost: 2 SELECTs, and 1 or 2 for each fork that lies between.
+    """
+    head = connection.execute(
+        select(branches.c.head_id).where(branches.c.repo_id == repo_id, branches.c.name == ref.name)
+    ).one_or_none()
+    if head is None:
+        raise RefNotFoundError(ref.repo, ref.name, branch_names(connection, repo_id))
+    newest = head.head_id
+    query = select(journal).where(journal.c.repo == ref.repo).order_by(journal.c.sequence.desc())
+    for entry in connection.execute(query):
+        is_own = entry.name == ref.name or (
+            entry.action == "rename_branch" and json.loads(entry.details)["to"] == ref.name
+        )
+        if not is_own or entry.action in {"protect_branch", "set_retention"}:
+            continue
+        if entry.at <= at:
+            break
+        if entry.action in {"create_branch", "create_repo"}:
+            raise RefNotFoundError(ref.repo, ref.place, reason="the branch did not exist yet")
+        newest = entry.old_id
+    found = None if newest is None else _newest_before(connection, newest, at)
+    if found is None:
+        raise RefNotFoundError(ref.repo, ref.place, reason="the branch had no commit yet")
+    return found
+
+
+def _newest_before(connection: Connection, newest: str, at: datetime) -> CommitId | None:
+    """Return the newest commit of the history up to *newest* that was made at *at* or before."""
+    start = connection.execute(select(commits.c.segment_id, commits.c.number).where(commits.c.id == newest)).one()
+    segment, limit = start.segment_id, start.number
+    while segment is not None:
+        own = (commits.c.segment_id == segment) & (commits.c.number <= limit) & (commits.c.created_at <= at)
+        found = connection.execute(
+            select(commits.c.id).where(own).order_by(commits.c.number.desc()).limit(1)
+        ).scalar_one_or_none()
+        if found is not None:
+            return CommitId(found)
+        row = connection.execute(select(segments).where(segments.c.id == segment)).one()
+        segment, limit = row.parent_id, row.first_number - 1
+    return None
 
 
 def _newest_input_of_lineage(connection: Connection, repo_id: int, lineage_id: str) -> str | None:

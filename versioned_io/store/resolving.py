@@ -27,8 +27,7 @@ class Resolving:
             return get_commit(connection, commit_id)
 
     def _snapshot(self, ref: Ref, *, is_noted: bool = True) -> Snapshot:
-        name = f"{ref.name}~{ref.ancestor}" if ref.ancestor else ref.name
-        return Snapshot(self._backend, ref.repo, name, self._resolve(ref), is_noted=is_noted)
+        return Snapshot(self._backend, ref.repo, ref.place, self._resolve(ref), is_noted=is_noted)
 
     def _snapshot_and_path(self, ref: str) -> tuple[Snapshot, str]:
         parsed = parse_ref(ref)
