@@ -267,14 +267,13 @@ def head_at(connection: Connection, repo_id: int, ref: Ref, at: datetime) -> Com
     ).one_or_none()
     if head is None:
         raise RefNotFoundError(ref.repo, ref.name, branch_names(connection, repo_id))
-    newest = head.head_id
+    newest, name = head.head_id, ref.name
     query = select(journal).where(journal.c.repo == ref.repo).order_by(journal.c.sequence.desc())
     for entry in connection.execute(query):
-        is_own = entry.name == ref.name or (
-            entry.action == "rename_branch" and json.loads(entry.details)["to"] == ref.name
-        )
-        if not is_own or entry.action in {"protect_branch", "set_retention"}:
+        is_renaming = entry.action == "rename_branch" and json.loads(entry.details)["to"] == name
+        if not (entry.name == name or is_renaming) or entry.action in {"protect_branch", "set_retention"}:
             continue
+        name = entry.name
         if entry.at <= at:
             break
         if entry.action in {"create_branch", "create_repo"}:
