@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from versioned_io.errors import InvalidInputError, SourceChangedError
-from versioned_io.paths import parse_path
+from versioned_io.paths import MAX_PATH_BYTES, parse_path
 
 
 @dataclass(slots=True)
@@ -62,17 +62,30 @@ def scan_local_tree(directory: Path, target: str) -> LocalTree:
             found, below = _read_directory(current)
         except FileNotFoundError:
             raise SourceChangedError(current, "it is gone") from None
-        names: list[str] = []
-        sizes = array("q")
-        for name, size in sorted(found):
-            parse_path(f"{prefix}{name}")
-            names.append(name)
-            sizes.append(size)
+        found.sort()
+        names = [name for name, _ in found]
+        _check_names(prefix, names)
         if names:
-            tree.add(prefix, current, names, sizes)
+            tree.add(prefix, current, names, array("q", [size for _, size in found]))
         # The last one is looked at first: files come nearly in the order of their paths.
         pending += [(f"{prefix}{name}/", f"{current}/{name}") for name in sorted(below, reverse=True)]
     return tree
+
+
+def _check_names(prefix: str, names: list[str]) -> None:
+    """Check the paths of the files in one directory.
+
+    Raises:
+        IllegalPathError: One breaks the path rules.
+    """
+    if not names:
+        return
+    parse_path(f"{prefix}{names[0]}")
+    longest = MAX_PATH_BYTES - len(prefix.encode())
+    for name in names:
+        # A name on a disk has no slash and is neither "." nor "..": nearly all need no more than this.
+        if not (name.isascii() and name.isprintable() and len(name) <= longest):
+            parse_path(f"{prefix}{name}")
 
 
 def _read_directory(directory: str) -> tuple[list[tuple[str, int]], list[str]]:
