@@ -71,9 +71,9 @@ def decode_record(payload: bytes) -> CommitRecord:
         run=None if run is None else RunInfo(**run),
         stats=CommitStats(**fields["stats"]),
         root=None if root is None else PageRef.from_json(root),
-        merged=fields["merged"],
-        epoch=fields["epoch"],
-        generation=fields["generation"],
+        merged=fields.get("merged"),
+        epoch=fields.get("epoch", 0),
+        generation=fields.get("generation", 0),
     )
     inputs = tuple(InputFile(**file) for file in fields["inputs"])
-    return CommitRecord(commit, inputs, fields["idempotency_key"], tuple(fields["replaces"]))
+    return CommitRecord(commit, inputs, fields.get("idempotency_key"), tuple(fields.get("replaces", ())))
