@@ -17,6 +17,7 @@ from versioned_io.chunks.local_files import digest_of_local_file
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.columns import bool_column
 from versioned_io.errors import InvalidInputError
+from versioned_io.pages.schema import ROWS
 from versioned_io.snapshots.local_files import LocalFilesWriter, cant_write, threads_for
 from versioned_io.snapshots.local_state import (
     LocalState,
@@ -32,6 +33,7 @@ from versioned_io.snapshots.values import TransferProgress
 
 _BUFFER_BYTES = 1 << 20
 _NAMED_PATHS = 5
+_COLUMNS = pa.schema([ROWS.field(name) for name in ("path", "size", "digest", "chunks")])
 
 
 class CheckoutMode(StrEnum):
@@ -54,6 +56,15 @@ def parse_checkout_mode(text: str) -> CheckoutMode:
     except ValueError:
         msg = f"mode={text!r} means nothing: use {', '.join(repr(choice.value) for choice in CheckoutMode)}"
         raise InvalidInputError(msg) from None
+
+
+def rows_below(directory: str, batches: Iterable[pa.RecordBatch]) -> pa.Table:
+    """Return the rows of a tree that a `Checkout` takes, with their paths below *directory*, which they all are in."""
+    rows = pa.Table.from_batches([batch.select(_COLUMNS.names) for batch in batches], schema=_COLUMNS).combine_chunks()
+    if not directory:
+        return rows
+    below = pc.utf8_slice_codeunits(rows.column("path"), len(directory) + 1)
+    return rows.set_column(0, _COLUMNS.field("path"), below)
 
 
 @dataclass(slots=True)
