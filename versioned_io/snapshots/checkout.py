@@ -17,6 +17,7 @@ from versioned_io.chunks.local_files import digest_of_local_file
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.columns import bool_column
 from versioned_io.errors import InvalidInputError
+from versioned_io.pages.schema import ROWS
 from versioned_io.snapshots.local_files import LocalFilesWriter, cant_write, threads_for
 from versioned_io.snapshots.local_state import (
     LocalState,
@@ -32,6 +33,7 @@ from versioned_io.snapshots.values import TransferProgress
 
 _BUFFER_BYTES = 1 << 20
 _NAMED_PATHS = 5
+_COLUMNS = pa.schema([ROWS.field(name) for name in ("path", "size", "digest", "chunks")])
 
 
 class CheckoutMode(StrEnum):
@@ -56,6 +58,15 @@ def parse_checkout_mode(text: str) -> CheckoutMode:
         raise InvalidInputError(msg) from None
 
 
+def rows_below(directory: str, batches: Iterable[pa.RecordBatch]) -> pa.Table:
+    """Return the rows of a tree that a `Checkout` takes, with their paths below *directory*, which they all are in."""
+    rows = pa.Table.from_batches([batch.select(_COLUMNS.names) for batch in batches], schema=_COLUMNS).combine_chunks()
+    if not directory:
+        return rows
+    below = pc.utf8_slice_codeunits(rows.column("path"), len(directory) + 1)
+    return rows.set_column(0, _COLUMNS.field("path"), below)
+
+
 @dataclass(slots=True)
 class _Plan:
     """What a checkout does.
@@ -63,10 +74,12 @@ class _Plan:
     Attributes:
         writes: For each file, whether it is to be written.
         removes: Local files that go, sorted.
+        changes_nothing: Whether even the notes of the last checkout would stay as they are.
     """
 
     writes: list[bool]
     removes: list[str] = field(default_factory=list)
+    changes_nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,8 @@ class Checkout:
         directories = directories_of(paths)
         state = read_local_state(self.dest, ["", *sorted({*directories, *directories_of(known)})])
         plan = self._plan_full(paths, state) if manifest is None else self._plan_incremental(paths, state, manifest)
+        if plan.changes_nothing:
+            return 0
         self._refuse_misfits(paths, directories, state, {*plan.removes, *directories_of(plan.removes)})
         chosen = self.rows.filter(bool_column(plan.writes))
         is_new = not self.dest.exists()
@@ -189,7 +204,8 @@ class Checkout:
             more = f" and {len(modified) - _NAMED_PATHS} more" if len(modified) > _NAMED_PATHS else ""
             msg = f"modified since they were checked out, or not from a checkout: {named}{more}; save them elsewhere"
             raise InvalidInputError(f"{msg}, or allow overwriting")
-        return _Plan(writes, sorted(removes))
+        changes_nothing = not any(writes) and judge.known == planned and not judge.files_read
+        return _Plan(writes, sorted(removes), changes_nothing=changes_nothing)
 
     def _refuse_misfits(
         self, paths: Iterable[str], directories: Iterable[str], state: LocalState, goes: set[str]
@@ -210,18 +226,26 @@ class Checkout:
     def _describe(self, paths: list[str]) -> pa.Table:
         """Return the manifest of the files as they lie there now."""
         state = read_local_state(self.dest, ["", *sorted(directories_of(paths))])
-        found = [state.files[path] for path in paths]
-        digests = self.rows.column("digest").to_pylist()
-        return manifest_files(paths, [size for size, _ in found], [mtime for _, mtime in found], digests)
+        digests = dict(zip(paths, self.rows.column("digest").to_pylist(), strict=True))
+        # Whoever deleted one already will be given it again next time.
+        there = [path for path in paths if path in state.files]
+        found = [state.files[path] for path in there]
+        sizes, mtimes_ns = [size for size, _ in found], [mtime_ns for _, mtime_ns in found]
+        return manifest_files(there, sizes, mtimes_ns, [digests[path] for path in there])
 
 
 class _Judge:
-    """Tells what the local files contain, reading only those whose status proves nothing."""
+    """Tells what the local files contain, reading only those whose status proves nothing.
+
+    Attributes:
+        files_read: How many those were.
+    """
 
     def __init__(self, dest: Path, state: LocalState, manifest: Manifest) -> None:
         columns = (manifest.files.column(name).to_pylist() for name in manifest.files.column_names)
         self._dest = dest
         self._state = state
+        self.files_read = 0
         self._noted: dict[str, tuple[bytes, tuple[int, int] | None]] = {
             path: (digest, (size, mtime_ns) if trusted else None)
             for path, size, mtime_ns, digest, trusted in zip(*columns, manifest.trusted(), strict=True)
@@ -243,6 +267,7 @@ class _Judge:
             return b"" if path in self._state.others else None
         if path in self._noted and status == self._noted[path][1]:
             return self._noted[path][0]
+        self.files_read += 1
         return digest_of_local_file(self._dest / path)
 
 

@@ -10,7 +10,6 @@ from typing import BinaryIO, TypeVar, cast
 
 import blake3
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit
@@ -25,10 +24,10 @@ from versioned_io.errors import (
 from versioned_io.identifiers import CommitId, Digest
 from versioned_io.pages.ranges import successor
 from versioned_io.pages.read import FileRow, file_rows, list_directory, lookup, lookup_many, scan, stat_directory
-from versioned_io.pages.schema import ROWS, PageRef
+from versioned_io.pages.schema import PageRef
 from versioned_io.paths import parent_directories, parse_directory, parse_path
 from versioned_io.runs import current_run
-from versioned_io.snapshots.checkout import Checkout, parse_checkout_mode
+from versioned_io.snapshots.checkout import Checkout, parse_checkout_mode, rows_below
 from versioned_io.snapshots.glob import Glob, directories_of, parse_glob
 from versioned_io.snapshots.values import FileInfo, FileKind, TransferProgress, decode_attributes
 
@@ -37,7 +36,6 @@ _BUFFER_BYTES = 256 * 1024
 _NEAR_NAMES = 5
 _PATHS_AT_ONCE = 1000
 _BYTES_AT_ONCE = 8 * 1024 * 1024
-_CHECKED_OUT = pa.schema([ROWS.field(name) for name in ("path", "size", "digest", "chunks")])
 _T = TypeVar("_T")
 
 
@@ -282,25 +280,19 @@ class Snapshot:
         is_remote = self._backend.objects.is_remote
 
         def check_out() -> int:
-            checkout = Checkout(self._chosen(directory, glob), Path(dest), overwrite=overwrite, syncs=fsync)
+            rows = rows_below(directory, self._chosen(directory, glob))
+            checkout = Checkout(rows, Path(dest), overwrite=overwrite, syncs=fsync)
             return checkout.run(self._backend.chunks, chosen, is_remote=is_remote, progress=progress)
 
         return self._settled(check_out)
 
-    def _chosen(self, directory: str, glob: str | None) -> pa.Table:
-        """Return the rows of the files below *directory* that match, their paths without it; they count as read."""
+    def _chosen(self, directory: str, glob: str | None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of the files below *directory* that match; they count as read."""
         matcher = parse_glob(glob) if glob is not None else None
-        batches = []
         for batch in self.batches(directory):
-            if matcher is not None:
-                batch = batch.filter(matcher.mask(batch.column("path")))  # noqa: PLW2901
-            self._note_all(batch)
-            batches.append(batch.select(_CHECKED_OUT.names))
-        rows = pa.Table.from_batches(batches, schema=_CHECKED_OUT).combine_chunks()
-        if directory:
-            below = pc.utf8_slice_codeunits(rows.column("path"), len(directory) + 1)
-            rows = rows.set_column(0, _CHECKED_OUT.field("path"), below)
-        return rows
+            chosen = batch if matcher is None else batch.filter(matcher.mask(batch.column("path")))
+            self._note_all(chosen)
+            yield chosen
 
     def row(self, path: str) -> FileRow:
         """Return the row of the file at *path* as the tree holds it, with its chunk references; it counts as read.

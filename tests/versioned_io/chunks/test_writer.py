@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 
 import pytest
@@ -307,6 +308,7 @@ def test_a_commit_record_is_stored_when_all_pages_before_it_are():
 
         def put(self, key, data):
             order.append(("begin", key))
+            time.sleep(0.05)  # so that one that does not wait for those before it is seen
             put(key, data)
             order.append(("end", key))
 

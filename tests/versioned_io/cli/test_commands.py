@@ -120,6 +120,7 @@ def test_a_checkout_follows_the_branch(terminal, weather, tmp_path):
 
 
 def test_what_is_no_text_is_printed_as_json_in_base64(terminal, tmp_path):
+    terminal.run("init")
     terminal.run("repo", "create", "r")
     (tmp_path / "b").write_bytes(b"\xff\x00")
     terminal.run("put", "r@main", str(tmp_path / "b"))
