@@ -1,5 +1,6 @@
 """Reading the files of one commit."""
 
+import heapq
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -9,7 +10,6 @@ from typing import BinaryIO, TypeVar, cast
 
 import blake3
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit
@@ -28,7 +28,7 @@ from versioned_io.pages.schema import ROWS, PageRef
 from versioned_io.paths import parent_directories, parse_directory, parse_path
 from versioned_io.runs import current_run
 from versioned_io.snapshots.checkout import Checkout, parse_checkout_mode
-from versioned_io.snapshots.glob import parse_glob
+from versioned_io.snapshots.glob import Glob, directories_of, parse_glob
 from versioned_io.snapshots.values import FileInfo, FileKind, TransferProgress, decode_attributes
 
 _DIRECTORY_DIGEST = "versioned-io 2026 directory digest v1"
@@ -168,7 +168,7 @@ class Snapshot:
         directory = parse_directory(directory)
         self._settled(lambda: self._check_directory(directory))
         for batch in self.batches(directory):
-            yield from map(_file_info, file_rows(batch))
+            yield from _file_infos(batch)
 
     def batches(self, directory: str = "") -> Iterator[pa.RecordBatch]:
         """Yield the rows of every file below *directory* as Arrow record batches, a page at a time.
@@ -181,18 +181,32 @@ class Snapshot:
         """
         yield from self._scan(_prefix(parse_directory(directory)))
 
-    def glob(self, pattern: str) -> Iterator[FileInfo]:
+    def glob(self, pattern: str, *, directories: bool = False) -> Iterator[FileInfo]:
         """Yield the files whose paths match *pattern*, in order; see `parse_glob` for what patterns mean.
+
+        Args:
+            directories: Yield the directories that match, too, each once and, as `list` does, without size and digest;
+                ``/`` is the root, and a pattern that ends with a slash matches directories alone.
 
         Raises:
             InvalidInputError: The pattern is malformed.
 
-        Cost: 1 GET a page of paths that begin as the pattern does up to its first special character.
+        Cost: 1 GET a page of paths that begin as the pattern does up to its first special character; with
+            *directories*, memory for the paths of the directories that match.
         """
         glob = parse_glob(pattern)
-        for batch in self._scan(glob.prefix):
-            matches = pc.match_substring_regex(batch.column("path"), glob.regex)
-            yield from map(_file_info, file_rows(batch.filter(matches)))
+        if glob.is_root and not directories:
+            msg = (
+                f"the pattern {pattern!r} is empty: '**' matches every file, and with directories=True '/' is the root"
+            )
+            raise InvalidInputError(msg)
+        files = (info for batch in self._files_matching(glob) for info in _file_infos(batch))
+        if not directories:
+            return files
+        found = (
+            FileInfo(path, FileKind.DIRECTORY, 0, Digest(""), files=0) for path in self._directories_matching(glob)
+        )
+        return heapq.merge(found, files, key=lambda info: info.path)
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Yield each of *paths* with the file's bytes, in the order of *paths*.
@@ -378,6 +392,29 @@ class Snapshot:
     def _root(self) -> PageRef | None:
         return None if self._commit is None else self._commit.readable_root
 
+    def _files_matching(self, glob: Glob) -> Iterator[pa.RecordBatch]:
+        if glob.is_directory:
+            return
+        for batch in self._candidates(glob):
+            mask = glob.mask(batch.column("path"))
+            if mask.true_count:
+                yield batch.filter(mask)
+
+    def _directories_matching(self, glob: Glob) -> Sequence[str]:
+        if glob.is_root:
+            return [""]
+        found: set[str] = set()
+        for batch in self._candidates(glob):
+            parents = directories_of(batch.column("path"))
+            if len(parents):
+                found.update(parents.filter(glob.mask(parents)).to_pylist())
+        return sorted(found)
+
+    def _candidates(self, glob: Glob) -> Iterator[pa.RecordBatch]:
+        """Yield the rows that begin as *glob* does; its prefixes are sorted and disjoint, so in order."""
+        for prefix in glob.prefixes:
+            yield from self._scan(prefix)
+
     def _note(self, row: FileRow) -> None:
         run = current_run() or self._run
         if run is not None and self._is_noted:
@@ -459,3 +496,13 @@ def _prefix(directory: str) -> str:
 def _file_info(row: FileRow) -> FileInfo:
     digest, writer = Digest(row.digest.hex()), CommitId(row.commit.hex())
     return FileInfo(row.path, FileKind.FILE, row.size, digest, decode_attributes(row.attributes), written_by=writer)
+
+
+def _file_infos(rows: pa.RecordBatch) -> Iterator[FileInfo]:
+    """Yield what the rows say of their files, without decoding where their chunks are."""
+    columns = (rows.column(name).to_pylist() for name in ("path", "size", "digest", "attributes", "commit"))
+    for path, size, digest, attributes, commit in zip(*columns, strict=True):
+        writer = CommitId(commit.hex())
+        yield FileInfo(
+            path, FileKind.FILE, size, Digest(digest.hex()), decode_attributes(attributes), written_by=writer
+        )

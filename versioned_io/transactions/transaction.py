@@ -22,6 +22,7 @@ from versioned_io.pages.read import FileRow
 from versioned_io.paths import parse_directory, parse_path
 from versioned_io.refs import BranchRef, parse_branch_ref
 from versioned_io.runs import Run, current_run
+from versioned_io.snapshots.glob import parse_glob
 from versioned_io.snapshots.snapshot import Snapshot
 from versioned_io.snapshots.values import FileInfo, FileKind, TransferProgress, decode_attributes, encode_attributes
 from versioned_io.transactions.lease import Lease
@@ -213,6 +214,22 @@ class StagedBranch:
             self.staging.delete_directory(parse_directory(path))
         else:
             self._delete(parse_path(path))
+
+    def delete_glob(self, pattern: str) -> int:
+        """Stage the end of the files whose paths match *pattern*, those staged here too, and return how many there are.
+
+        Raises:
+            InvalidInputError: The pattern is malformed.
+
+        Cost: as `Snapshot.glob`.
+        """
+        self._check_open("delete")
+        glob = parse_glob(pattern)
+        doomed = {file.path for file in self._snapshot.glob(pattern) if not self.staging.hides(file.path)}
+        doomed.update(path for path, _ in self.staging.below("") if not glob.is_directory and glob.matches(path))
+        for path in sorted(doomed):
+            self.staging.delete_file(path)
+        return len(doomed)
 
     def read(self, path: str) -> bytes:
         """Return the bytes of a file as it is staged, or else as the branch had it when the transaction began.
