@@ -384,6 +384,42 @@ class SourceChangedError(InvalidInputError):
         )
 
 
+class PathExistsError(InvalidInputError, FileExistsError):
+    """A path that was to be made exists already. Args: the path, the branch."""
+
+    code: ClassVar[str] = "path_exists"
+
+    def __init__(self, path: str, where: str) -> None:
+        super().__init__(errno.EEXIST, os.strerror(errno.EEXIST))
+        self.args = (path, where)
+        self.filename = path
+
+    def __reduce__(self) -> tuple[type["PathExistsError"], tuple[str, str]]:
+        path, where = self.args
+        return type(self), (path, where)
+
+    def __str__(self) -> str:
+        return f"{self.args[0]!r} exists in {self.args[1]} already: choose another name, or overwrite it"
+
+
+class ReadOnlyRefError(InvalidInputError, PermissionError):
+    """A commit, a tag or a place above the files was to be written to. Args: what was named, why it can't be."""
+
+    code: ClassVar[str] = "read_only_ref"
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(errno.EACCES, os.strerror(errno.EACCES))
+        self.args = (where, reason)
+        self.filename = where
+
+    def __reduce__(self) -> tuple[type["ReadOnlyRefError"], tuple[str, str]]:
+        where, reason = self.args
+        return type(self), (where, reason)
+
+    def __str__(self) -> str:
+        return f"can't write to {self.args[0]!r}: {self.args[1]}; write to a file below repo@branch"
+
+
 class RefSyntaxError(InvalidInputError):
     """The text is no ref. Args: the text, what is wrong."""
 

@@ -33,6 +33,8 @@ EXAMPLES = [
     errors.IllegalPathError("a//b", "a part is empty"),
     errors.PathCollisionError("a", "a/b"),
     errors.NotAFileError("a", "weather@main"),
+    errors.PathExistsError("a", "weather@main"),
+    errors.ReadOnlyRefError("weather@v1", "it is a tag"),
     errors.RefSyntaxError("a@b@c", "'b@c' is no branch"),
     errors.PartitionKeyError("no such key: use another"),
     errors.SourceChangedError("in/a.csv", "it is gone"),
@@ -84,6 +86,8 @@ def test_every_code_is_its_class_alone():
 def test_an_error_of_the_core_is_what_callers_catch_already():
     assert issubclass(errors.PathNotFoundError, FileNotFoundError)
     assert issubclass(errors.NotAFileError, IsADirectoryError)
+    assert issubclass(errors.PathExistsError, FileExistsError)
+    assert issubclass(errors.ReadOnlyRefError, PermissionError)
     assert issubclass(errors.InvalidInputError, ValueError)
     assert errors.PathNotFoundError("a/b", "weather@main").filename == "a/b"
 
