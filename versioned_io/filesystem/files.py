@@ -73,6 +73,10 @@ class WrittenFile(io.BufferedIOBase):
         finally:
             self.discard()
 
+    def forget(self) -> None:
+        """Hand nothing on when the file is closed."""
+        self._take = _drop
+
     def discard(self) -> None:
         """Close without handing anything on."""
         if not self.closed:
@@ -81,6 +85,10 @@ class WrittenFile(io.BufferedIOBase):
 
     def commit(self) -> None:
         """Do nothing: the transaction commits what closed files handed on (fsspec's protocol)."""
+
+
+def _drop(_: IO[bytes]) -> None:
+    """Take what an abandoned file holds, and do nothing."""
 
 
 class WrittenText(io.TextIOWrapper):
@@ -96,10 +104,8 @@ class WrittenText(io.TextIOWrapper):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._file.discard()
-            self.detach()
-        else:
-            self.close()
+            self._file.forget()
+        self.close()
 
 
 class ReadFile(io.BufferedReader):

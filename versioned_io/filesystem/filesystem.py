@@ -260,17 +260,20 @@ class VersionedFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec i
 
     def pipe(self, path: Any, value: bytes | None = None, **options: object) -> None:  # noqa: ANN401 (fsspec's protocol)
         """Write one file or, from a dict, many, in one commit."""
-        with self._changes(f"write {len(path)} files" if isinstance(path, dict) else f"write {path}"):
+        if not isinstance(path, dict):
             super().pipe(path, value, **options)
+            return
+        with self._changes(f"write {_said(path)}"):
+            super().pipe(path, **options)
 
     def put(self, lpath: Any, rpath: Any, *args: object, **options: object) -> None:  # noqa: ANN401 (fsspec's protocol)
         """Write local files, in one commit."""
-        with self._changes(f"put {rpath}"):
+        with self._changes(f"put {_said(rpath)}"):
             super().put(lpath, rpath, *args, **options)
 
     def copy(self, path1: Any, path2: Any, *args: object, **options: object) -> None:  # noqa: ANN401 (fsspec's protocol)
         """Copy files and directories of any ref to a branch, in one commit and by reference: no bytes move."""
-        with self._changes(f"copy {path1} to {path2}"):
+        with self._changes(f"copy {_said(path1)} to {_said(path2)}"):
             super().copy(path1, path2, *args, **options)
 
     def cp_file(self, path1: str, path2: str, **_: object) -> None:
@@ -287,7 +290,7 @@ class VersionedFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec i
 
     def mv(self, path1: Any, path2: Any, *args: object, **options: object) -> None:  # noqa: ANN401 (fsspec's protocol)
         """Move files and directories, in one commit and by reference: no bytes move."""
-        with self._changes(f"move {path1} to {path2}"):
+        with self._changes(f"move {_said(path1)} to {_said(path2)}"):
             super().mv(path1, path2, *args, **options)
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:  # noqa: ANN401, FBT001, FBT002
@@ -297,7 +300,7 @@ class VersionedFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec i
             PathNotFoundError: There is nothing of this name; nothing is deleted then.
             NotAFileError: It is a directory, and *recursive* is false; nothing is deleted then.
         """
-        with self._changes(f"delete {path}"):
+        with self._changes(f"delete {_said(path)}"):
             for found in reversed(self.expand_path(path, recursive=recursive, maxdepth=maxdepth)):
                 name = parse_name(found)
                 if self.isdir(found):
@@ -419,7 +422,7 @@ class VersionedFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec i
         elif str(name) not in self._directories:
             return [_info(name, snapshot.stat(name.path))]
         prefix = f"{name}/"
-        for directory in self._directories:
+        for directory in tuple(self._directories):
             if directory.startswith(prefix):
                 child = prefix + directory.removeprefix(prefix).partition("/")[0]
                 found.setdefault(child, _directory(child))
@@ -431,7 +434,7 @@ class VersionedFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec i
         except PathNotFoundError:
             return
         skipped = len(name.path) + 1 if name.path else 0
-        directories = {path.partition("/")[2] for path in self._directories if path.startswith(f"{name}/")}
+        directories = {path.partition("/")[2] for path in tuple(self._directories) if path.startswith(f"{name}/")}
         if snapshot.is_directory(name.path):
             for file in snapshot.walk(name.path):
                 if maxdepth is None or file.path.count("/", skipped) < maxdepth:
@@ -449,6 +452,10 @@ class VersionedFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec i
             is_below = len(directory) > skipped and (not name.path or directory.startswith(f"{name.path}/"))
             if is_below and (maxdepth is None or directory.count("/", skipped) < maxdepth):
                 yield _directory(name.child(directory))
+
+
+def _said(path: Any) -> str:  # noqa: ANN401 (fsspec's protocol: a path, or a list or dict of them)
+    return f"{len(path)} paths" if isinstance(path, list | tuple | dict) else str(path)
 
 
 def _directory(name: str) -> Info:
