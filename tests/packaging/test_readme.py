@@ -1,4 +1,4 @@
-"""What the README shows is run: every Python block belongs to a script, named by a comment above it.
+"""What the README and the guides named here show is run: every Python block belongs to a script, named above it.
 
 ``<!-- tested: NAME -->`` before a block adds it to the script NAME; the blocks of one name run in order, in a fresh
 process and an empty directory.
@@ -13,19 +13,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "filesystem.md"]
 BLOCK = re.compile(r"(?:^<!-- tested: (?P<name>\S+) -->\n+)?^```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def scripts():
     found = {}
-    for block in BLOCK.finditer(README.read_text() if README.exists() else ""):
-        found.setdefault(block["name"], []).append(block["code"])
+    for document in DOCUMENTS:
+        for block in BLOCK.finditer(document.read_text() if document.exists() else ""):
+            found.setdefault(block["name"], []).append(block["code"])
     return found
 
 
 def test_every_python_block_is_tested():
-    assert README.exists()
+    assert all(document.exists() for document in DOCUMENTS)
     assert None not in scripts(), f"no '<!-- tested: NAME -->' above:\n{scripts()[None][0]}"
     assert scripts()
 

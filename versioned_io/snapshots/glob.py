@@ -146,10 +146,6 @@ class Glob:
             refused.append(f"^{head}(?:{_branches(node, captures=False)}){tail}$")
         return refused
 
-    def matches(self, path: str) -> bool:
-        """Say whether the pattern matches *path*."""
-        return re.search(self.regex, path) is not None
-
 
 def parse_glob(pattern: str) -> Glob:
     """Return *pattern* ready for matching; a leading ``/`` is allowed and means nothing.
