@@ -12,11 +12,17 @@ from versioned_io.transactions.transaction import StagedBranch, Transaction
 
 
 class Changes:
-    """Staged changes to any branches of a store that become visible together; begun by the first. Thread-safe."""
+    """Staged changes to any branches of a store that become visible together; begun by the first. Thread-safe.
 
-    def __init__(self, store: Store, message: str) -> None:
+    Args:
+        directories: Where to note *new_directories* once they are visible.
+    """
+
+    def __init__(self, store: Store, message: str, directories: set[str]) -> None:
         self._store = store
         self._message = message
+        self._directories = directories
+        self.new_directories: set[str] = set()
         self._transaction: Transaction | None = None
         self._lock = threading.RLock()
 
@@ -40,6 +46,7 @@ class Changes:
         """
         if self._transaction is not None:
             self._transaction.finish()
+        self._directories.update(self.new_directories)
 
     def abort(self) -> None:
         """Forget what is staged."""

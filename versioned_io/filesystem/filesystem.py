@@ -217,7 +217,7 @@ class VersionedFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec i
 
     def begin_changes(self, message: str) -> Changes:
         """Return a new group of changes; only this package calls this."""
-        return Changes(self.store, message)
+        return Changes(self.store, message, self._directories)
 
     def open(self, path: str, mode: str = "rb", *args: object, **options: Any) -> Any:  # noqa: ANN401 (fsspec's protocol)
         """Return a file, opened; see `_open` for the modes. Text is encoded on the way, and compressed if asked for."""
@@ -271,6 +271,26 @@ class VersionedFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec i
         with self._changes(f"put {_said(rpath)}"):
             super().put(lpath, rpath, *args, **options)
 
+    def put_file(self, lpath: Any, rpath: str, callback: Any = None, mode: str = "overwrite", **_: object) -> None:  # noqa: ANN401 (fsspec's protocol)
+        """Write one local file; a directory is noted as by `mkdir`, once what is put with it is visible.
+
+        Raises:
+            PathExistsError: *mode* is ``create``, and there is something of this name.
+        """
+        name, local = parse_name(self._strip_protocol(rpath)), Path(lpath)
+        branch = self._branch_of(name, needs_file=not local.is_dir())
+        if mode == "create" and self.exists(str(name)):
+            raise PathExistsError(name.path, branch)
+        with self._changes(f"write {name.path}") as changes:
+            if local.is_dir():
+                changes.new_directories.add(str(name))
+                return
+            changes.stage(branch, lambda staged: staged.write(name.path, local))
+        if callback is not None:
+            size_bytes = local.stat().st_size
+            callback.set_size(size_bytes)
+            callback.relative_update(size_bytes)
+
     def copy(self, path1: Any, path2: Any, *args: object, **options: object) -> None:  # noqa: ANN401 (fsspec's protocol)
         """Copy files and directories of any ref to a branch, in one commit and by reference: no bytes move."""
         with self._changes(f"copy {_said(path1)} to {_said(path2)}"):
@@ -281,7 +301,8 @@ class VersionedFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec i
         source, target = (parse_name(self._strip_protocol(path)) for path in (path1, path2))
         branch = self._branch_of(target)
         if self.isdir(str(source)):
-            self._directories.add(str(target))
+            with self._changes(f"copy {source} to {target}") as changes:
+                changes.new_directories.add(str(target))
             return
         ref = source.ref
         at = "" if str(ref) == branch else str(ref)

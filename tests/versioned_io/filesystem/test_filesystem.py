@@ -94,6 +94,18 @@ def test_an_exception_in_a_transaction_leaves_everything_as_it_was(fs, dump, sto
     assert fs.find("r@main") == ["r@main/a", "r@main/c"]
 
 
+def test_a_directory_that_was_not_committed_leaves_no_trace(fs, tmp_path):
+    (tmp_path / "up" / "deep").mkdir(parents=True)
+    (tmp_path / "up" / "deep" / "a").write_bytes(b"x")
+    fs.pipe("r@main/d/e/a", b"x")
+    with pytest.raises(ZeroDivisionError), fs.transaction:  # noqa: PT012 (a block is what is tested)
+        fs.cp("r@main/d", "r@main/copy", recursive=True)
+        fs.put(str(tmp_path / "up"), "r@main/", recursive=True)
+        assert fs.ls("r@main", detail=False) == ["r@main/d"]
+        raise ZeroDivisionError
+    assert fs.ls("r@main", detail=False) == ["r@main/d"]
+
+
 def test_a_transaction_that_lost_a_race_says_so_and_is_over(fs, store, write):
     write(store, "r@main", {"a": b"1"})
     fs.start_transaction()
