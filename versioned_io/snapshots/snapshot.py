@@ -10,6 +10,7 @@ from typing import BinaryIO, TypeVar, cast
 
 import blake3
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit
@@ -290,9 +291,9 @@ class Snapshot:
         """Return the rows of the files below *directory* that match, their paths without it; they count as read."""
         matcher = parse_glob(glob) if glob is not None else None
         batches = []
-        for batch in self.batches(directory):
+        for batch in self.batches(directory) if matcher is None or not matcher.is_directory else ():
             if matcher is not None:
-                batch = batch.filter(pc.match_substring_regex(batch.column("path"), matcher.regex))  # noqa: PLW2901
+                batch = batch.filter(matcher.mask(batch.column("path")))  # noqa: PLW2901
             self._note_all(batch)
             batches.append(batch.select(_CHECKED_OUT.names))
         rows = pa.Table.from_batches(batches, schema=_CHECKED_OUT).combine_chunks()
