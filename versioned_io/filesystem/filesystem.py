@@ -423,7 +423,7 @@ class VersionedFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec i
         if not name.head or (needs_file and not name.path):
             raise ReadOnlyRefError(name.head, "it is no file")
         ref = name.ref
-        if ref.ancestor or is_id(ref.name):
+        if ref.place != ref.name or is_id(ref.name):
             raise ReadOnlyRefError(name.head, "commits never change")
         branches = {branch.name for branch in self.store.branches(ref.repo)}
         if ref.name not in branches:

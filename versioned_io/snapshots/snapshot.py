@@ -289,7 +289,7 @@ class Snapshot:
     def _chosen(self, directory: str, glob: str | None) -> Iterator[pa.RecordBatch]:
         """Yield the rows of the files below *directory* that match; they count as read."""
         matcher = parse_glob(glob) if glob is not None else None
-        for batch in self.batches(directory):
+        for batch in self.batches(directory) if matcher is None or not matcher.is_directory else ():
             chosen = batch if matcher is None else batch.filter(matcher.mask(batch.column("path")))
             self._note_all(chosen)
             yield chosen
