@@ -10,7 +10,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from versioned_io.catalog import migrations
-from versioned_io.catalog.connect import REVISION, check_revision, connect_catalog, migrate, sqlite_url
+from versioned_io.catalog.connect import (
+    REVISION,
+    check_revision,
+    connect_catalog,
+    make_tables,
+    migrate,
+    run_migrations,
+    sqlite_url,
+)
 from versioned_io.catalog.tables import metadata
 from versioned_io.errors import FormatError
 
@@ -23,17 +31,25 @@ def catalog(request, tmp_path):
     connected.close()
 
 
-def test_an_empty_database_becomes_what_the_tables_say(catalog):
+@pytest.fixture(params=["at once", "by migrations"])
+def made(request, catalog):
+    """A catalog whose tables were made, either way."""
     assert not check_revision(catalog)
-    migrate(catalog)
+    with catalog.write() as connection:
+        (make_tables if request.param == "at once" else run_migrations)(connection)
+    return catalog
+
+
+def test_an_empty_database_becomes_what_the_tables_say(made):
+    catalog = made
     assert check_revision(catalog)
     with catalog.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
 
 
-def test_names_of_constraints_and_comments_are_what_the_tables_say(catalog):
-    migrate(catalog)
+def test_names_of_constraints_and_comments_are_what_the_tables_say(made):
+    catalog = made
     with catalog.read() as connection:
         found = inspect(connection)
         for table in metadata.sorted_tables:
@@ -44,6 +60,28 @@ def test_names_of_constraints_and_comments_are_what_the_tables_say(catalog):
             assert indexes == {index.name for index in table.indexes}
             if connection.dialect.name == "postgresql":
                 assert found.get_table_comment(table.name)["text"] == table.comment
+
+
+def columns_of(connection):
+    """Every column of every table, with its default: what SQLite and PostgreSQL say themselves."""
+    found = inspect(connection)
+    return {
+        table: [(one["name"], str(one["type"]), one["nullable"], one["default"]) for one in found.get_columns(table)]
+        for table in found.get_table_names()
+    }
+
+
+def test_both_ways_make_the_same_columns(tmp_path):
+    made = []
+    for name, make in (("a", make_tables), ("b", run_migrations)):
+        catalog = connect_catalog(sqlite_url(tmp_path / name))
+        with catalog.write() as connection:
+            make(connection)
+            made.append(columns_of(connection))
+        catalog.close()
+    assert made[0].keys() == made[1].keys()
+    for table, columns in made[0].items():
+        assert sorted(columns) == sorted(made[1][table]), table
 
 
 def test_migrating_again_changes_nothing(catalog):
@@ -72,14 +110,15 @@ def test_a_migration_that_is_interrupted_leaves_nothing(tmp_path):
     script = """
 import os, sys
 from sqlalchemy import event
-from versioned_io.catalog.connect import connect_catalog, migrate, sqlite_url
+from versioned_io.catalog.connect import connect_catalog, run_migrations, sqlite_url
 from pathlib import Path
 catalog = connect_catalog(sqlite_url(Path(sys.argv[1])))
 @event.listens_for(catalog.engine, "after_cursor_execute")
 def die(connection, cursor, statement, *_):
     if "CREATE TABLE tags" in statement:
         os.kill(os.getpid(), 9)
-migrate(catalog)
+with catalog.write() as connection:
+    run_migrations(connection)
 """
     file = tmp_path / "catalog.db"
     assert subprocess.run([sys.executable, "-c", script, str(file)], check=False).returncode == -9
