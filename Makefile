@@ -23,9 +23,14 @@ help: ## say what there is
 demo: $(STAMP) ## run the main example, both orchestrators for real; KEEP=1 leaves them running to look at
 	@KEEP="$(KEEP)" $(BIN)/python -m example_projects.seattle_weather.demo
 
+# Tests make thousands of small stores: in memory, where the machine has a file system for that, no disk holds them up.
+SCRATCH := $(shell test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp})
+
 test: check ## check, then run all tests (the summary is the last line)
-	@echo "test: pytest"
-	@$(BIN)/python -m pytest $(ARGS)
+	@echo "test: pytest, the tests without servers of orchestrators, on two cores"
+	@TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m "not e2e" --numprocesses 2 --dist worksteal $(ARGS)
+	@echo "test: pytest, the tests against real Dagster and Airflow servers"
+	@$(BIN)/python -m pytest -m e2e $(ARGS)
 
 check: $(STAMP) ## lint, format, types, layers
 	@echo "check: ruff"
