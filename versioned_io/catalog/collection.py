@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection, delete, func, insert, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from versioned_io.catalog.chunk_index import LIVE
 from versioned_io.catalog.tables import (
@@ -30,6 +31,9 @@ CONDEMNED: Final = "condemned"
 
 DELETED: Final = "deleted"
 """The state of a pack whose object is gone, or is being deleted; its row stays, so that nobody can bring it back."""
+
+CLOCK_TOLERANCE: Final = timedelta(minutes=1)
+"""Clocks that differ by less are taken to agree."""
 
 _BATCH = 500
 
@@ -117,31 +121,40 @@ def revive_packs(connection: Connection, names: Collection[PackName]) -> list[Pa
     return found
 
 
-def bury_packs(connection: Connection, names: Sequence[PackName], *, condemned_until: datetime) -> list[PackName]:
-    """Note as deleted those of the packs that are still condemned, and since *condemned_until* at the latest.
+def bury_packs(connection: Connection, seen: Sequence[PackRow]) -> list[PackName]:
+    """Note as deleted those of the packs that are still condemned, as they were *seen* before the mark; return them.
 
-    Whoever does this deletes the objects afterwards: nothing can lead to them any more.
+    One that was revived and condemned again meanwhile is another case, which this mark does not decide. Whoever does
+    this deletes the objects afterwards: nothing can lead to them any more.
+
+    Cost: 1 SELECT and 1 UPDATE for each 500.
     """
-    buried = (
-        update(packs)
-        .where(packs.c.name.in_(names), packs.c.state == CONDEMNED, packs.c.condemned_at <= condemned_until)
-        .values(state=DELETED)
-        .returning(packs.c.name)
-    )
-    return list(connection.execute(buried).scalars())
+    buried: list[PackName] = []
+    for batch in _batches([row.name for row in seen]):
+        times = {row.name: row.condemned_at for row in seen}
+        condemned = packs.c.name.in_(batch) & (packs.c.state == CONDEMNED)
+        held = connection.execute(select(packs.c.name, packs.c.condemned_at).where(condemned).with_for_update())
+        same = [PackName(row.name) for row in held if row.condemned_at == times[row.name]]
+        connection.execute(update(packs).where(packs.c.name.in_(same)).values(state=DELETED))
+        buried += same
+    return buried
 
 
 def bury_orphans(connection: Connection, sizes: Sequence[tuple[PackName, int]], at: datetime) -> list[PackName]:
-    """Note as deleted those of the packs that the catalog does not know, so that no late writer can enter them."""
-    known = states_of(connection, [name for name, _ in sizes])
-    rows = [
-        {"name": name, "size_bytes": size, "state": DELETED, "created_at": at, "condemned_at": at}
-        for name, size in sizes
-        if name not in known
-    ]
-    if rows:
-        connection.execute(insert(packs), rows)
-    return [PackName(str(row["name"])) for row in rows]
+    """Note as deleted those of the packs that the catalog does not know, so that no late writer can enter them.
+
+    Returns those that are deleted now because of it: not those that a writer or another collector entered first.
+    """
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    buried: list[PackName] = []
+    for start in range(0, len(sizes), _BATCH):
+        rows = [
+            {"name": name, "size_bytes": size, "state": DELETED, "created_at": at, "condemned_at": at}
+            for name, size in sorted(sizes[start : start + _BATCH])
+        ]
+        entered = dialect.insert(packs).values(rows).on_conflict_do_nothing().returning(packs.c.name)
+        buried += connection.execute(entered).scalars()
+    return buried
 
 
 def hold_names(connection: Connection) -> None:
@@ -231,10 +244,16 @@ def end_stale_leases(connection: Connection, now: datetime, timeout: timedelta) 
     return len(connection.execute(ended).all())
 
 
-def longest_lease(connection: Connection, now: datetime) -> timedelta:
-    """Return for how long the oldest transaction under way has been at it. Cost: 1 SELECT."""
-    oldest = connection.execute(select(func.min(leases.c.begun_at))).scalar_one()
-    return timedelta(0) if oldest is None else catalog_time(connection, now) - oldest
+def longest_lease(connection: Connection, now: datetime) -> timedelta | None:
+    """Return for how long the oldest transaction under way has been at it; None when the clocks can't tell.
+
+    Cost: 1 SELECT.
+    """
+    found = connection.execute(select(func.min(leases.c.begun_at), func.max(leases.c.renewed_at))).one()
+    if found[0] is None:
+        return timedelta(0)
+    at = catalog_time(connection, now)
+    return None if found[1] > at + CLOCK_TOLERANCE else max(timedelta(0), at - found[0])
 
 
 def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -33,6 +33,8 @@ class Publication:
     pack: PackName
     inputs: tuple[InputFile, ...]
     reused_packs: frozenset[PackName]
+    parent_generation: int = 0
+    """Of the tree that the commit's pages were built on, whose pages it shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ def publish(connection: Connection, publications: Sequence[Publication], content
     from the same head, exactly one succeeds.
 
     Raises:
-        HeadMovedError: A branch points at another commit than `BranchRow.head`. Rebase on it and try again.
+        HeadMovedError: A branch points at another commit than `BranchRow.head`, or that one's tree lies elsewhere by now.
+            Rebase on it and try again.
         RefNotFoundError: A branch was deleted meanwhile.
         PackCondemnedError: A pack that the commits refer to is being collected; begin the transaction again.
 
@@ -64,10 +67,13 @@ def publish(connection: Connection, publications: Sequence[Publication], content
     for publication in ordered:
         _lock_head(connection, publication.branch)
         refuse_condemned(connection, publication.reused_packs)
+    parents = hold_trees(connection, [one.commit.parent for one in ordered if one.commit.parent is not None])
+    for publication in ordered:
+        _refuse_moved_tree(parents, publication)
     insert_packs(connection, content.packs, now)
     insert_chunks(connection, content.chunks)
     for publication in ordered:
-        _insert_commit(connection, publication)
+        _insert_commit(connection, publication, parents)
     for publication in ordered:
         moved = update(branches).where(branches.c.id == publication.branch.id).values(head_id=publication.commit.id)
         connection.execute(moved)
@@ -84,7 +90,36 @@ def _lock_head(connection: Connection, branch: BranchRow) -> None:
         raise HeadMovedError(str(branch.ref), branch.head, found.head_id)
 
 
-def _insert_commit(connection: Connection, publication: Publication) -> None:
+@dataclass(frozen=True, slots=True)
+class HeldTree:
+    """A commit whose tree stays where it is until the transaction ends."""
+
+    segment_id: int
+    number: int
+    generation: int
+
+
+def hold_trees(connection: Connection, commit_ids: Iterable[CommitId]) -> dict[CommitId, HeldTree]:
+    """Return the commits, whose trees nobody can write again before the transaction ends.
+
+    Cost: 1 SELECT for each.
+    """
+    found: dict[CommitId, HeldTree] = {}
+    # In the order in which compaction holds them, so that neither waits for the other for ever.
+    for commit_id in sorted(set(commit_ids)):
+        query = select(commits.c.segment_id, commits.c.number, commits.c.generation).where(commits.c.id == commit_id)
+        found[commit_id] = HeldTree(*connection.execute(query.with_for_update(read=True)).one())
+    return found
+
+
+def _refuse_moved_tree(parents: Mapping[CommitId, HeldTree], publication: Publication) -> None:
+    """Raise when the parent's tree was written again: its old pages, which the new commit shares, may be garbage."""
+    parent = publication.commit.parent
+    if parent is not None and parents[parent].generation != publication.parent_generation:
+        raise HeadMovedError(str(publication.branch.ref), parent, f"{parent}, whose tree was written again")
+
+
+def _insert_commit(connection: Connection, publication: Publication, parents: Mapping[CommitId, HeldTree]) -> None:
     commit = publication.commit
     connection.execute(
         insert(commits).values(
@@ -92,7 +127,7 @@ def _insert_commit(connection: Connection, publication: Publication) -> None:
             lineage_id=commit.lineage_id,
             repo_id=publication.branch.repo_id,
             branch=commit.branch,
-            segment_id=_continue_segment(connection, commit),
+            segment_id=_continue_segment(connection, commit, parents),
             number=commit.number,
             parent_id=commit.parent,
             message=commit.message,
@@ -129,14 +164,12 @@ def _insert_commit(connection: Connection, publication: Publication) -> None:
         )
 
 
-def _continue_segment(connection: Connection, commit: Commit) -> int:
+def _continue_segment(connection: Connection, commit: Commit, parents: Mapping[CommitId, HeldTree]) -> int:
     """Return the segment of *commit*: its parent's, unless another child has continued that one already."""
     parent_segment: int | None = None
     if commit.parent is not None:
-        parent = connection.execute(
-            select(commits.c.segment_id, commits.c.number).where(commits.c.id == commit.parent)
-        ).one()
-        parent_segment = int(parent.segment_id)
+        parent = parents[commit.parent]
+        parent_segment = parent.segment_id
         connection.execute(select(segments.c.id).where(segments.c.id == parent_segment).with_for_update())
         last = connection.execute(
             select(func.max(commits.c.number)).where(commits.c.segment_id == parent_segment)

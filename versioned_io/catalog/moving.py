@@ -46,6 +46,21 @@ class MovedRecord:
     new: PackName
 
 
+def live_generations(connection: Connection) -> Iterator[tuple[CommitId, int, PageRef | None]]:
+    """Yield every commit whose data is kept, with its tree and how often that was written again. Cost: 1 SELECT."""
+    query = select(commits.c.id, commits.c.generation, commits.c.root).where(commits.c.state == CommitState.LIVE.value)
+    for row in connection.execute(query):
+        yield row.id, row.generation, None if row.root is None else PageRef.from_json(json.loads(row.root))
+
+
+def hold_commits(connection: Connection, commit_ids: Collection[CommitId]) -> None:
+    """Let no commit be made on these until the transaction ends. Cost: 1 SELECT for each 500."""
+    ordered = sorted(commit_ids)
+    for start in range(0, len(ordered), _BATCH):
+        held = select(commits.c.id).where(commits.c.id.in_(ordered[start : start + _BATCH])).order_by(commits.c.id)
+        connection.execute(held.with_for_update(key_share=True)).all()
+
+
 def live_trees(connection: Connection) -> Iterator[tuple[CommitId, PageRef | None]]:
     """Yield every commit whose data is kept, with its tree. Cost: 1 SELECT."""
     return live_roots(connection)

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from versioned_io.cli import files, history, lineage, maintenance, merging, stores
+from versioned_io.cli import files, history, lineage, maintenance, merging, stats, stores
 from versioned_io.cli.session import print_error_json
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("fsck")(maintenance.fsck)
 app.command("gc")(maintenance.gc)
 app.command("compact")(maintenance.compact)
 app.command("purge")(maintenance.purge)
+app.command("stats")(stats.stats)
 app.command("retention")(maintenance.retention)
 app.command("rebuild")(maintenance.rebuild)
 app.command("upgrade")(maintenance.upgrade)

@@ -1,6 +1,7 @@
 """Compaction: small packs become large ones, and packs that are mostly dead give their dead bytes back."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,7 +9,7 @@ from versioned_io.backend import Backend
 from versioned_io.catalog import collection as catalog
 from versioned_io.catalog.chunk_index import LIVE
 from versioned_io.catalog.collection import PackRow
-from versioned_io.errors import InvalidInputError
+from versioned_io.errors import InvalidInputError, ObjectNotFoundError, PackCondemnedError
 from versioned_io.identifiers import PackName
 from versioned_io.maintenance.garbage import mark_store
 from versioned_io.maintenance.marking import Marks
@@ -22,6 +23,7 @@ DEFAULT_MIN_LIVE: Final = 0.6
 DEFAULT_SMALL_BYTES: Final = 4 * 1024 * 1024
 """A pack smaller than this is merged with others."""
 
+_ATTEMPTS: Final = 5
 _FEW_SMALL_PACKS: Final = 8
 """So few small packs are left alone: merging them again after each commit would write more than it saves."""
 
@@ -77,12 +79,32 @@ def compact_store(
         )
         raise InvalidInputError(msg)
     report = progress or (lambda _stage, _done: None)
+    choice = _Choice(min_live, small_bytes, max_bytes)
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(ObjectNotFoundError, PackCondemnedError):
+            return _compact_once(backend, choice, dry_run=dry_run, report=report)
+        # Somebody else rewrote the same packs, and they are collected already: choose among those that are left.
+    return _compact_once(backend, choice, dry_run=dry_run, report=report)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Which packs are to be rewritten; see `compact_store`."""
+
+    min_live: float
+    small_bytes: int
+    max_bytes: int | None
+
+
+def _compact_once(
+    backend: Backend, choice: _Choice, *, dry_run: bool, report: Callable[[str, int], None]
+) -> CompactReport:
     with backend.catalog.read() as connection:
         rows = [row for row in catalog.list_packs(connection) if row.state == LIVE]
         records = catalog.record_packs(connection)
     marks = mark_store(backend, progress=lambda pages: report("mark", pages))
     rows = [row for row in rows if row.name in records or marks.live_bytes(row.name)]
-    chosen = _choose(backend, rows, marks, min_live=min_live, small_bytes=small_bytes, max_bytes=max_bytes)
+    chosen = _choose(backend, rows, marks, choice)
     packs_bytes = sum(row.size_bytes for row in chosen)
     if dry_run or not chosen:
         return CompactReport(len(chosen), packs_bytes, 0, 0, 0, dry_run)
@@ -90,31 +112,23 @@ def compact_store(
     return CompactReport(len(chosen), packs_bytes, len(moved.packs), moved.bytes, moved.trees, dry_run=False)
 
 
-def _choose(
-    backend: Backend,
-    rows: Sequence[PackRow],
-    marks: Marks,
-    *,
-    min_live: float,
-    small_bytes: int,
-    max_bytes: int | None,
-) -> list[PackRow]:
+def _choose(backend: Backend, rows: Sequence[PackRow], marks: Marks, choice: _Choice) -> list[PackRow]:
     """Return the packs to rewrite: the emptiest first, then the small ones, oldest first."""
-    small = [row for row in rows if row.size_bytes < small_bytes]
+    small = [row for row in rows if row.size_bytes < choice.small_bytes]
     if len(small) <= _FEW_SMALL_PACKS:
         small = []
-    large = [row for row in rows if row.size_bytes >= small_bytes]
+    large = [row for row in rows if row.size_bytes >= choice.small_bytes]
     shares = {
         row.name: _live_share(backend, row.name, marks)
         for row in large
-        if marks.live_bytes(row.name) < min_live * row.size_bytes
+        if marks.live_bytes(row.name) < choice.min_live * row.size_bytes
     }
-    sparse = [row for row in large if shares.get(row.name, 1.0) < min_live]
+    sparse = [row for row in large if shares.get(row.name, 1.0) < choice.min_live]
     sparse.sort(key=lambda row: shares[row.name])
     chosen: list[PackRow] = []
     total = 0
     for row in [*sparse, *sorted(small, key=lambda row: row.name)]:
-        if max_bytes is not None and total + row.size_bytes > max_bytes:
+        if choice.max_bytes is not None and total + row.size_bytes > choice.max_bytes:
             break
         chosen.append(row)
         total += row.size_bytes

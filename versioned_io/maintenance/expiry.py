@@ -11,6 +11,7 @@ from versioned_io.catalog.collection import CommitRow
 from versioned_io.catalog.journal import Action, JournalEntry, append_entry
 from versioned_io.catalog.retention import RetentionRule
 from versioned_io.identifiers import CommitId
+from versioned_io.objects.time import store_time
 
 
 def forget_unreachable(backend: Backend, *, expire: timedelta, dry_run: bool) -> list[CommitId]:
@@ -20,12 +21,15 @@ def forget_unreachable(backend: Backend, *, expire: timedelta, dry_run: bool) ->
     what is younger than *expire*; of a branch with a retention rule only what the rule keeps and what is pointed at
     directly.
 
-    Cost: 9 SELECTs, 1 UPDATE for each 500 commits that are forgotten, and 1 PUT for each repo that they are of; memory
-        for some facts of each commit.
+    The earlier of two clocks counts, the catalog's and the object store's: one that is ahead forgets nothing early.
+
+    Cost: 1 PUT, 1 LIST and 1 DELETE for the time, 9 SELECTs, 1 UPDATE for each 500 commits that are forgotten, 1 PUT
+        for each repo that they are of; memory for some facts of each commit.
     """
+    latest = store_time(backend.objects) + catalog.CLOCK_TOLERANCE
     with backend.catalog.write() as connection:
         catalog.hold_names(connection)
-        now = catalog.catalog_time(connection, backend.clock())
+        now = min(latest, catalog.catalog_time(connection, backend.clock()))
         commits = catalog.live_commits(connection)
         kept = _kept(connection, commits, now, expire)
         gone = [commit for commit in commits.values() if commit.id not in kept and commit.created_at < now - expire]

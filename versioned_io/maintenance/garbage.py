@@ -13,13 +13,14 @@ from versioned_io.backend import Backend
 from versioned_io.catalog import collection as catalog
 from versioned_io.catalog.chunk_index import LIVE
 from versioned_io.catalog.collection import CONDEMNED, PackRow
-from versioned_io.errors import InvalidInputError
+from versioned_io.errors import InvalidInputError, ObjectNotFoundError
 from versioned_io.identifiers import CommitId, PackName
 from versioned_io.maintenance.expiry import forget_unreachable
 from versioned_io.maintenance.marking import Marks, mark_trees
 from versioned_io.objects.local import LocalObjects
 from versioned_io.objects.time import PROBE_PREFIX, store_time
 from versioned_io.packs.frames import pack_key, parse_pack_key
+from versioned_io.pages.schema import PageRef
 from versioned_io.pages.source import PageSource
 
 DEFAULT_GRACE: Final = timedelta(hours=24)
@@ -29,7 +30,7 @@ DEFAULT_EXPIRE: Final = timedelta(days=14)
 """How long a commit is kept that no name leads to, and for how long a moved branch can be moved back."""
 
 LEASE_TIMEOUT: Final = timedelta(hours=1)
-"""After how long without a word a transaction under way counts as dead; it renews its lease every minute."""
+"""After how long without a word a transaction under way counts as dead, or after the grace where that is longer."""
 
 _BATCH: Final = 500
 _T = TypeVar("_T")
@@ -137,10 +138,22 @@ def mark_store(
     backend: Backend, *, ignored: set[CommitId] | None = None, progress: Callable[[int], None] | None = None
 ) -> Marks:
     """Return what the kept commits lead to, apart from the commits *ignored*. Cost: as `mark_trees`."""
-    with backend.catalog.read() as connection:
-        roots = [root for commit, root in catalog.live_roots(connection) if commit not in (ignored or set())]
     # A source of its own: a walk over everything would push what readers need out of the shared cache.
-    return mark_trees(PageSource(backend.objects), roots, progress=progress)
+    source = PageSource(backend.objects)
+    roots = _roots(backend, ignored or set())
+    while True:
+        try:
+            return mark_trees(source, roots, progress=progress)
+        except ObjectNotFoundError:
+            before, roots = roots, _roots(backend, ignored or set())
+            if roots == before:
+                raise
+            # The trees moved to other packs, and the old ones were deleted: mark them where they are now.
+
+
+def _roots(backend: Backend, ignored: set[CommitId]) -> list[PageRef | None]:
+    with backend.catalog.read() as connection:
+        return [root for commit, root in catalog.live_roots(connection) if commit not in ignored]
 
 
 def _sweep(
@@ -173,10 +186,10 @@ def _sweep(
     with backend.catalog.write() as connection:
         tally.condemned += catalog.condemn_packs(connection, to_condemn, began)
         tally.revived += catalog.revive_packs(connection, to_revive)
-    for batch in _batches([row.name for row in to_delete]):
+    for batch in _batches(to_delete):
         # Asked again for each batch: somebody may have revived one while this process slept.
         with backend.catalog.write() as connection:
-            buried = catalog.bury_packs(connection, batch, condemned_until=until)
+            buried = catalog.bury_packs(connection, batch)
         backend.objects.delete([pack_key(name) for name in buried])
         tally.deleted += buried
         progress(GcProgress("delete", len(tally.deleted)))
@@ -200,9 +213,11 @@ def _collect_orphans(
     now = store_time(backend.objects)
     with backend.catalog.write() as connection:
         if not dry_run:
-            catalog.end_stale_leases(connection, backend.clock(), LEASE_TIMEOUT)
+            catalog.end_stale_leases(connection, backend.clock(), max(grace, LEASE_TIMEOUT))
         # Only how long it has been at it: the clocks of catalog and object store need not agree.
         under_way = catalog.longest_lease(connection, backend.clock())
+    if under_way is None:
+        return  # a clock is wrong, and nobody knows how old what is under way may be
     old = [info for info in found if now - info.modified_at > grace + under_way]
     for batch in _batches(old):
         sizes = {name: info.size_bytes for info in batch if (name := parse_pack_key(info.key)) is not None}

@@ -51,7 +51,11 @@ class Marks:
 
 
 def mark_trees(
-    source: PageSource, roots: Iterable[PageRef | None], *, progress: Callable[[int], None] | None = None
+    source: PageSource,
+    roots: Iterable[PageRef | None],
+    *,
+    progress: Callable[[int], None] | None = None,
+    leaf: Callable[[pa.RecordBatch], None] | None = None,
 ) -> Marks:
     """Return every frame, of pages and of data, that the trees at *roots* lead to.
 
@@ -59,6 +63,7 @@ def mark_trees(
 
     Args:
         progress: Called with the number of pages read so far.
+        leaf: Called with the rows of each leaf page.
 
     Raises:
         IntegrityError, ObjectNotFoundError: A page is damaged or gone: nothing can be collected; run fsck.
@@ -81,7 +86,9 @@ def mark_trees(
             for page in source.load_many(frames[:_PAGES_AT_ONCE], level):
                 pages += 1
                 if level == 0:
-                    marks.add_places(_places_of(page.batch))
+                    marks.add_places(places_of(page.batch))
+                    if leaf is not None:
+                        leaf(page.batch)
                     continue
                 unseen = [entry.frame for entry in page.entries if entry.frame not in marks]
                 for frame in unseen:
@@ -92,6 +99,7 @@ def mark_trees(
     return marks
 
 
-def _places_of(leaf: pa.RecordBatch) -> pa.Table:
+def places_of(leaf: pa.RecordBatch) -> pa.Table:
+    """Return where the blocks lie that the files of a leaf page are in: pack, offset, stored."""
     chunks = pc.list_flatten(leaf.column("chunks"))
     return pa.table({name: pc.struct_field(chunks, name) for name in _PLACE})

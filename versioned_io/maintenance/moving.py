@@ -6,6 +6,7 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from sqlalchemy import Connection
 
 from versioned_io.backend import Backend
 from versioned_io.catalog import moving as catalog
@@ -34,6 +35,7 @@ from versioned_io.pages.schema import (
     leaf_digest,
 )
 from versioned_io.pages.source import PageSource
+from versioned_io.transactions.lease import Lease
 from versioned_io.transactions.record import CommitRecord, decode_record, encode_record
 
 _ROLL_BYTES: Final = 48 * 1024 * 1024
@@ -50,11 +52,28 @@ class Moved:
     trees: int
 
 
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """The tree that a commit is to have instead of the one that it had when that was made."""
+
+    old: PageRef
+    new: PageRef | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rewritten:
+    """A tree that was written again, and the generation of the one that it replaces."""
+
+    generation: int
+    root: PageRef | None
+
+
 @dataclass(slots=True)
 class PackSeries:
-    """New packs that are filled one after the other; a `PageSink`."""
+    """New packs that are filled one after the other; a `PageSink`. Until the switch a lease keeps them."""
 
     backend: Backend
+    lease: Lease
     infos: list[PackInfo] = field(default_factory=list)
     open: PackWriter | None = None
 
@@ -73,6 +92,7 @@ class PackSeries:
     def close(self) -> None:
         """Store the open pack."""
         if self.open is not None and not self.open.is_empty:
+            self.lease.hold()
             self.infos.append(self.open.close())
         self.open = None
 
@@ -86,8 +106,9 @@ def move_packs(
     victims: Sequence[PackName],
     marks: Marks,
     *,
-    trees: Mapping[CommitId, PageRef | None] | None = None,
+    edits: Mapping[CommitId, Edit] | None = None,
     blank: Collection[bytes] = (),
+    enter: Callable[[Connection], None] | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> Moved:
     """Copy everything that is alive in *victims* to new packs, and make the catalog and all trees refer to the copies.
@@ -97,11 +118,15 @@ def move_packs(
 
     Args:
         marks: What is alive, of a mark that began after the victims were listed.
-        trees: Trees that commits are to have instead of their own; by default their own.
+        edits: Trees that commits are to have instead of their own; by default their own. One whose tree somebody else
+            has written again meanwhile keeps it.
         blank: Names of chunks whose bytes are not copied: zeros stand in their place, and no footer lists them.
+        enter: Called at the end of the catalog transaction, to note in it what this was for.
 
     Raises:
         IntegrityError: A frame that is alive is damaged; nothing changed. Run fsck.
+        ObjectNotFoundError, PackCondemnedError: Others moved and collected the same packs meanwhile; nothing changed.
+            Mark and call again.
         StorageError: The objects or the catalog failed; nothing changed. Call again.
 
     Cost: reads and writes what is alive in the victims, and each page that leads to it; 1 SQL transaction.
@@ -109,23 +134,37 @@ def move_packs(
     Source: docs/design/0005-garbage-collection.md, "Compaction".
     """
     report = progress or (lambda _stage, _done: None)
-    move = _Move(backend, frozenset(victims), marks, PackSeries(backend), frozenset(blank), report)
-    for number, victim in enumerate(victims):
-        move.copy_blocks(victim)
-        report("copy", number + 1)
-    move.packs.close()
-    move.rewrite_trees(trees or {})
-    move.copy_records()
-    move.packs.close()
+    lease = Lease(backend)
+    move = _Move(backend, frozenset(victims), marks, PackSeries(backend, lease), frozenset(blank), report)
+    try:
+        for number, victim in enumerate(victims):
+            move.copy_blocks(victim)
+            report("copy", number + 1)
+        move.packs.close()
+        move.rewrite_trees(edits or {})
+        move.copy_records()
+        move.packs.close()
+        _switch(backend, move, lease, enter)
+    except BaseException:
+        lease.abandon()
+        raise
+    moved_bytes = sum(info.size_bytes for info in move.packs.infos)
+    return Moved(tuple(move.packs.infos), len(move.places), moved_bytes, len(move.new_trees))
+
+
+def _switch(backend: Backend, move: "_Move", lease: Lease, enter: Callable[[Connection], None] | None) -> None:
+    """Make the catalog refer to the copies, all or nothing."""
     with backend.catalog.write() as connection:
+        catalog.hold_commits(connection, {*(tree.commit for tree in move.new_trees), *move.records})
         insert_packs(connection, move.packs.infos, backend.clock())
         catalog.forget_chunks(connection, sorted(move.blank))  # first: nobody may find what is zeros now
         catalog.move_chunks(connection, move.blocks)
         catalog.move_trees(connection, move.new_trees)
         catalog.move_records(connection, move.records)
         catalog.move_journal(connection, move.journal)
-    moved_bytes = sum(info.size_bytes for info in move.packs.infos)
-    return Moved(tuple(move.packs.infos), len(move.places), moved_bytes, len(move.new_trees))
+        lease.end(connection)
+        if enter is not None:
+            enter(connection)
 
 
 @dataclass(slots=True)
@@ -183,16 +222,17 @@ class _Move:
                 raw[inner : inner + size] = bytes(size)
         return self.packs.current().append_block(raw, kept)
 
-    def rewrite_trees(self, trees: Mapping[CommitId, PageRef | None]) -> None:
+    def rewrite_trees(self, edits: Mapping[CommitId, Edit]) -> None:
         """Write every kept tree again that leads to something that moved."""
         with self.backend.catalog.read() as connection:
-            roots = dict(catalog.live_trees(connection))
-        changed: dict[CommitId, PageRef | None] = {}
-        for number, (commit_id, old) in enumerate(roots.items()):
-            wanted = trees.get(commit_id, old)
+            found = list(catalog.live_generations(connection))
+        changed: dict[CommitId, _Rewritten] = {}
+        for number, (commit_id, generation, old) in enumerate(found):
+            edit = edits.get(commit_id)
+            wanted = edit.new if edit is not None and edit.old == old else old
             new = None if wanted is None else self._rewritten(wanted)
             if new != old:
-                changed[commit_id] = new
+                changed[commit_id] = _Rewritten(generation, new)
             self.report("trees", number + 1)
         self._write_records(changed)
 
@@ -254,6 +294,10 @@ class _Move:
         chunks = pc.list_flatten(column)
         packs, offsets, stored = (pc.struct_field(chunks, name).to_pylist() for name in ("pack", "offset", "stored"))
         places = [self.places.get(FrameRef(*place)) for place in zip(packs, offsets, stored, strict=True)]
+        if self.blank:
+            # Who has brought such a content again since the mark keeps it where it is: in the copy are zeros.
+            digests = pc.struct_field(chunks, "digest").to_pylist()
+            places = [None if digest in self.blank else place for digest, place in zip(digests, places, strict=True)]
         if not any(places):
             return None
         moved = {
@@ -282,17 +326,19 @@ class _Move:
             )
             raise IntegrityError(msg)
 
-    def _write_records(self, changed: Mapping[CommitId, PageRef | None]) -> None:
+    def _write_records(self, changed: Mapping[CommitId, _Rewritten]) -> None:
         with self.backend.catalog.read() as connection:
             commits = get_commits(connection, list(changed))
             packs = catalog.packs_of(connection, list(changed))
-        for commit_id, root in changed.items():
+        for commit_id, tree in changed.items():
             old = commits[commit_id]
+            if old.generation != tree.generation:
+                continue  # somebody else has written it again since it was read, and theirs counts
             record = self._record_of(old, packs[commit_id])
-            new = replace(record, commit=replace(old, root=root, generation=old.generation + 1))
+            new = replace(record, commit=replace(old, root=tree.root, generation=old.generation + 1))
             pack = self.packs.current()
             pack.append(FrameKind.COMMIT, encode_record(new))
-            self.new_trees.append(NewTree(commit_id, old.generation, root, pack.name))
+            self.new_trees.append(NewTree(commit_id, old.generation, tree.root, pack.name))
 
     def _record_of(self, commit: Commit, pack: PackName) -> CommitRecord:
         for payload in read_frames_of(self.backend.objects, pack, FrameKind.COMMIT):

@@ -13,6 +13,7 @@ from versioned_io.maintenance.compaction import (
 )
 from versioned_io.maintenance.garbage import DEFAULT_EXPIRE, DEFAULT_GRACE, GcProgress, GcReport, collect_garbage
 from versioned_io.maintenance.purge import PurgeReport, purge_path
+from versioned_io.maintenance.stats import StoreStats, measure_store
 from versioned_io.refs import parse_repo_name
 from versioned_io.store.resolving import Resolving
 
@@ -26,6 +27,16 @@ class Maintenance(Resolving):
         Cost: reads every pack that is referred to, once.
         """
         return check_store(self._backend)
+
+    def stats(self, repo: str | None = None, *, progress: Callable[[int], None] | None = None) -> StoreStats:
+        """Return how large the store is, or what one repo leads to: what people see, what is stored, what is dead.
+
+        Raises:
+            RepoNotFoundError: There is no such repo.
+
+        Cost: 1 GET for each page of the kept commits.
+        """
+        return measure_store(self._backend, None if repo is None else parse_repo_name(repo), progress=progress)
 
     def gc(
         self,

@@ -15,7 +15,14 @@ from typing import Protocol
 from sqlalchemy import Connection
 
 from versioned_io.backend import Backend
-from versioned_io.catalog.commits import Publication, StoredContent, commit_exists, get_commit, publish
+from versioned_io.catalog.commits import (
+    Publication,
+    StoredContent,
+    commit_exists,
+    get_commit,
+    hold_trees,
+    publish,
+)
 from versioned_io.catalog.due_keys import DueKey, complete_key
 from versioned_io.catalog.idempotency import FirstTry, find_first_try, insert_key
 from versioned_io.catalog.repos import BranchRow, lock_branch
@@ -299,7 +306,9 @@ class _Attempt:
         inputs = self.origin.inputs + branch.staging.origins(branch.base, rows.changed)
         record = self.data.put_commit(encode_record(self._record(commit, inputs)))
         reused = frozenset(map(pack_name, rows.packs())) - self.data.own_packs
-        return _Draft(head, Publication(row, commit, pack_name(record.pack), inputs, reused))
+        generation = 0 if head is None else head.generation
+        publication = Publication(row, commit, pack_name(record.pack), inputs, reused, generation)
+        return _Draft(head, publication)
 
     def _record(self, commit: Commit, inputs: tuple[InputFile, ...]) -> CommitRecord:
         return CommitRecord(commit, inputs, self.plan.idempotency_key, tuple(self.origin.lost))
@@ -356,7 +365,11 @@ def _draft_all(
 
 def _refuse_overlap(backend: Backend, branch: BranchChanges, head: Commit | None) -> None:
     """Raise unless what others committed since the transaction began leaves its own paths alone."""
-    old = None if branch.base is None else branch.base.root
+    old = None
+    if branch.base is not None:
+        # Asked for again: its pages may lie in other packs than when the transaction began.
+        with backend.catalog.read() as connection:
+            old = get_commit(connection, branch.base.id).readable_root
     new = None if head is None else head.root
     both = branch.staging.overlaps(diff(old, new, source=backend.pages), new, source=backend.pages)
     if both:
@@ -403,8 +416,9 @@ def _commit_holding_branches(backend: Backend, data: DataWriter, plan: CommitPla
     drafts: list[_Draft] = []
     try:
         with backend.catalog.write() as connection:
-            for branch in sorted(plan.branches, key=lambda branch: branch.target.id):
-                lock_branch(connection, branch.target.id)
+            ordered = sorted(plan.branches, key=lambda branch: branch.target.id)
+            held = [lock_branch(connection, branch.target.id) for branch in ordered]
+            hold_trees(connection, [row.head for row in held if row.head is not None])
             heads = [_head_of(connection, branch.target) for branch in plan.branches]
             drafts += _draft_all(backend, data, plan, origin, heads)
             _enter(connection, backend, data, plan, drafts)

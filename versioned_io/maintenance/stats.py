@@ -1,0 +1,119 @@
+"""How large a store is: what people see in it, what lies in the packs, and how much of that is dead."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from versioned_io.backend import Backend
+from versioned_io.catalog import collection as catalog
+from versioned_io.catalog.moving import commits_of_repo
+from versioned_io.catalog.repos import find_repo_id
+from versioned_io.maintenance.marking import Marks, mark_trees, places_of
+from versioned_io.pages.schema import PageRef
+from versioned_io.pages.source import PageSource
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """The sizes of a store, or of what one of its repos leads to.
+
+    Attributes:
+        repo: None for the whole store.
+        commits: Those whose data is kept.
+        versions: Files, each version of each path counted once.
+        chunks: Different contents.
+        packs: All that are not deleted; of one repo, those that hold something of it.
+        logical_bytes: What the commits would take if each were a copy of all its files.
+        version_bytes: The size of the versions.
+        content_bytes: The size of the chunks, each counted once.
+        stored_bytes: What the blocks with those chunks take, compressed.
+        page_bytes: What the pages of the trees take.
+        physical_bytes: The size of the packs.
+        dead_bytes: What of that no kept tree leads to; footers and records, some hundred bytes a commit, are in it. Of
+            one repo that includes what other repos have in the same packs.
+    """
+
+    repo: str | None
+    commits: int
+    versions: int
+    chunks: int
+    packs: int
+    logical_bytes: int
+    version_bytes: int
+    content_bytes: int
+    stored_bytes: int
+    page_bytes: int
+    physical_bytes: int
+    dead_bytes: int
+
+    @property
+    def deduplication(self) -> float:
+        """How many times the bytes of all versions are those of their different chunks; 1 for an empty store."""
+        return self.version_bytes / self.content_bytes if self.content_bytes else 1.0
+
+    @property
+    def compression(self) -> float:
+        """How many times the bytes of the chunks are those of the blocks that hold them; 1 for an empty store."""
+        return self.content_bytes / self.stored_bytes if self.stored_bytes else 1.0
+
+
+@dataclass(slots=True)
+class _Count:
+    """What the leaf pages hold, each page looked at once."""
+
+    versions: dict[tuple[str, bytes], int] = field(default_factory=dict)
+    chunks: dict[bytes, int] = field(default_factory=dict)
+    blocks: Marks = field(default_factory=Marks)
+
+    def add_leaf(self, leaf: pa.RecordBatch) -> None:
+        path, digest, size = (leaf.column(name).to_pylist() for name in ("path", "digest", "size"))
+        self.versions.update(zip(zip(path, digest, strict=True), size, strict=True))
+        chunks = pc.list_flatten(leaf.column("chunks"))
+        names, sizes = (pc.struct_field(chunks, name).to_pylist() for name in ("digest", "size"))
+        self.chunks.update(zip(names, sizes, strict=True))
+        self.blocks.add_places(places_of(leaf))
+
+
+def measure_store(
+    backend: Backend, repo: str | None = None, *, progress: Callable[[int], None] | None = None
+) -> StoreStats:
+    """Return the sizes of the store, or of what the kept commits of one repo lead to.
+
+    Args:
+        progress: Called with the number of pages read so far.
+
+    Raises:
+        RepoNotFoundError: There is no such repo.
+        IntegrityError: A page is damaged; run fsck.
+
+    Cost: 1 GET for each page of the kept commits; memory for the names of the versions and of the chunks.
+    """
+    with backend.catalog.read() as connection:
+        own = None if repo is None else set(commits_of_repo(connection, find_repo_id(connection, repo)))
+        roots: list[PageRef | None] = [
+            root for commit, root in catalog.live_roots(connection) if own is None or commit in own
+        ]
+        rows = catalog.list_packs(connection)
+    count = _Count()
+    marks = mark_trees(PageSource(backend.objects), roots, progress=progress, leaf=count.add_leaf)
+    alive = marks.packs
+    packs = [row for row in rows if repo is None or row.name in alive]
+    live_bytes = sum(marks.live_bytes(name) for name in alive)
+    stored_bytes = sum(count.blocks.live_bytes(name) for name in count.blocks.packs)
+    physical_bytes = sum(row.size_bytes for row in packs)
+    return StoreStats(
+        repo=repo,
+        commits=len(roots),
+        versions=len(count.versions),
+        chunks=len(count.chunks),
+        packs=len(packs),
+        logical_bytes=sum(root.size_bytes for root in roots if root is not None),
+        version_bytes=sum(count.versions.values()),
+        content_bytes=sum(count.chunks.values()),
+        stored_bytes=stored_bytes,
+        page_bytes=live_bytes - stored_bytes,
+        physical_bytes=physical_bytes,
+        dead_bytes=physical_bytes - live_bytes,
+    )
