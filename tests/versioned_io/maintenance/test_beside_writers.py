@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -33,24 +32,24 @@ with vio.open_store(location, catalog=catalog) as store:
 """
 
 KEEPER = """
-import sys, time
+import os, sys
 from datetime import timedelta
 import versioned_io as vio
-location, catalog, until = sys.argv[1], sys.argv[2] or None, float(sys.argv[3])
+location, catalog, stop = sys.argv[1], sys.argv[2] or None, sys.argv[3]
 with vio.open_store(location, catalog=catalog) as store:
     store.set_retention("data@main", keep_last=30)
-    while time.time() < until:
+    while not os.path.exists(stop):
         store.gc(grace=timedelta(seconds=1), expire=timedelta(0))
         store.compact(small_bytes=1 << 20)
 """
 
 READER = """
-import random, sys, time
+import os, random, sys
 import versioned_io as vio
-location, catalog, until = sys.argv[1], sys.argv[2] or None, float(sys.argv[3])
+location, catalog, stop = sys.argv[1], sys.argv[2] or None, sys.argv[3]
 read = 0
 with vio.open_store(location, catalog=catalog) as store:
-    while time.time() < until:
+    while not read or not os.path.exists(stop):
         snapshot = store.snapshot("data@main")
         for file in list(snapshot.walk())[:20] if not snapshot.is_empty else []:
             data = snapshot.read(file.path)
@@ -83,11 +82,14 @@ def finish(process):
 
 def test_nothing_is_lost_while_garbage_is_collected_and_packs_are_rewritten(place):
     location, catalog = place
-    until = time.time() + 15
-    keepers = [start(KEEPER, place, until) for _ in range(2)]
-    readers = [start(READER, place, until)]
+    stop = location.parent / "stop"
+    keepers = [start(KEEPER, place, stop) for _ in range(2)]
+    readers = [start(READER, place, stop)]
     writers = [start(WRITER, place, f"w{number}", COMMITS) for number in range(WRITERS)]
-    for process in [*writers, *readers, *keepers]:
+    for process in writers:
+        finish(process)
+    stop.touch()
+    for process in [*readers, *keepers]:
         finish(process)
     with vio.open_store(location, catalog=catalog) as store:
         commits = list(store.log("data@main"))
