@@ -50,7 +50,7 @@ def publish(connection: Connection, publications: Sequence[Publication], content
     from the same head, exactly one succeeds.
 
     Raises:
-        HeadMovedError: A branch points at another commit than `BranchRow.head`, or that one's tree lies elsewhere by now.
+        HeadMovedError: A branch points at another commit than `BranchRow.head`, or its tree was written again since.
             Rebase on it and try again.
         RefNotFoundError: A branch was deleted meanwhile.
         PackCondemnedError: A pack that the commits refer to is being collected; begin the transaction again.

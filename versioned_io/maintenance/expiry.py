@@ -23,8 +23,8 @@ def forget_unreachable(backend: Backend, *, expire: timedelta, dry_run: bool) ->
 
     The earlier of two clocks counts, the catalog's and the object store's: one that is ahead forgets nothing early.
 
-    Cost: 1 PUT, 1 LIST and 1 DELETE for the time, 9 SELECTs, 1 UPDATE for each 500 commits that are forgotten, 1 PUT for
-        each repo that they are of; memory for some facts of each commit.
+    Cost: 1 PUT, 1 LIST and 1 DELETE for the time, 9 SELECTs, 1 UPDATE for each 500 commits that are forgotten, 1 PUT
+        for each repo that they are of; memory for some facts of each commit.
     """
     latest = store_time(backend.objects) + catalog.CLOCK_TOLERANCE
     with backend.catalog.write() as connection:
