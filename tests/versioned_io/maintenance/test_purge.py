@@ -129,14 +129,14 @@ def test_what_was_never_there_can_not_be_purged(filled, dump, repo, path, error)
 def test_what_a_writer_brings_back_meanwhile_is_reported(filled, monkeypatch):
     from versioned_io.maintenance import purge
 
-    original = purge._note
+    original = purge._remove
 
-    def note(*arguments, **options):
+    def remove(*arguments, **options):
         with filled.transaction("r@main") as tx:
             tx.write("d/secret", SECRET + b"2")
-        original(*arguments, **options)
+        return original(*arguments, **options)
 
-    monkeypatch.setattr(purge, "_note", note)
+    monkeypatch.setattr(purge, "_remove", remove)
     assert not filled.purge("r", "d/secret").gone
     monkeypatch.undo()
     assert filled.snapshot("r@main").read("d/secret") == SECRET + b"2"
