@@ -60,16 +60,19 @@ def test_the_provider_describes_itself_without_airflow(core_environment, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_cores_own_tests_pass_with_the_core_alone(core_environment, tmp_path):
+@pytest.mark.timeout(1300)
+@pytest.mark.parametrize("half", [0, 1])  # side by side
+def test_the_cores_own_tests_pass_with_the_core_alone(core_environment, tmp_path, half):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "tests").mkdir()
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
     shutil.copytree(ROOT / "docs", tmp_path / "docs")  # some tests hold a document against the program
     ignore = shutil.ignore_patterns("__pycache__", ".hypothesis")
     shutil.copytree(ROOT / "tests" / "versioned_io", tmp_path / "tests" / "versioned_io", ignore=ignore)
+    by_size = sorted((tmp_path / "tests").rglob("test_*.py"), key=lambda path: (path.stat().st_size, path.name))
+    chosen = [str(path.relative_to(tmp_path)) for path in by_size[half::2]]
     arguments = ["-m", "pytest", "-q", "-m", "not slow and not e2e", "-p", "no:cacheprovider", "--no-showlocals"]
-    result = core_environment.run(*arguments, cwd=tmp_path, timeout_s=800, check=False)
+    result = core_environment.run(*arguments, *chosen, cwd=tmp_path, timeout_s=1200, check=False)
     sys.stdout.write(result.stdout[-20_000:])
     assert result.returncode == 0
     assert " passed" in result.stdout

@@ -405,4 +405,4 @@ StoreMachine.TestCase.settings = settings(
     # A failure is made small; to explain it too would run every line of the library under a tracer, for minutes.
     phases=[phase for phase in Phase if phase is not Phase.explain],
 )
-TestStoreMachine = StoreMachine.TestCase
+TestStoreMachine = pytest.mark.slow(StoreMachine.TestCase)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
@@ -249,4 +250,4 @@ class SubscriptionMachine(RuleBasedStateMachine):
 SubscriptionMachine.TestCase.settings = settings(
     max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-TestSubscriptionMachine = SubscriptionMachine.TestCase
+TestSubscriptionMachine = pytest.mark.slow(SubscriptionMachine.TestCase)

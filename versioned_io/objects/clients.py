@@ -132,9 +132,9 @@ def _open_s3(bucket: str, prefix: str | None, options: dict[str, Any], common: d
         if "endpoint" in options:
             config["endpoint"] = options["endpoint"]
         return S3Store(bucket, prefix=prefix, config=config, **common)
+    session = _session(options)
     from obstore.auth.boto3 import Boto3CredentialProvider
 
-    session = _session(options)
     if session.get_credentials() is None:
         msg = (
             f"there are no credentials for s3://{bucket}: configure them as for the AWS command line, "

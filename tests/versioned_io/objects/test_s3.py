@@ -1,5 +1,7 @@
 """Objects in a real S3 server, over the network."""
 
+from importlib.util import find_spec
+
 import pytest
 
 import versioned_io as vio
@@ -9,6 +11,7 @@ from versioned_io.errors import ConflictError, InvalidInputError, ObjectNotFound
 from versioned_io.objects import open_objects
 from versioned_io.objects.clients import open_client
 
+needs_boto3 = pytest.mark.skipif(find_spec("boto3") is None, reason="boto3 comes with versioned-io[s3]")
 SECRET = "wJalrXUtnFEMI-secret"
 
 
@@ -57,7 +60,7 @@ def test_an_endpoint_that_nobody_answers_at_is_a_storage_error_soon():
         ({"allow_http": SECRET}, "'allow_http' must be true or false"),
         ({"timeout_s": SECRET}, "'timeout_s' must be a number"),
         ({"timeout_s": "-1"}, "'timeout_s' must be a number"),
-        ({"profile": "no-such-profile"}, "no-such-profile"),
+        pytest.param({"profile": "no-such-profile"}, "no-such-profile", marks=needs_boto3),
         ({"access_key_id": "x", "secret_access_key": SECRET, "endpoint": "no url"}, "'endpoint' must be a URL"),
     ],
 )
@@ -88,6 +91,7 @@ def test_other_kinds_of_stores_and_public_buckets_open_without_a_request(url, op
     assert (objects.url, objects.is_remote) == (url, True)
 
 
+@needs_boto3
 def test_without_credentials_it_says_where_they_come_from(monkeypatch, tmp_path):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -98,6 +102,7 @@ def test_without_credentials_it_says_where_they_come_from(monkeypatch, tmp_path)
         open_objects("s3://bucket/prefix", {})
 
 
+@needs_boto3
 def test_credentials_and_endpoint_come_from_a_profile(monkeypatch, tmp_path, s3_server):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -188,3 +193,9 @@ def test_what_was_read_is_kept_on_the_disk(s3_store, write, tmp_path):
         other._backend.objects._inner = counted
         assert other.snapshot("r@main").read("a") == b"1" * 1000
         assert counted.calls == {}
+
+
+@pytest.mark.skipif(find_spec("boto3") is not None, reason="boto3 is there")
+def test_without_boto3_it_says_what_to_install():
+    with pytest.raises(InvalidInputError, match=r"versioned-io\[s3\]"):
+        open_objects("s3://bucket/prefix", {})
