@@ -270,13 +270,16 @@ def _remove(backend: Backend, victims: set[PackName], report: Callable[[str, int
     with backend.catalog.read() as connection:
         seen = [row for row in catalog.list_packs(connection) if row.name in victims]
         records = catalog.record_packs(connection)
+        states = catalog.states_of(connection, sorted(victims))
     # A mark that begins after the condemnation: who refers to one of them has done so by now.
     alive = records | mark_store(backend, progress=lambda pages: report("mark", pages)).packs
     with backend.catalog.write() as connection:
         catalog.revive_packs(connection, victims & alive)
         buried = catalog.bury_packs(connection, [row for row in seen if row.name not in alive])
         orphans = catalog.bury_orphans(connection, [(name, 0) for name in sorted(victims - alive)], now)
-    removed = [*buried, *orphans]
+    # Of a purge or a collection that died between the row and the object; nothing can lead to them.
+    left_over = [name for name, state in states.items() if state == catalog.DELETED]
+    removed = [*buried, *orphans, *left_over]
     backend.objects.delete([pack_key(name) for name in removed])
     return removed
 

@@ -13,6 +13,7 @@ from versioned_io.catalog.tables import leases, packs
 from versioned_io.chunks.writer import DataWriter
 from versioned_io.errors import PackCondemnedError
 from versioned_io.maintenance import moving, purge
+from versioned_io.objects.local import LocalObjects
 from versioned_io.packs.reader import iterate_frames
 from versioned_io.packs.writer import PackWriter
 from versioned_io.transactions import publish
@@ -168,6 +169,25 @@ def test_a_purge_that_died_before_it_deleted_is_finished_by_the_next(any_store, 
     assert any_store.purge("r", "secret").gone
     assert SECRET not in everything_stored(any_store)
     check(any_store, {f"d/{number}": noise(number) for number in range(10)}, files_of)
+
+
+def test_a_purge_that_died_between_the_rows_and_the_objects_is_finished_by_the_next(any_store, monkeypatch):
+    delete = LocalObjects.delete
+
+    def die(self, keys):
+        keys = list(keys)
+        if any(key.startswith("packs/") for key in keys):
+            raise KeyboardInterrupt
+        delete(self, keys)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalObjects, "delete", die)
+        with pytest.raises(KeyboardInterrupt):
+            any_store.purge("r", "secret")
+    assert SECRET in everything_stored(any_store)
+    assert any_store.purge("r", "secret").gone
+    assert SECRET not in everything_stored(any_store)
+    assert any_store.fsck().is_clean
 
 
 def test_what_was_switched_by_a_purge_is_in_the_journal_at_that_moment(any_store, monkeypatch):
