@@ -15,7 +15,7 @@ SOURCES := versioned_io dagster_versioned airflow_versioned devservers
 # A developer's own settings of these must not reach tests or demo.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV AIRFLOW_HOME DAGSTER_HOME
 
-.PHONY: help demo test check e2e lock set-up clean
+.PHONY: help demo test check soak e2e lock set-up clean
 
 help: ## say what there is
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -28,7 +28,7 @@ SCRATCH := $(shell test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp})
 
 test: check ## check, then run all tests (the summary is the last line)
 	@echo "test: pytest, the tests without servers of orchestrators, on two cores"
-	@TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m "not e2e" --numprocesses 2 --dist worksteal $(ARGS)
+	@TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m "not e2e and not soak" --numprocesses 2 --dist worksteal $(ARGS)
 	@echo "test: pytest, the tests against real Dagster and Airflow servers"
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
 
@@ -40,6 +40,9 @@ check: $(STAMP) ## lint, format, types, layers
 	@$(BIN)/mypy
 	@echo "check: import-linter"
 	@$(BIN)/lint-imports --no-cache
+
+soak: $(STAMP) ## run the tests that take minutes each: every stage at which maintenance can be killed
+	@TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m soak --timeout 3000 $(ARGS)
 
 e2e: $(STAMP) ## run only the tests against real Dagster and Airflow servers
 	@$(BIN)/python -m pytest -m e2e $(ARGS)

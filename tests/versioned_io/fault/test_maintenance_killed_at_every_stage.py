@@ -16,7 +16,7 @@ from versioned_io.errors import PathNotFoundError
 from versioned_io.packs.frames import pack_key
 from versioned_io.packs.reader import iterate_frames
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
 SCRIPT = Path(__file__).with_name("die_in_maintenance.py")
 NOW = {"grace": timedelta(0), "expire": timedelta(0)}
