@@ -15,7 +15,7 @@ SOURCES := versioned_io dagster_versioned airflow_versioned devservers
 # A developer's own settings of these must not reach tests or demo.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV AIRFLOW_HOME DAGSTER_HOME
 
-.PHONY: help demo test check soak e2e lock set-up clean
+.PHONY: help demo test check soak e2e bench bench-peers lock set-up clean
 
 help: ## say what there is
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -46,6 +46,14 @@ soak: $(STAMP) ## run the tests that take minutes each: every stage at which mai
 
 e2e: $(STAMP) ## run only the tests against real Dagster and Airflow servers
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
+
+bench: $(STAMP) ## measure beside the peers: QUICK=1 for two minutes, CASES="ingest-small ...", SCALE=, PAGE=docs/benchmarks.md
+	@$(BIN)/python -m benchmarks $(CASES) $(if $(QUICK),--quick) $(if $(SCALE),--scale $(SCALE)) \
+		$(if $(REPEATS),--repeats $(REPEATS)) $(if $(SEED),--seed $(SEED)) $(if $(WORK),--work $(WORK)) \
+		$(if $(PAGE),--page $(PAGE)) $(ARGS)
+
+bench-peers: ## install the peers that Debian has (as root): restic, borg, git
+	@apt-get update -qq && apt-get install --yes --quiet --no-install-recommends restic borgbackup git
 
 # Keeps the versions that still fit; UPGRADE=1 takes the newest of everything. Addresses are never written.
 lock: $(STAMP) ## write constraints.txt from pyproject.toml; UPGRADE=1 for newer versions

@@ -1,0 +1,136 @@
+"""What versioned-io does in a benchmark, in a process of its own: ``python -m benchmarks.ours ACTION JSON``.
+
+An action prints one line of JSON: what it measured inside the process, with the store open.
+"""
+
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import versioned_io as vio
+from benchmarks.data import tree_path
+
+BRANCH = "data@main"
+_TEMPLATE = "region={region}/day={day}/{part}.csv"
+_KEY = "{region}|{day}|{part}"
+
+
+def _memory_mib(name: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 1024
+    msg = f"/proc/self/status has no {name}: the benchmarks need Linux"
+    raise RuntimeError(msg)
+
+
+def _timed(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def _count(items: Iterable[object]) -> int:
+    return sum(1 for _ in items)
+
+
+def init(store: str, catalog: str | None = None) -> dict[str, Any]:
+    """Make an empty store with one repo."""
+    with vio.create_store(store, catalog=catalog) as opened:
+        opened.create_repo("data")
+    return {}
+
+
+def ingest(store: str, source: str) -> dict[str, Any]:
+    """Commit a directory."""
+    with vio.open_store(store) as opened:
+        baseline = _memory_mib("VmRSS")
+        start = time.perf_counter()
+        with opened.transaction(BRANCH, message="ingest") as tx:
+            tx.write_tree(source)
+        inside_s = time.perf_counter() - start
+    return {"inside_s": inside_s, "memory_mib": _memory_mib("VmHWM") - baseline}
+
+
+def restore(store: str, dest: str, *, fsync: bool = False) -> dict[str, Any]:
+    """Check the head out."""
+    with vio.open_store(store) as opened:
+        return {"inside_s": _timed(lambda: opened.snapshot(BRANCH).checkout(dest, fsync=fsync))}
+
+
+def tree(store: str, files: int) -> dict[str, Any]:
+    """Commit a tree of that many tiny files, told one by one."""
+    with vio.create_store(store) as opened:
+        opened.create_repo("data")
+        start = time.perf_counter()
+        with opened.transaction(BRANCH, message="tree") as tx:
+            for number in range(files):
+                tx.write(tree_path(number), b"%d" % number)
+        return {"inside_s": time.perf_counter() - start}
+
+
+def commits(store: str, files: int, count: int, changes: int, seed: int) -> dict[str, Any]:
+    """Make *count* commits of *changes* scattered, told changes; return the seconds of each."""
+    noise = random.Random(seed)
+    times = []
+    with vio.open_store(store) as opened:
+        for _ in range(count):
+            chosen = noise.sample(range(files), min(changes, files))
+            content = noise.randbytes(32)
+            start = time.perf_counter()
+            with opened.transaction(BRANCH, message="change") as tx:
+                for number in chosen:
+                    tx.write(tree_path(number), content)
+            times.append(time.perf_counter() - start)
+    return {"times_s": times}
+
+
+def questions(store: str, files: int, repeats: int) -> dict[str, Any]:
+    """Ask what changed and what is there, several times each with an open store; return the seconds of each."""
+    middle = tree_path(files // 2)
+    directory = middle.rpartition("/")[0]
+    with vio.open_store(store) as opened:
+        snapshot = opened.snapshot(BRANCH)
+        asked: dict[str, Callable[[], object]] = {
+            "diff": lambda: opened.diff(f"{BRANCH}~1", BRANCH),
+            "affected": lambda: opened.affected(f"{BRANCH}~1", BRANCH, _TEMPLATE, key=_KEY),
+            "stat": lambda: snapshot.stat(middle),
+            "list": lambda: _count(snapshot.list(directory)),
+            # A few hundred matches scattered over the whole tree, so every path is looked at.
+            "glob": lambda: _count(snapshot.glob("**/part-*55[0-9]5.csv")),
+        }
+        times = {name: [_timed(action) for _ in range(repeats)] for name, action in asked.items()}
+        listed = _count(snapshot.list(directory))
+        changed = opened.diff(f"{BRANCH}~1", BRANCH).num_rows
+    return {"times_s": times, "listed": listed, "changed": changed}
+
+
+def writer(store: str, catalog: str | None, number: int, commits: int, start_at: float) -> dict[str, Any]:
+    """Commit *commits* files of its own to the one branch, beginning at *start_at* of the monotonic clock."""
+    with vio.open_store(store, catalog=catalog) as opened:
+        opened.snapshot(BRANCH)
+        time.sleep(max(0.0, start_at - time.monotonic()))
+        began = time.monotonic()
+        for commit in range(commits):
+            with opened.transaction(BRANCH, message="mine") as tx:
+                tx.write(f"writer={number:02d}/{commit:04d}.txt", b"%d %d" % (number, commit))
+        ended = time.monotonic()
+    return {"began": began, "ended": ended}
+
+
+def landed(store: str, catalog: str | None) -> dict[str, Any]:
+    """Count the commits and files of the branch."""
+    with vio.open_store(store, catalog=catalog) as opened:
+        return {"files": _count(opened.snapshot(BRANCH).walk()), "commits": _count(opened.log(BRANCH))}
+
+
+ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
+    action.__name__: action for action in (init, ingest, restore, tree, commits, questions, writer, landed)
+}
+
+
+if __name__ == "__main__":
+    print(json.dumps(ACTIONS[sys.argv[1]](**json.loads(sys.argv[2]))))
