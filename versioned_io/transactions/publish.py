@@ -44,6 +44,7 @@ from versioned_io.errors import (
     InvalidInputError,
     PathCollisionError,
     StorageError,
+    VersionedError,
 )
 from versioned_io.identifiers import (
     CommitId,
@@ -204,15 +205,17 @@ def publish_plan(backend: Backend, data: DataWriter, plan: CommitPlan) -> list[O
     Source: docs/design/0002-commit-protocol.md.
     """
     earlier = _first_try(backend, plan)
-    if earlier is not None:
-        data.abort()
-        return earlier
-    origin = _settle_origin(plan)
-    try:
-        return _outcomes(plan, _publish_in_turn(backend, data, plan, origin))
-    except _KeyTakenError:
-        data.abort()
-        return _first_try(backend, plan) or []
+    if earlier is None:
+        try:
+            return _outcomes(plan, _publish_in_turn(backend, data, plan, _settle_origin(plan)))
+        except (_KeyTakenError, VersionedError):
+            # Another try of the same transaction may have been faster: what is in the way is then its commit.
+            earlier = _first_try(backend, plan)
+            if earlier is None:
+                raise
+    data.abort()
+    plan.lease.abandon()
+    return earlier
 
 
 class _KeyTakenError(Exception):
