@@ -115,7 +115,7 @@ def test_damage_is_found_by_the_process_that_wrote_the_data_too(tmp_path, write)
         write(store, "r@main", {"a": b"1" * 1000})
         assert store.snapshot("r@main").read("a") == b"1" * 1000
         assert store.fsck().is_clean
-        [pack] = packs_of(Path(store.url))
+        [pack] = [pack for pack in packs_of(Path(store.url)) if pack.stem == store.commit("r@main").root.pack.hex()]
         data = pack.read_bytes()
         pack.write_bytes(data[:40] + bytes([data[40] ^ 1]) + data[41:])
         assert not store.fsck().is_clean
@@ -338,21 +338,31 @@ def test_a_place_of_the_index_that_holds_no_such_content_is_found_and_removed_on
     assert len(packs_of(place)) == before + 1
 
 
-def test_after_the_repair_content_of_a_lost_pack_is_stored_again(place, write):
-    with vio.open_store(place) as store:
-        [chunk] = store.snapshot("r@main").row("small").chunks
-        head = store.commit("r@main")
-    [lost] = [pack for pack in packs_of(place) if pack.stem == chunk.pack.hex()]
-    lost.unlink()
-    with vio.open_store(place) as store:
+def test_after_the_repair_content_of_a_lost_pack_is_stored_again(tmp_path, write):
+    content = {"large": random.Random(5).randbytes(9_000_000), "small": b"s" * 50}  # so that the pages lie elsewhere
+    with vio.create_store(tmp_path / "s") as store:
+        store.create_repo("r")
+        head = write(store, "r@main", content)
+        data_packs = {chunk.pack.hex() for path in content for chunk in store.snapshot("r@main").row(path).chunks}
+    assert head.root.pack.hex() not in data_packs
+    for pack in packs_of(tmp_path / "s"):
+        if pack.stem in data_packs:
+            pack.unlink()
+    with vio.open_store(tmp_path / "s") as store:
         report = store.fsck(repair=True)
-        assert ("pack", lost.stem) in names_in(report)
+        lost = {("pack", name) for name in data_packs} | {("index", name) for name in data_packs}
+        assert names_in(report) == lost | {("file", f"{head}:{path}") for path in content}
+        assert len(report.repaired) == 1
+        # The same content in the same place is no change, so the lost files go first.
+        gone = write(store, "r@main", dict.fromkeys(content))
+        new = write(store, "r@main", content)
+        assert store.snapshot("r@main").read("small") == content["small"]
+        assert store.snapshot("r@main").read("large") == content["large"]
+        # What is lost stays lost, and is named for ever; the index is right, and no name was moved.
+        report = store.fsck()
+        assert (new.parent, gone.parent) == (gone.id, head.id)
+        assert "index" not in {problem.kind for problem in report.problems}
         assert ("file", f"{head}:small") in names_in(report)
-        write(store, "r@main", {"small": b"s" * 50})
-        assert store.snapshot("r@main").read("small") == b"s" * 50
-        assert store.commit("r@main~1") == head
-        # What is lost stays lost, and is named for ever; the index is right.
-        assert "index" not in {problem.kind for problem in store.fsck().problems}
 
 
 @pytest.mark.parametrize(
