@@ -22,18 +22,30 @@ _DAMAGED = 6
 
 
 @reports_errors
-def fsck(store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False) -> None:
-    """Check every byte that branches and tags lead to; exit code 6 when something is damaged."""
-    with open_named_store(store, catalog) as opened:
-        report = opened.fsck()
+def fsck(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Put right what can be without loss; no name moves.")
+    ] = False,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every byte of every pack, and the catalog against the packs; exit code 6 when something is damaged."""
+    with open_named_store(store, catalog) as opened, counting(show=not as_json) as shown:
+        report = opened.fsck(repair=repair, progress=shown)
     if as_json:
         print_json({**asdict(report), "is_clean": report.is_clean})
     else:
         print_table(("damaged", "where", "found"), [(one.kind, one.where, one.found) for one in report.problems])
+        print_table(("repaired",), [(one,) for one in report.repaired])
         typer.echo(
-            f"{len(report.problems)} problems in {report.commits} commits, {report.files} versions of files, "
-            f"{describe_size(report.bytes_checked)}"
+            f"{len(report.problems)} problems in {report.packs} packs, {report.commits} commits, "
+            f"{report.files} versions of files, {describe_size(report.bytes_checked)}"
         )
+        if report.orphans:
+            typer.echo(
+                f"{len(report.orphans)} packs that the catalog does not know, which is no damage; gc takes them away"
+            )
     if not report.is_clean:
         raise typer.Exit(_DAMAGED)
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from versioned_io.catalog.values import parse_text
-from versioned_io.fsck import FsckReport, check_store
+from versioned_io.fsck.check import check_store
+from versioned_io.fsck.findings import FsckReport
 from versioned_io.maintenance.compaction import (
     DEFAULT_MIN_LIVE,
     DEFAULT_SMALL_BYTES,
@@ -21,12 +22,15 @@ from versioned_io.store.resolving import Resolving
 class Maintenance(Resolving):
     """What keeps a store sound and small."""
 
-    def fsck(self) -> FsckReport:
-        """Check everything that the branches and tags lead to, byte by byte, and name every damage found.
+    def fsck(self, *, repair: bool = False, progress: Callable[[str, int], None] | None = None) -> FsckReport:
+        """Check every byte of every pack, and the catalog against the packs, and name every damage; see `check_store`.
 
-        Cost: reads every pack that is referred to, once.
+        Args:
+            repair: Put right what can be without loss: the index of contents, and sizes. No name is moved.
+
+        Cost: reads every pack once, and every page and commit record that a name leads to once more.
         """
-        return check_store(self._backend)
+        return check_store(self._backend, repair=repair, progress=progress or (lambda *_: None))
 
     def stats(self, repo: str | None = None, *, progress: Callable[[int], None] | None = None) -> StoreStats:
         """Return how large the store is, or what one repo leads to: what people see, what is stored, what is dead.
