@@ -55,8 +55,8 @@ def check_store(backend: Backend, *, repair: bool = False, progress: Progress = 
     Args:
         repair: Correct the sizes of packs, and remove from the index the places that hold no content any more, so that
             who writes the content again stores it again. No name is moved, no object touched. A file whose content is
-            lost stays lost: the problems say which, in which commits. To have it again, bring the pack back from a backup,
-            or delete the file, commit, and write it again: the same content over the same path changes nothing.
+            lost stays lost: the problems say which, in which commits. To have it again, bring the pack back from a
+            backup, or delete the file, commit, and write it again: the same content over the same path changes nothing.
         progress: Called with the stage and how much of it was done.
 
     Raises:
