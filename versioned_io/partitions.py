@@ -21,7 +21,7 @@ _TOKEN = re.compile(
     r"(?P<brace>\{\{|\}\})|\{(?P<field>[^{}]*)\}|(?P<deep>\*\*)|(?P<star>\*)|(?P<stray>[{}])|(?P<text>[^{}*]+)"
 )
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_GLOB_SPECIAL = re.compile(r"([*?\[{])")
+_GLOB_SPECIAL = re.compile(r"([*?\[{(])")
 
 
 class _Kind(StrEnum):

@@ -33,7 +33,7 @@ PATHS = st.lists(VALUES.filter(lambda part: part not in {".", ".."}), min_size=1
 
 
 def matches_glob(path: str, glob: str) -> bool:
-    return re.search(parse_glob(glob).regex, path) is not None
+    return parse_glob(glob).matches(path)
 
 
 @st.composite
