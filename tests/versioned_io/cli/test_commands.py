@@ -378,6 +378,8 @@ def test_the_installed_program_runs(terminal, weather):
     assert "first load" in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # some fifty processes
 def test_every_command_of_the_installed_program_runs(tmp_path):
     store = str(tmp_path / "store")
     (tmp_path / "local").mkdir()
