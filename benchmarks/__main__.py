@@ -43,11 +43,12 @@ def show(console: Console, result: CaseResult) -> None:
     """Print a case's measurements and verdicts."""
     table = Table(title=result.title, title_justify="left", show_lines=False)
     measures = list(dict.fromkeys(name for values in result.samples.values() for name in values))
-    table.add_column("tool")
-    for measure in measures:
-        table.add_column(measure, justify="right")
-    for tool, values in result.samples.items():
-        table.add_row(tool, *(number(result.median(name, tool)) if name in values else "" for name in measures))
+    table.add_column("median")
+    for tool in result.samples:
+        table.add_column(tool, justify="right")
+    for name in measures:
+        cells = (number(result.median(name, tool)) if name in found else "" for tool, found in result.samples.items())
+        table.add_row(name, *cells)
     console.print(table)
     for check in result.checks:
         colour = "green" if check.is_met else "red"

@@ -1,5 +1,6 @@
 """The cases: what is done, by whom, and which target it is held to."""
 
+import concurrent.futures
 import os
 import statistics
 import time
@@ -274,27 +275,18 @@ def writers_postgres(bench: Bench) -> CaseResult:
 
 
 def _many_writers(bench: Bench, result: CaseResult, catalog: str | None, limit: float) -> None:
-    import concurrent.futures
-
     processes, commits = (16, 50) if bench.scale >= 1 else (4, 10)
     store = bench.new_path("writers")
     bench.say(f"{processes} processes, {commits} commits each")
     run_ours("init", bench.work, store=store, catalog=catalog)
-    start_at = time.monotonic() + 1 + processes * 0.6  # after the last has imported what it needs
+    gates = bench.new_path("gates")
+    gates.mkdir()
+    shared = {"store": store, "catalog": catalog, "commits": commits, "start": gates / "start"}
     with concurrent.futures.ThreadPoolExecutor(processes) as pool:
-        running = [
-            pool.submit(
-                run_ours,
-                "writer",
-                bench.work,
-                store=store,
-                catalog=catalog,
-                number=number,
-                commits=commits,
-                start_at=start_at,
-            )
-            for number in range(processes)
-        ]
+        running = [pool.submit(run_ours, "writer", bench.work, number=n, **shared) for n in range(processes)]
+        while files_in(gates) < processes and not any(future.done() for future in running):
+            time.sleep(0.02)
+        (gates / "start").touch()
         spans = [future.result()[1] for future in running]
     seconds = max(span["ended"] for span in spans) - min(span["began"] for span in spans)
     found = run_ours("landed", bench.work, store=store, catalog=catalog)[1]

@@ -108,11 +108,17 @@ def questions(store: str, files: int, repeats: int) -> dict[str, Any]:
     return {"times_s": times, "listed": listed, "changed": changed}
 
 
-def writer(store: str, catalog: str | None, number: int, commits: int, start_at: float) -> dict[str, Any]:
-    """Commit *commits* files of its own to the one branch, beginning at *start_at* of the monotonic clock."""
+def writer(store: str, catalog: str | None, number: int, commits: int, start: str) -> dict[str, Any]:
+    """Commit *commits* files of its own to the one branch, once there is a file *start*.
+
+    That this process has imported everything and opened the store is said by a file beside it.
+    """
+    gate = Path(start)
     with vio.open_store(store, catalog=catalog) as opened:
         opened.snapshot(BRANCH)
-        time.sleep(max(0.0, start_at - time.monotonic()))
+        gate.with_name(f"ready-{number}").touch()
+        while not gate.exists():
+            time.sleep(0.002)
         began = time.monotonic()
         for commit in range(commits):
             with opened.transaction(BRANCH, message="mine") as tx:
