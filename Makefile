@@ -48,7 +48,7 @@ e2e: $(STAMP) ## run only the tests against real Dagster and Airflow servers
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
 
 bench: $(STAMP) ## measure beside the peers: QUICK=1 for two minutes, CASES="ingest-small ...", SCALE=, PAGE=docs/benchmarks.md
-	@$(BIN)/python -m benchmarks $(CASES) $(if $(QUICK),--quick) $(if $(SCALE),--scale $(SCALE)) \
+	@$(BIN)/python -m benchmarks $(CASES) $(if $(QUICK),--quick) $(if $(FULL),--full) $(if $(SCALE),--scale $(SCALE)) \
 		$(if $(REPEATS),--repeats $(REPEATS)) $(if $(SEED),--seed $(SEED)) $(if $(WORK),--work $(WORK)) \
 		$(if $(PAGE),--page $(PAGE)) $(ARGS)
 

@@ -23,6 +23,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("cases", nargs="*", help=f"which cases; all by default: {', '.join(CASES)}")
+    parser.add_argument("--full", action="store_true", help="the long history too: 10,000 commits")
     parser.add_argument("--scale", type=float, help="a factor for files and bytes")
     parser.add_argument("--quick", action="store_true", help=f"scale {QUICK_SCALE}, 1 repeat: about two minutes")
     parser.add_argument("--repeats", type=int)
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         with Progress(*columns, console=console, transient=True) as progress:
             chosen = options.cases or list(CASES)
             task = progress.add_task("bench", total=None)
-            bench = Bench(work, options.scale, options.repeats, options.seed, peers, say=console.print)
+            bench = Bench(work, options.scale, options.repeats, options.seed, peers, options.full, say=console.print)
             for place, name in enumerate(chosen, 1):
                 bench.say = partial(describe, progress, task, f"{place} of {len(chosen)}: {name}")
                 result = CASES[name](bench)

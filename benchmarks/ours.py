@@ -75,17 +75,18 @@ def tree(store: str, files: int) -> dict[str, Any]:
 def commits(store: str, files: int, count: int, changes: int, seed: int) -> dict[str, Any]:
     """Make *count* commits of *changes* scattered, told changes; return the seconds of each."""
     noise = random.Random(seed)
-    times = []
+    times, cpu = [], []
     with vio.open_store(store) as opened:
         for _ in range(count):
             chosen = noise.sample(range(files), min(changes, files))
             content = noise.randbytes(32)
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             with opened.transaction(BRANCH, message="change") as tx:
                 for number in chosen:
                     tx.write(tree_path(number), content)
             times.append(time.perf_counter() - start)
-    return {"times_s": times}
+            cpu.append(time.process_time() - cpu_start)
+    return {"times_s": times, "cpu_s": cpu}
 
 
 def questions(store: str, files: int, repeats: int) -> dict[str, Any]:
