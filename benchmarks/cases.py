@@ -251,7 +251,7 @@ def questions(bench: Bench) -> CaseResult:
     ]
     for name, times in inside["times_s"].items():
         result.add(OURS, {f"{name}_ms": statistics.median(times) * 1_000, f"{name}_first_ms": times[0] * 1_000})
-    limits = {"diff": 20, "affected": 25, "glob": 300, "list": 3}
+    limits = {"diff": 20, "affected": 25, "glob": 300, "glob_class": 300, "list": 3}
     for name, limit in limits.items():
         result.check(name, result.median(f"{name}_ms"), limit, "ms")
     result.notes.append(

@@ -123,7 +123,7 @@ def test_a_tiny_run_without_peers_measures_and_leaves_only_its_report(tmp_path):
     report = run(parse_arguments([*arguments, f"--json={report_path}"]), Console(quiet=True))
     assert [case.name for case in report.cases] == ["ingest-small", "questions"]
     assert report.cases[0].median("wall_s") > 0
-    assert {check.what for check in report.cases[1].checks} == {"diff", "affected", "glob", "list"}
+    assert {check.what for check in report.cases[1].checks} == {"diff", "affected", "glob", "glob_class", "list"}
     assert "diff found 10 changes" in report.cases[1].notes[0]
     assert read_report(report_path) == report
     assert files_in(work) == 0
