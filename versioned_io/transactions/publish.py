@@ -292,6 +292,8 @@ class _Attempt:
         root = None if head is None else head.root
         moved = row.head != (None if branch.base is None else branch.base.id)
         if moved:
+            if self.plan.facts.merged is not None:
+                _refuse_other_history(self.backend, branch, head)
             _refuse_overlap(self.backend, branch, head)
         commit_id = new_commit_id()
         deletes = branch.staging.deletes
@@ -377,6 +379,18 @@ def _refuse_overlap(backend: Backend, branch: BranchChanges, head: Commit | None
     both = branch.staging.overlaps(diff(old, new, source=backend.pages), new, source=backend.pages)
     if both:
         raise ConflictError(str(branch.target.ref), tuple(both), _winner(backend, branch, head, both[0]))
+
+
+def _refuse_other_history(backend: Backend, branch: BranchChanges, head: Commit | None) -> None:
+    """Raise unless the branch only grew since a merge was worked out: what it brings depends on what was there."""
+    if branch.base is None:
+        return
+    newest = head
+    with backend.catalog.read() as connection:
+        while newest is not None and newest.number > branch.base.number:
+            newest = None if newest.parent is None else get_commit(connection, newest.parent)
+    if newest is None or newest.id != branch.base.id:
+        raise ConflictError(str(branch.target.ref), (), "" if head is None else head.id)
 
 
 def _refuse_collisions(backend: Backend, branch: BranchChanges, head: Commit | None, rows: EffectiveRows) -> None:
