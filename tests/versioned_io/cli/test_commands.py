@@ -159,6 +159,16 @@ def test_a_correction_is_shown_by_log_show_and_diff(terminal, weather):
     assert terminal.text("diff", "weather@main", "weather@main") == "no file differs\n"
 
 
+def test_a_moved_file_is_one_change_for_who_asks(terminal, weather):
+    with vio.open_store(terminal.location) as store, store.transaction("weather@main") as tx:
+        tx.move("2012/01.csv", "2013/01.csv")
+    refs = ("weather@main~1", "weather@main")
+    assert [change["change"] for change in terminal.json("diff", *refs)["changes"]] == ["deleted", "added"]
+    (change,) = terminal.json("diff", *refs, "--renames")["changes"]
+    assert (change["change"], change["old_path"], change["path"]) == ("renamed", "2012/01.csv", "2013/01.csv")
+    assert "2012/01.csv -> 2013/01.csv" in terminal.text("diff", *refs, "--renames")
+
+
 def test_branches_and_tags_are_made_and_read(terminal, weather):
     terminal.run("branch", "create", "weather@dev", "--at", "weather@main")
     terminal.run("tag", "create", "weather@v1", "--at", "weather@main")
