@@ -56,11 +56,11 @@ def test_a_copy_an_edit_on_the_way_and_an_empty_file_are_no_renames(repo, write)
 def test_of_files_with_one_content_those_that_keep_their_names_go_together(store, write):
     store.create_repo("r")
     write(store, "r@main", {"old/a": b"1", "old/b": b"1", "old/c": b"1"})
-    write(store, "r@main", {"old/a": None, "old/b": None, "old/c": None, "new/0": b"1", "new/b": b"1"})
+    write(store, "r@main", {"old/a": None, "old/b": None, "old/c": None, "new/0": b"1", "new/c": b"1"})
     assert renames_of(store) == {
         "new/0": ("renamed", "old/a"),
-        "new/b": ("renamed", "old/b"),
-        "old/c": ("deleted", None),
+        "new/c": ("renamed", "old/c"),
+        "old/b": ("deleted", None),
     }
 
 

@@ -169,6 +169,15 @@ def test_a_moved_file_is_one_change_for_who_asks(terminal, weather):
     assert "2012/01.csv -> 2013/01.csv" in terminal.text("diff", *refs, "--renames")
 
 
+def test_the_newest_commit_is_dropped_unless_it_is_needed(terminal, weather):
+    terminal.run("branch", "create", "weather@dev", "--at", "weather@main")
+    with vio.open_store(terminal.location) as store, store.transaction("weather@dev") as tx:
+        tx.write("wrong", b"1")
+    assert terminal.json("drop", "weather@dev")["dropped"]["id"] == tx.commit.id
+    assert terminal.json("reflog", "weather@dev")["entries"][-1]["action"] == "drop"
+    assert "the branch 'main' needs it" in terminal.run("drop", "weather@dev", code=2).output
+
+
 def test_branches_and_tags_are_made_and_read(terminal, weather):
     terminal.run("branch", "create", "weather@dev", "--at", "weather@main")
     terminal.run("tag", "create", "weather@v1", "--at", "weather@main")
