@@ -195,9 +195,8 @@ def publish_plan(backend: Backend, data: DataWriter, plan: CommitPlan) -> list[O
     """Make the plan's commits visible, all or none, and return what became of each branch, in the plan's order.
 
     First without holding anything: the branches' heads are compared and moved in one catalog transaction. When they
-    have moved
-    and the changes are disjoint, again, with fresh pages on the new heads; after a few lost races with the branches
-    held, so that every writer gets its turn.
+    have moved and the changes are disjoint, again, with fresh pages on the new heads; after a few lost races with the
+    branches held, so that every writer gets its turn.
 
     Raises:
         ConflictError, PathCollisionError, EmptyCommitError, ClaimLostError, StorageError: As `Transaction.finish` says.

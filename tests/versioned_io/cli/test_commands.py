@@ -436,6 +436,9 @@ def test_every_command_of_the_installed_program_runs(tmp_path):
     assert run("merge", "r@work", "r@main")["commit"]["number"] == 2
     assert run("reset", "r@main", "r@v1")["commit"] == commit
     assert run("reflog", "r@main")["entries"][-1]["action"] == "move_branch"
+    run("branch", "create", "r@dropped", "--at", "r@main")
+    wrong = run("put", "r@dropped:wrong", str(tmp_path / "local" / "a.csv"))["commit"]
+    assert run("drop", "r@dropped")["dropped"]["id"] == wrong["id"]
     assert run("cherry-pick", "r@work", "r@main")["commit"]["stats"]["deleted"] == 1
     assert run("revert", "r@main", "r@main")["commit"]["stats"]["added"] == 1
     assert run("retention", "r@main", "--keep-last", "5")["keep_last"] == 5
