@@ -1,15 +1,16 @@
 """Answers about history: the commits of a branch or of one path, and what differs between two of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit, history_batch
 from versioned_io.catalog.values import Commit
-from versioned_io.columns import optional_text_column
+from versioned_io.columns import optional_text_column, text_column
 from versioned_io.errors import PathNotFoundError
 from versioned_io.identifiers import CommitId
 from versioned_io.pages.diff import diff
@@ -27,6 +28,9 @@ DIFFERENCES = pa.schema(
     ]
 )
 """What `diff_trees` returns: digests as 64 hex digits, null where there is none."""
+
+RENAMES = DIFFERENCES.append(pa.field("old_path", pa.string()))
+"""What `find_renames` returns."""
 
 
 def walk_history(backend: Backend, head: Commit | None, limit: int | None = None) -> Iterator[Commit]:
@@ -86,6 +90,62 @@ def diff_trees(backend: Backend, old: Commit | None, new: Commit | None) -> pa.T
     columns: list[Any] = [found.column(name) for name in ("path", "change", "old_size", "new_size")]
     columns += [_as_hex(found.column(name)) for name in ("old_digest", "new_digest")]
     return pa.Table.from_arrays(columns, schema=DIFFERENCES)
+
+
+def find_renames(differences: pa.Table) -> pa.Table:
+    """Return the differences, with each file that was deleted and added elsewhere with the same content as one rename.
+
+    Only equal digests count, and only of files that are not empty: those are alike without being the same. Of several
+    files of one content, those that keep their file name go together first, then the rest in the order of their paths.
+
+    Args:
+        differences: As `diff_trees` returns them.
+
+    Returns:
+        The columns of `RENAMES`, sorted by path: change is ``renamed`` where old_path is not null.
+
+    Cost: memory for the paths that were added or deleted.
+    """
+    pairs = _pair(_by_digest(differences, "deleted"), _by_digest(differences, "added"))
+    moved_from = {new: old for old, new in pairs}
+    paths = differences.column("path")
+    is_source = pc.is_in(paths, value_set=text_column(sorted(moved_from.values())))
+    is_old = pc.and_(is_source, pc.equal(differences.column("change"), "deleted"))
+    kept = differences.filter(pc.invert(is_old))
+    old_paths = [moved_from.get(path) for path in kept.column("path").to_pylist()]
+    renamed = pc.is_valid(pa.chunked_array([optional_text_column(old_paths)]))
+    facts = {name: kept.column(name) for name in DIFFERENCES.names}
+    facts["change"] = pc.if_else(renamed, "renamed", facts["change"])
+    facts["old_size"] = pc.if_else(renamed, facts["new_size"], facts["old_size"])
+    facts["old_digest"] = pc.if_else(renamed, facts["new_digest"], facts["old_digest"])
+    return pa.Table.from_arrays([*facts.values(), optional_text_column(old_paths)], schema=RENAMES)
+
+
+def _by_digest(differences: pa.Table, change: str) -> dict[str, list[str]]:
+    """Return the paths that *change* happened to, in order, by their digest."""
+    side = "old" if change == "deleted" else "new"
+    own = pc.and_(pc.equal(differences.column("change"), change), pc.greater(differences.column(f"{side}_size"), 0))
+    chosen = differences.filter(own)
+    found: dict[str, list[str]] = {}
+    for path, digest in zip(
+        chosen.column("path").to_pylist(), chosen.column(f"{side}_digest").to_pylist(), strict=True
+    ):
+        found.setdefault(digest, []).append(path)
+    return found
+
+
+def _pair(deleted: Mapping[str, list[str]], added: Mapping[str, list[str]]) -> Iterator[tuple[str, str]]:
+    for digest in deleted.keys() & added.keys():
+        olds, news = deleted[digest], added[digest]
+        by_name: dict[str, list[str]] = {}
+        for path in reversed(olds):
+            by_name.setdefault(path.rpartition("/")[2], []).append(path)
+        same_name = {new: names.pop() for new in news if (names := by_name.get(new.rpartition("/")[2]))}
+        yield from ((old, new) for new, old in same_name.items())
+        taken = set(same_name.values())
+        yield from zip(
+            (old for old in olds if old not in taken), (new for new in news if new not in same_name), strict=False
+        )
 
 
 def _newest_change(backend: Backend, commit: Commit, path: str) -> Commit | None:

@@ -4,6 +4,7 @@ Source: docs/design/0006-merge.md.
 """
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,7 +21,7 @@ from versioned_io.errors import ConflictError, InvalidInputError, MergeConflictE
 from versioned_io.identifiers import CommitId, Digest
 from versioned_io.pages.collisions import find_collisions
 from versioned_io.pages.diff import diff
-from versioned_io.pages.read import FileRow, file_rows, lookup_many
+from versioned_io.pages.read import FileRow, file_rows, lookup_many, scan
 from versioned_io.pages.schema import PageRef
 from versioned_io.refs import BranchRef
 from versioned_io.snapshots.glob import parse_glob
@@ -79,6 +80,8 @@ class _Plan:
     rows: dict[str, FileRow]
     deletes: frozenset[str]
     conflicts: tuple[Conflict, ...]
+    depends_on: frozenset[str]
+    """The paths whose state in the branch decided what is here."""
 
 
 def merge_base(backend: Backend, one: Commit | None, other: Commit | None) -> Commit | None:
@@ -166,6 +169,7 @@ def bring_in(
 
 def _stage(backend: Backend, transaction: Transaction, three: ThreeWay, branch: BranchRef, strategy: Strategy) -> None:
     plan = _plan(backend, three, transaction.base)
+    transaction.staging.watch(plan.depends_on)
     rows, deletes = dict(plan.rows), set(plan.deletes)
     undecided: list[Conflict] = []
     for conflict in plan.conflicts:
@@ -200,23 +204,26 @@ def _plan(backend: Backend, three: ThreeWay, ours: Commit | None) -> _Plan:
     is_gone = pc.equal(only.column("change"), "deleted")
     deletes = set(only.filter(is_gone).column("path").to_pylist())
     rows = _rows(other, only.filter(pc.invert(is_gone)).column("path").to_pylist(), backend)
-    colliding = _colliding(own, rows, deletes, backend)
+    colliding = _colliding(own, {*rows, *(path for path in differing if path in found[2])}, deletes, backend)
     for path in colliding & set(rows):
         del rows[path]
     paths = sorted(differing | colliding)
     sides = [_rows(root, paths, backend) for root in roots]
     conflicts = tuple(Conflict(path, *(_info(side.get(path)) for side in sides)) for path in paths)
-    return _Plan(rows, frozenset(deletes), conflicts)
+    return _Plan(rows, frozenset(deletes), conflicts, frozenset(touched.to_pylist()) | colliding)
 
 
-def _colliding(own: PageRef | None, rows: Mapping[str, FileRow], deletes: set[str], backend: Backend) -> set[str]:
-    """Return the paths that would be a file and a directory at once."""
-    collisions = find_collisions(own, sorted(rows), sorted(deletes), source=backend.pages)
+def _colliding(own: PageRef | None, added: set[str], deletes: set[str], backend: Backend) -> set[str]:
+    """Return the paths that would be a file and a directory at once, of both sides."""
+    ordered = sorted(added)
     found: set[str] = set()
-    for collision in collisions:
+    for collision in find_collisions(own, ordered, sorted(deletes), source=backend.pages):
         below = f"{collision.file_path}/"
         found |= {collision.file_path, collision.below}
-        found |= {path for path in rows if path.startswith(below)}
+        # A path that begins with "dir/" sorts before "dir0": "0" comes after "/".
+        found.update(ordered[bisect_left(ordered, below) : bisect_left(ordered, f"{collision.file_path}0")])
+        for batch in scan(own, below, source=backend.pages):
+            found.update(path for path in batch.column(0).to_pylist() if path not in deletes)
     return found
 
 
@@ -253,7 +260,7 @@ def check_strategy(strategy: Strategy) -> None:
         InvalidInputError: It means nothing.
     """
     for one in strategy.values() if isinstance(strategy, Mapping) else [strategy]:
-        if not callable(one) and one not in {"fail", *Side}:
+        if not callable(one) and not (isinstance(one, str) and one in {"fail", *Side}):
             msg = f"the strategy {one!r} means nothing: use 'fail', 'ours', 'theirs', or a function"
             raise InvalidInputError(msg)
     for glob in strategy if isinstance(strategy, Mapping) else []:

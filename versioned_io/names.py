@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from versioned_io.backend import Backend
 from versioned_io.catalog import repos as catalog
+from versioned_io.catalog.collection import forget_commits
 from versioned_io.catalog.journal import Action, JournalEntry, append_entry
 from versioned_io.catalog.repos import BranchRow
 from versioned_io.catalog.retention import RetentionRule
@@ -178,6 +179,35 @@ def move_branch(
         entry = JournalEntry(ref.repo, ref.branch, Action.MOVE_BRANCH, row.head, head, {"reason": reason})
         sequence = append_entry(connection, backend.objects, entry, backend.clock())
         catalog.set_head(connection, row.id, head, sequence)
+
+
+def drop_head(backend: Backend, ref: BranchRef) -> CommitId:
+    """Take the newest commit off a branch, let go of its data, and return it; its record and its lineage stay.
+
+    Raises:
+        RepoNotFoundError, RefNotFoundError: There is no such branch.
+        InvalidInputError: It is protected or has no commit, or something else needs that commit.
+        CommitForgottenError: The data of the commit before is not kept any more.
+
+    Cost: 1 PUT, 1 SQL transaction that looks at every commit of the repo.
+    """
+    with _changed(backend, ref, "drop the head of") as (connection, row):
+        if row.head is None:
+            msg = f"can't drop the head of {ref}: the branch has no commit"
+            raise InvalidInputError(msg)
+        # Held, so that no new name, commit or cursor can point at it before the transaction ends.
+        head = catalog.hold_commit(connection, row.head)
+        needed_by = catalog.dependents_of(connection, row, head)
+        if needed_by:
+            msg = f"can't drop {head} from {ref}: {', '.join(needed_by[:5])} needs it; reset the branch instead"
+            raise InvalidInputError(msg)
+        parent = catalog.parent_of(connection, head)
+        parent = None if parent is None else catalog.hold_commit(connection, parent)
+        forget_commits(connection, [head])
+        entry = JournalEntry(ref.repo, ref.branch, Action.DROP, head, parent, {"commits": [head]})
+        sequence = append_entry(connection, backend.objects, entry, backend.clock())
+        catalog.set_head(connection, row.id, parent, sequence)
+    return head
 
 
 @contextmanager

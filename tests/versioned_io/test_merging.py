@@ -279,3 +279,97 @@ def test_a_merge_is_what_a_plain_dict_says(tmp_path_factory, first, left, right)
         store.merge("r@dev", "r@main", fast_forward=False)
         snapshot = store.snapshot("r@main")
         assert {file.path: snapshot.read(file.path) for file in snapshot.walk()} == wanted
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """A function that lets somebody act once, between the moment a merge is worked out and its commit."""
+    from versioned_io import merging
+
+    original = merging._stage
+
+    def arrange(act):
+        def stage(*arguments):
+            original(*arguments)
+            monkeypatch.undo()
+            act()
+
+        monkeypatch.setattr(merging, "_stage", stage)
+
+    return arrange
+
+
+def test_a_branch_that_is_reset_meanwhile_gets_all_that_the_merge_brings(store, write, files_of, meanwhile):
+    store.create_repo("r")
+    first = write(store, "r@main", {"a": b"1"})
+    write(store, "r@main", {"b": b"1"})
+    store.create_branch("r@dev", at="r@main")
+    write(store, "r@dev", {"c": b"dev"})
+    write(store, "r@main", {"d": b"main"})
+    meanwhile(lambda: store.reset("r@main", first.id))
+    merge = store.merge("r@dev", "r@main", fast_forward=False)
+    assert merge.parent == first.id
+    assert files_of(store, "r@main") == {"a": b"1", "b": b"1", "c": b"dev"}
+
+
+def test_what_both_had_made_alike_and_one_changes_meanwhile_is_a_conflict(store, write, meanwhile):
+    store.create_repo("r")
+    write(store, "r@main", {"a": b"0"})
+    store.create_branch("r@dev", at="r@main")
+    write(store, "r@dev", {"a": b"1", "new": b"dev"})
+    write(store, "r@main", {"a": b"1"})
+    meanwhile(lambda: write(store, "r@main", {"a": b"2"}))
+    with pytest.raises(MergeConflictError) as caught:
+        store.merge("r@dev", "r@main")
+    assert caught.value.paths == ("a",)
+
+
+def test_a_function_is_asked_again_when_what_it_decided_on_has_changed(store, write, files_of, meanwhile):
+    store.create_repo("r")
+    write(store, "r@main", {"a": b"0"})
+    store.create_branch("r@dev", at="r@main")
+    write(store, "r@dev", {"a": b"100"})
+    write(store, "r@main", {"a": b"20"})
+    meanwhile(lambda: write(store, "r@main", {"a": b"3"}))
+    store.merge("r@dev", "r@main", strategy=lambda one: "ours" if one.ours.size > 1 else "theirs")
+    assert files_of(store, "r@main") == {"a": b"100"}
+
+
+@pytest.mark.parametrize("files", [{"dir/x": b"1", "dir/y": b"1", "dir/z/z": b"1"}, {"dir/x": b"1"}])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_file_against_a_whole_directory_is_decided_by_one_word(store, write, files_of, files, swapped):
+    store.create_repo("r")
+    write(store, "r@main", {"kept": b"1"})
+    store.create_branch("r@dev", at="r@main")
+    sides = [{"dir": b"file"}, files]
+    write(store, "r@dev", sides[swapped])
+    write(store, "r@main", sides[not swapped])
+    with pytest.raises(MergeConflictError) as caught:
+        store.merge("r@dev", "r@main")
+    assert set(caught.value.paths) == {"dir", *files}
+    ours, theirs = files_of(store, "r@main"), files_of(store, "r@dev")
+    store.create_branch("r@copy", at="r@main")
+    store.merge("r@dev", "r@main", strategy="theirs")
+    assert files_of(store, "r@main") == theirs
+    store.merge("r@dev", "r@copy", strategy="ours")
+    assert files_of(store, "r@copy") == ours
+
+
+def test_a_changed_file_against_a_directory_in_its_place_is_decided_by_one_word(store, write, files_of):
+    store.create_repo("r")
+    write(store, "r@main", {"a": b"0"})
+    store.create_branch("r@dev", at="r@main")
+    write(store, "r@dev", {"a": b"dev"})
+    write(store, "r@main", {"a": None})
+    write(store, "r@main", {"a/y": b"main"})
+    with pytest.raises(MergeConflictError) as caught:
+        store.merge("r@dev", "r@main")
+    assert caught.value.paths == ("a", "a/y")
+    store.merge("r@dev", "r@main", strategy="theirs")
+    assert files_of(store, "r@main") == {"a": b"dev"}
+
+
+@pytest.mark.parametrize("strategy", [["ours"], None, {"**": ["ours"]}, 1])
+def test_a_strategy_of_a_wrong_type_is_refused(forked, strategy):
+    with pytest.raises(InvalidInputError):
+        forked.merge("r@dev", "r@main", strategy=strategy)

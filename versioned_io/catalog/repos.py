@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError as DuplicateRowError
 
-from versioned_io.catalog.tables import branches, commits, repos, tags
+from versioned_io.catalog.tables import branches, commits, due_keys, repos, subscriptions, tags
 from versioned_io.catalog.values import BranchInfo, CommitState, RepoInfo
 from versioned_io.errors import CommitForgottenError, ExistsError, RefNotFoundError, RepoNotFoundError
 from versioned_io.identifiers import CommitId
@@ -145,6 +145,39 @@ def hold_commit(connection: Connection, commit_id: CommitId) -> CommitId:
     if connection.execute(query).scalar_one() != CommitState.LIVE:
         raise CommitForgottenError(commit_id)
     return commit_id
+
+
+def parent_of(connection: Connection, commit_id: CommitId) -> CommitId | None:
+    """Return the commit that a commit was made on. Cost: 1 SELECT."""
+    found: CommitId | None = connection.execute(
+        select(commits.c.parent_id).where(commits.c.id == commit_id)
+    ).scalar_one()
+    return found
+
+
+def dependents_of(connection: Connection, row: BranchRow, commit_id: CommitId) -> list[str]:
+    """Return what else than the branch *row* needs the data of a commit, each as words: names, commits, consumers.
+
+    Cost: 6 SELECTs, one of which looks at every commit of the repo.
+    """
+    is_live = (commits.c.repo_id == row.repo_id) & (commits.c.state == CommitState.LIVE)
+    others = (branches.c.head_id == commit_id) & (branches.c.id != row.id)
+    due = (due_keys.c.commit_id == commit_id) | (due_keys.c.done_commit_id == commit_id)
+    queries = {
+        "the branch": select(branches.c.name).where(others),
+        "the tag": select(tags.c.name).where(tags.c.commit_id == commit_id),
+        "the later commit": select(commits.c.id).where(is_live, commits.c.parent_id == commit_id),
+        "the merge": select(commits.c.id).where(is_live, commits.c.merged_id == commit_id),
+        "the cursor of the subscription": select(subscriptions.c.name).where(subscriptions.c.cursor_id == commit_id),
+        "a due key of the subscription": select(subscriptions.c.name)
+        .join(due_keys, due_keys.c.subscription_id == subscriptions.c.id)
+        .where(due)
+        .distinct(),
+    }
+    found: list[str] = []
+    for kind, query in queries.items():
+        found += [f"{kind} {name!r}" for name in connection.execute(query.limit(_SHOWN_NAMES)).scalars()]
+    return found
 
 
 def set_epoch(connection: Connection, repo_id: int, branch: str, epoch: int) -> None:

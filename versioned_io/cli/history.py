@@ -60,6 +60,7 @@ def diff(
         str | None, typer.Option("--partitions", help="Show partition keys instead: {year}/{month}.csv")
     ] = None,
     key: Annotated[str | None, typer.Option("--key", help="How the fields make a key: {year}|{month}")] = None,
+    renames: Annotated[bool, typer.Option("--renames", help="Show a file that has moved as one change.")] = False,
     store: StoreOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
@@ -73,7 +74,7 @@ def diff(
             else:
                 typer.echo("\n".join(keys) if keys else "no partition is affected")
             return
-        changes = opened.diff(old, new).to_pylist()
+        changes = opened.diff(old, new, renames=renames).to_pylist()
     if as_json:
         print_json({"changes": changes})
     else:
@@ -85,10 +86,15 @@ def _print_changes(changes: list[dict[str, str | int | None]]) -> None:
         typer.echo("no file differs")
         return
     rows = [
-        (str(change["change"]), str(change["path"]), _size(change["old_size"]), _size(change["new_size"]))
+        (str(change["change"]), _path(change), _size(change["old_size"]), _size(change["new_size"]))
         for change in changes
     ]
     print_table(("change", "path", "old size", "new size"), rows)
+
+
+def _path(change: dict[str, str | int | None]) -> str:
+    old = change.get("old_path")
+    return str(change["path"]) if old is None else f"{old} -> {change['path']}"
 
 
 def _size(size: str | int | None) -> str:

@@ -1,4 +1,4 @@
-"""Commands about the store and its names: ``init``, ``repo``, ``branch``, ``tag``, ``reset``, ``reflog``."""
+"""Commands about the store and its names: ``init``, ``repo``, ``branch``, ``tag``, ``reset``, ``drop``, ``reflog``."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -238,6 +238,22 @@ def reset(
         print_json({"branch": branch, "commit": commit_json(head)})
     else:
         typer.echo(f"{branch} is {head.id} now")
+
+
+@reports_errors
+def drop(
+    branch: Annotated[str, typer.Argument(help="repo@branch")],
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take the newest commit off a branch for good; gc deletes what only it had."""
+    with open_named_store(store, catalog) as opened:
+        dropped = opened.drop(branch)
+    if as_json:
+        print_json({"branch": branch, "dropped": commit_json(dropped)})
+    else:
+        typer.echo(f"dropped {dropped.id} from {branch}")
 
 
 @reports_errors

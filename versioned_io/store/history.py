@@ -11,7 +11,7 @@ from versioned_io.changes import Changes, affected_keys, find_changes
 from versioned_io.errors import (
     InvalidInputError,
 )
-from versioned_io.history import diff_trees, walk_history, walk_path_history
+from versioned_io.history import diff_trees, find_renames, walk_history, walk_path_history
 from versioned_io.identifiers import parse_commit_id
 from versioned_io.partitions import PartitionTemplate
 from versioned_io.paths import parse_directory
@@ -54,15 +54,17 @@ class History(Resolving):
             return walk_history(self._backend, head, limit)
         return walk_path_history(self._backend, head, parse_directory(path), limit)
 
-    def diff(self, old: str | None, new: str) -> pa.Table:
+    def diff(self, old: str | None, new: str, *, renames: bool = False) -> pa.Table:
         """Return the files that differ between two commits, sorted by path.
 
         Args:
             old: What to compare with; None is the empty tree.
+            renames: Whether a file that is gone, and is there with the same content under another path, is one change.
 
         Returns:
             path: string; change: string (``added``, ``modified`` or ``deleted``); old_size, new_size: int64, null
-            where there is none; old_digest, new_digest: string of 64 hex digits, null where there is none.
+            where there is none; old_digest, new_digest: string of 64 hex digits, null where there is none. With
+            *renames* also old_path: string, not null where change is ``renamed``.
 
         Raises:
             NotFoundError: There is no such repo or ref.
@@ -70,7 +72,8 @@ class History(Resolving):
         Cost: the pages that differ, whatever the size of the trees.
         """
         before = None if old is None else self._resolve(parse_commit_ref(old))
-        return diff_trees(self._backend, before, self._resolve(parse_commit_ref(new)))
+        differences = diff_trees(self._backend, before, self._resolve(parse_commit_ref(new)))
+        return find_renames(differences) if renames else differences
 
     def affected(self, old: str | None, new: str, template: str, *, key: str | None = None) -> list[str]:
         """Return the partition keys whose files differ between two commits, sorted; deleted files count too.

@@ -200,6 +200,23 @@ class Names(Resolving):
             raise InvalidInputError(msg)
         names.move_branch(self._backend, ref, target, reason="reset")
 
+    def drop(self, branch: str) -> Commit:
+        """Take the newest commit off the branch ``repo@branch`` for good, and return it; the one before is the head.
+
+        Its record and lineage stay, its data can't be read any more, and `gc` deletes what only it had. Only what
+        nothing else needs can be dropped; `reset` takes back what is to stay readable, or what consumers have seen. A
+        consumer that keeps a cursor of its own outside of the store can't go on from a dropped commit.
+
+        Raises:
+            NotFoundError: There is no such branch.
+            InvalidInputError: It is protected or has no commit; or a branch, a tag, another commit or a subscription
+                needs that commit, which the message names: reset the branch instead.
+            CommitForgottenError: The data of the commit before is not kept any more, so nobody could read the branch.
+
+        Cost: 1 PUT, 1 SQL transaction that looks at every commit of the repo.
+        """
+        return self._commit_by_id(names.drop_head(self._backend, parse_branch_ref(branch)))
+
     def reflog(self, branch: str) -> list[RecordedEntry]:
         """Return what happened to the name ``repo@branch`` other than commits, oldest first.
 

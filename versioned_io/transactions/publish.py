@@ -195,9 +195,8 @@ def publish_plan(backend: Backend, data: DataWriter, plan: CommitPlan) -> list[O
     """Make the plan's commits visible, all or none, and return what became of each branch, in the plan's order.
 
     First without holding anything: the branches' heads are compared and moved in one catalog transaction. When they
-    have moved
-    and the changes are disjoint, again, with fresh pages on the new heads; after a few lost races with the branches
-    held, so that every writer gets its turn.
+    have moved and the changes are disjoint, again, with fresh pages on the new heads; after a few lost races with the
+    branches held, so that every writer gets its turn.
 
     Raises:
         ConflictError, PathCollisionError, EmptyCommitError, ClaimLostError, StorageError: As `Transaction.finish` says.
@@ -292,6 +291,8 @@ class _Attempt:
         root = None if head is None else head.root
         moved = row.head != (None if branch.base is None else branch.base.id)
         if moved:
+            if self.plan.facts.merged is not None:
+                _refuse_other_history(self.backend, branch, head)
             _refuse_overlap(self.backend, branch, head)
         commit_id = new_commit_id()
         deletes = branch.staging.deletes
@@ -377,6 +378,18 @@ def _refuse_overlap(backend: Backend, branch: BranchChanges, head: Commit | None
     both = branch.staging.overlaps(diff(old, new, source=backend.pages), new, source=backend.pages)
     if both:
         raise ConflictError(str(branch.target.ref), tuple(both), _winner(backend, branch, head, both[0]))
+
+
+def _refuse_other_history(backend: Backend, branch: BranchChanges, head: Commit | None) -> None:
+    """Raise unless the branch only grew since a merge was worked out: what it brings depends on what was there."""
+    if branch.base is None:
+        return
+    newest = head
+    with backend.catalog.read() as connection:
+        while newest is not None and newest.number > branch.base.number:
+            newest = None if newest.parent is None else get_commit(connection, newest.parent)
+    if newest is None or newest.id != branch.base.id:
+        raise ConflictError(str(branch.target.ref), (), "" if head is None else head.id)
 
 
 def _refuse_collisions(backend: Backend, branch: BranchChanges, head: Commit | None, rows: EffectiveRows) -> None:

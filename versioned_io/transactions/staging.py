@@ -1,7 +1,7 @@
 """The changes that a transaction has staged on one branch, and what they make of a tree."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -76,6 +76,7 @@ class Staging:
         self._dropped: set[str] = set()  # paths in runs that do not count any more
         self._deleted: set[str] = set()
         self._read: set[str] = set()
+        self._watched: set[str] = set()
 
     @property
     def deletes(self) -> list[str]:
@@ -125,6 +126,10 @@ class Staging:
     def note_read(self, path: str) -> None:
         """Note that what is staged may depend on what the branch has at *path*."""
         self._read.add(path)
+
+    def watch(self, paths: Iterable[str]) -> None:
+        """Note that what is staged, or that nothing is, was decided by what the branch has at *paths*."""
+        self._watched.update(paths)
 
     def find(self, path: str) -> StagedFile | None:
         """Return the file that is staged at *path*, if there is one."""
@@ -199,7 +204,7 @@ class Staging:
 
         Not those that both brought to the same content and attributes, unless this one had read the path first: what
         it made of the old content is then not what it would make of the new one, even if it looks the same (two that
-        count one on from 5 both write 6).
+        count one on from 5 both write 6). And those that were watched, whether anything is staged there or not.
 
         Args:
             theirs: What the other changed, as `diff` returns it.
@@ -215,14 +220,16 @@ class Staging:
         )
         for prefix in (path for path in self._deleted if not path or path.endswith("/")):
             touched = pc.or_(touched, pc.starts_with(paths, prefix))
+        watched = self._watched.intersection(paths.to_pylist()) if self._watched else set()
         both = whole_column(paths.filter(touched))
         if not len(both):
-            return []
+            return sorted(watched)
         stored = lookup_many(root, both.to_pylist(), source=source).select(STATES.names)
         mine = mine.filter(pc.is_in(mine.column("path"), value_set=both))
         differs = mine.column("path").filter(_differs(mine, stored))
         left = stored.column("path").filter(pc.invert(_is_in(stored.column("path"), mine.column("path"))))
-        return sorted({*differs.to_pylist(), *left.to_pylist(), *self._read.intersection(both.to_pylist())})
+        read = self._read.intersection(both.to_pylist())
+        return sorted({*differs.to_pylist(), *left.to_pylist(), *read, *watched})
 
     def _states(self) -> pa.Table:
         """Return the columns of `STATES` of every staged file."""

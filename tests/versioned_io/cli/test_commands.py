@@ -159,6 +159,25 @@ def test_a_correction_is_shown_by_log_show_and_diff(terminal, weather):
     assert terminal.text("diff", "weather@main", "weather@main") == "no file differs\n"
 
 
+def test_a_moved_file_is_one_change_for_who_asks(terminal, weather):
+    with vio.open_store(terminal.location) as store, store.transaction("weather@main") as tx:
+        tx.move("2012/01.csv", "2013/01.csv")
+    refs = ("weather@main~1", "weather@main")
+    assert [change["change"] for change in terminal.json("diff", *refs)["changes"]] == ["deleted", "added"]
+    (change,) = terminal.json("diff", *refs, "--renames")["changes"]
+    assert (change["change"], change["old_path"], change["path"]) == ("renamed", "2012/01.csv", "2013/01.csv")
+    assert "2012/01.csv -> 2013/01.csv" in terminal.text("diff", *refs, "--renames")
+
+
+def test_the_newest_commit_is_dropped_unless_it_is_needed(terminal, weather):
+    terminal.run("branch", "create", "weather@dev", "--at", "weather@main")
+    with vio.open_store(terminal.location) as store, store.transaction("weather@dev") as tx:
+        tx.write("wrong", b"1")
+    assert terminal.json("drop", "weather@dev")["dropped"]["id"] == tx.commit.id
+    assert terminal.json("reflog", "weather@dev")["entries"][-1]["action"] == "drop"
+    assert "the branch 'main' needs it" in terminal.run("drop", "weather@dev", code=2).output
+
+
 def test_branches_and_tags_are_made_and_read(terminal, weather):
     terminal.run("branch", "create", "weather@dev", "--at", "weather@main")
     terminal.run("tag", "create", "weather@v1", "--at", "weather@main")
@@ -417,6 +436,9 @@ def test_every_command_of_the_installed_program_runs(tmp_path):
     assert run("merge", "r@work", "r@main")["commit"]["number"] == 2
     assert run("reset", "r@main", "r@v1")["commit"] == commit
     assert run("reflog", "r@main")["entries"][-1]["action"] == "move_branch"
+    run("branch", "create", "r@dropped", "--at", "r@main")
+    wrong = run("put", "r@dropped:wrong", str(tmp_path / "local" / "a.csv"))["commit"]
+    assert run("drop", "r@dropped")["dropped"]["id"] == wrong["id"]
     assert run("cherry-pick", "r@work", "r@main")["commit"]["stats"]["deleted"] == 1
     assert run("revert", "r@main", "r@main")["commit"]["stats"]["added"] == 1
     assert run("retention", "r@main", "--keep-last", "5")["keep_last"] == 5
