@@ -1,6 +1,7 @@
 """A connection to the catalog: transactions, durability settings, and its errors in our words."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ _VERSION_TABLE = """CREATE TABLE alembic_version (
 
 BUSY_TIMEOUT_S = 60
 """How long a SQLite writer waits for the others before it gives up."""
+
+_BUSY_POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +192,8 @@ def _create_sqlite(url: URL) -> Engine:
     def configure(connection: sqlite3.Connection, _record: object) -> None:
         # The driver must not begin transactions by itself: `begin` below does, and says which kind.
         connection.isolation_level = None
+        _use_wal(connection)
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
@@ -201,6 +204,20 @@ def _create_sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Put the file in WAL mode. While another connection writes a file that is new, SQLite refuses that at once."""
+    give_up = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(_BUSY_POLL_S)
+        else:
+            return
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """The connection to the catalog."""
 
+import sqlite3
 import threading
 
 import pytest
 from sqlalchemy import text
 
+import versioned_io.catalog.connect as connecting
 from versioned_io.catalog.connect import connect_catalog, migrate, sqlite_url
 from versioned_io.errors import InvalidInputError, StorageError
 
@@ -104,3 +106,31 @@ def test_a_writer_on_sqlite_waits_for_the_others_and_reads_what_they_wrote(tmp_p
     with catalog.read() as connection:
         assert connection.execute(text("SELECT value FROM properties")).scalar_one() == "100"
     catalog.close()
+
+
+@pytest.fixture
+def file_being_made(tmp_path):
+    """A new file, not yet in WAL mode, that another connection writes to."""
+    writer = sqlite3.connect(tmp_path / "catalog.db", isolation_level=None, check_same_thread=False)
+    writer.execute("CREATE TABLE first (x)")
+    writer.execute("BEGIN IMMEDIATE")
+    yield writer
+    writer.close()
+
+
+def test_a_new_file_that_another_writes_to_is_waited_for(tmp_path, file_being_made):
+    catalog = connect_catalog(sqlite_url(tmp_path / "catalog.db"))
+    end = threading.Timer(0.3, lambda: file_being_made.execute("COMMIT"))
+    end.start()
+    migrate(catalog)
+    end.join()
+    with catalog.read() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+
+
+def test_a_new_file_that_another_never_ends_writing_to_is_told(tmp_path, file_being_made, monkeypatch):
+    monkeypatch.setattr(connecting, "BUSY_TIMEOUT_S", 0.1)
+    catalog = connect_catalog(sqlite_url(tmp_path / "catalog.db"))
+    with pytest.raises(StorageError, match="database is locked"):
+        migrate(catalog)
+    assert file_being_made.in_transaction

@@ -3,8 +3,8 @@
 ``python die_at_every_stage.py BASE OUT SIZE RACES``: for n = 1, 2, ... the store BASE is copied to OUT/n, a forked
 process commits to the copy and sends itself SIGKILL at the n-th stage; its name goes to OUT/n.stage. It ends with the
 first n that the transaction survives; that store is OUT/alive. A stage is the moment before or after an object is
-stored, before or after an SQL statement that writes, before COMMIT, after it, and before a file or directory is made,
-linked or removed.
+stored, before or after an SQL statement that writes, before COMMIT, after it, and before a file is linked or removed
+or a directory is made (all that packs need are there).
 """
 
 import os
@@ -112,6 +112,10 @@ def main(base: Path, out: Path, size: int, races: int) -> None:
         number += 1
         location, note = out / str(number), out / f"{number}.stage"
         shutil.copytree(base, location)
+        # Pack names are random. Were a directory made for some and there already for others, the n-th stage would be
+        # another one in each process, and one in between could be left out.
+        for prefix in range(256):
+            (location / "packs" / f"{prefix:02x}").mkdir(exist_ok=True)
         child = os.fork()
         if child == 0:
             stages = Stages(number, note)
