@@ -10,7 +10,9 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
+from versioned_io.catalog.read_only import FileState, connect_read_only, is_read_only, state_of
 from versioned_io.catalog.tables import metadata
 from versioned_io.errors import FormatError, InvalidInputError, StorageError
 
@@ -32,6 +34,8 @@ class Catalog:
     """The catalog of one store, ready for use by several threads."""
 
     engine: Engine
+    read_only: Path | None = None
+    """The SQLite file, where it can't be written to."""
 
     @property
     def url(self) -> str:
@@ -45,7 +49,11 @@ class Catalog:
         Raises:
             StorageError: The catalog is out of reach or failed; nothing was changed, so try again.
         """
-        with _translated(self.url), self.engine.connect().execution_options(**self._one_state) as connection:
+        with (
+            _unchanged(self.url, self.read_only),
+            _translated(self.url),
+            self.engine.connect().execution_options(**self._one_state) as connection,
+        ):
             yield connection
 
     @contextmanager
@@ -56,8 +64,11 @@ class Catalog:
 
         Raises:
             StorageError: The catalog is out of reach or failed. Whether the changes were made may be unknown
-                when the failure came at the very end; look before trying again.
+                when the failure came at the very end; look before trying again. Or it can't be written to by this user.
         """
+        if self.read_only is not None:
+            msg = f"the store can be read but not changed here: this user may not write to its catalog {self.url}"
+            raise StorageError(msg)
         with (
             _translated(self.url),
             self.engine.connect().execution_options(takes_write_lock=True) as connection,
@@ -84,7 +95,8 @@ class Catalog:
 def connect_catalog(url: str | URL) -> Catalog:
     """Return the catalog at the SQLAlchemy URL *url*, without looking at what it holds.
 
-    SQLite runs in WAL mode with ``synchronous=FULL``: a commit that was reported survives a loss of power.
+    SQLite runs in WAL mode with ``synchronous=FULL``: a commit that was reported survives a loss of power. A SQLite
+    file that this user can't write to is opened for reading only.
 
     Raises:
         InvalidInputError: *url* is no SQLAlchemy URL, or its driver is not installed (``pip install
@@ -92,6 +104,8 @@ def connect_catalog(url: str | URL) -> Catalog:
     """
     try:
         parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database and is_read_only(Path(parsed.database)):
+            return _connect_read_only(parsed, Path(parsed.database))
         engine = (
             _create_sqlite(parsed)
             if parsed.get_backend_name() == "sqlite"
@@ -218,6 +232,52 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             time.sleep(_BUSY_POLL_S)
         else:
             return
+
+
+def _connect_read_only(url: URL, path: Path) -> Catalog:
+    # A connection for each read: whether there is a log that must be read too may change in between.
+    engine = create_engine(url, creator=lambda: connect_read_only(path, BUSY_TIMEOUT_S), poolclass=NullPool)
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return Catalog(engine, path)
+
+
+@contextmanager
+def _unchanged(url: str, path: Path | None) -> Iterator[None]:
+    """Fail a read of *path*, made without locks, that somebody may have written beside.
+
+    Raises:
+        StorageError: The file changed meanwhile; read again.
+    """
+    if path is None:
+        yield
+        return
+    before = _state(url, path)
+    failure: StorageError | None = None
+    try:
+        yield
+    except StorageError as error:
+        failure = error  # what was read of two states at once may look like damage
+    if _state(url, path) != before:
+        msg = f"the catalog {url} was written to while it was read without the right to lock it: try again"
+        raise StorageError(msg) from failure
+    if failure is not None:
+        raise failure
+
+
+def _state(url: str, path: Path) -> FileState:
+    try:
+        return state_of(path)
+    except OSError as error:
+        msg = f"the catalog {url} failed: {error.strerror}"
+        raise StorageError(msg) from error
 
 
 @contextmanager

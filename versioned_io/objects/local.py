@@ -173,7 +173,11 @@ class LocalObjects:
 
     def _storage_error(self, action: str, key: str, error: OSError) -> StorageError:
         reason = error.strerror or str(error)
-        hint = "; free some space and try again" if error.errno in {errno.ENOSPC, errno.EDQUOT} else ""
+        hint = ""
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            hint = "; free some space and try again"
+        elif action in {"put", "delete"} and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            hint = "; the store can be read but not changed here"
         return StorageError(f"can't {action} {key!r} in {self.url}: {reason}{hint}")
 
 

@@ -5,11 +5,11 @@ import stat
 
 import pytest
 
-from tests.versioned_io.objects.contract import ObjectStoreContract
 from tests.versioned_io.objects.stores import CountingObjects
 from versioned_io.errors import InvalidInputError, ObjectNotFoundError
 from versioned_io.objects.cached import CachedObjects
 from versioned_io.objects.local import LocalObjects
+from versioned_io.testing import ObjectStoreContract
 
 
 class TestCachedObjects(ObjectStoreContract):

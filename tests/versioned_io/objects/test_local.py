@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.versioned_io.objects.contract import ObjectStoreContract
 from versioned_io.errors import StorageError
 from versioned_io.objects.local import LocalObjects
+from versioned_io.testing import ObjectStoreContract
 
 
 class TestLocalObjects(ObjectStoreContract):

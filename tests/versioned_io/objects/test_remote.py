@@ -4,9 +4,9 @@ import uuid
 
 import pytest
 
-from tests.versioned_io.objects.contract import ObjectStoreContract
 from versioned_io.errors import InvalidInputError, StorageError
 from versioned_io.objects.remote import RemoteObjects, open_memory, open_remote
+from versioned_io.testing import ObjectStoreContract
 
 
 class TestMemoryObjects(ObjectStoreContract):

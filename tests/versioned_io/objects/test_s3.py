@@ -5,11 +5,11 @@ from importlib.util import find_spec
 import pytest
 
 import versioned_io as vio
-from tests.versioned_io.objects.contract import ObjectStoreContract
 from tests.versioned_io.objects.stores import CountingObjects
 from versioned_io.errors import ConflictError, InvalidInputError, ObjectNotFoundError, StorageError, StoreNotFoundError
 from versioned_io.objects import open_objects
 from versioned_io.objects.clients import open_client
+from versioned_io.testing import ObjectStoreContract
 
 needs_boto3 = pytest.mark.skipif(find_spec("boto3") is None, reason="boto3 comes with versioned-io[s3]")
 SECRET = "wJalrXUtnFEMI-secret"

@@ -1,0 +1,92 @@
+"""Whether a server refuses to overwrite is found out when a store is made."""
+
+import http.client
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+import versioned_io as vio
+from versioned_io.errors import ConflictError, ExistsError
+from versioned_io.objects import open_objects
+from versioned_io.objects.local import LocalObjects
+from versioned_io.objects.probing import refuses_taken_keys
+
+
+@pytest.fixture
+def overwriting_place(s3_place, s3_server):
+    """As `s3_place`, through a proxy that drops If-None-Match, as servers do that don't know it."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def forward(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "if-none-match"}
+            connection = http.client.HTTPConnection("127.0.0.1", s3_server.port, timeout=30)
+            connection.request(self.command, self.path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in {"connection", "transfer-encoding", "date", "server"}:
+                    self.send_header(name, value)
+            if answer.getheader("Content-Length") is None and answer.status != 204:
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            connection.close()
+
+        def log_message(self, *_):
+            pass
+
+    for method in ("GET", "PUT", "HEAD", "POST", "DELETE"):
+        setattr(Proxy, f"do_{method}", Proxy.forward)
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    proxy.daemon_threads = True
+    thread = threading.Thread(target=proxy.serve_forever)
+    thread.start()
+    url, options = s3_place
+    yield url, options | {"endpoint": f"http://127.0.0.1:{proxy.server_port}"}
+    proxy.shutdown()
+    thread.join()
+    proxy.server_close()
+
+
+def marker_of(place):
+    return json.loads(open_objects(*place).get("versioned.json"))
+
+
+def test_a_server_that_refuses_is_told_from_one_that_overwrites(s3_place, overwriting_place, tmp_path):
+    assert refuses_taken_keys(open_objects(*s3_place))
+    assert not refuses_taken_keys(open_objects(*overwriting_place))
+    assert refuses_taken_keys(LocalObjects(tmp_path))
+    for place in (s3_place, overwriting_place):
+        assert list(open_objects(*place).list("")) == []
+
+
+def test_the_marker_of_a_store_says_what_was_found(s3_place, tmp_path):
+    url, options = s3_place
+    vio.create_store(url, catalog=f"sqlite:///{tmp_path}/c.db", storage_options=options).close()
+    assert marker_of(s3_place)["refuses_taken_keys"] is True
+    assert [info.key for info in open_objects(*s3_place).list("")] == ["versioned.json"]
+
+
+def test_a_store_works_where_the_server_overwrites(overwriting_place, write, files_of, tmp_path):
+    url, options = overwriting_place
+    catalog = f"sqlite:///{tmp_path}/c.db"
+    with vio.create_store(url, catalog=catalog, storage_options=options) as store:
+        store.create_repo("r")
+        write(store, "r@main", {"a": b"1", "b": b"2"})
+        late = store.transaction("r@main")
+        late.write("a", b"late")
+        write(store, "r@main", {"a": b"first"})
+        with pytest.raises(ConflictError):
+            late.finish()
+    assert marker_of(overwriting_place)["refuses_taken_keys"] is False
+    with vio.open_store(url, catalog=catalog, storage_options=options) as store:
+        assert files_of(store, "r@main") == {"a": b"first", "b": b"2"}
+        assert store.fsck().is_clean
+    with pytest.raises(ExistsError):
+        vio.create_store(url, catalog=catalog, storage_options=options)
