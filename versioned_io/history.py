@@ -1,14 +1,16 @@
 """Answers about history: the commits of a branch or of one path, and what differs between two of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from sqlalchemy import Connection
 
 from versioned_io.backend import Backend
-from versioned_io.catalog.commits import get_commit, history_batch
+from versioned_io.catalog.commits import ancestor_at, get_commit, history_batch
+from versioned_io.catalog.journal import squashes_of
 from versioned_io.catalog.values import Commit
 from versioned_io.columns import optional_text_column, text_column
 from versioned_io.errors import PathNotFoundError
@@ -54,7 +56,7 @@ def walk_path_history(backend: Backend, head: Commit | None, path: str, limit: i
     """Yield the commits that changed the file or directory *path*, newest first, at most *limit*.
 
     While the path is a file, each step jumps from the commit that wrote it to the one that wrote it before: what
-    lies between is not looked at.
+    lies between is not looked at. For a commit that was squashed stands the one that it is part of now.
 
     Raises:
         PathNotFoundError: No commit of this history ever had it.
@@ -65,8 +67,9 @@ def walk_path_history(backend: Backend, head: Commit | None, path: str, limit: i
     path = parse_directory(path)
     found = False
     current = head
+    squashes = _squashes_before(backend, head)
     while current is not None and (limit is None or limit > 0):
-        current = _newest_change(backend, current, path)
+        current = _newest_change(backend, current, path, squashes)
         if current is None:
             break
         found = True
@@ -148,13 +151,18 @@ def _pair(deleted: Mapping[str, list[str]], added: Mapping[str, list[str]]) -> I
         )
 
 
-def _newest_change(backend: Backend, commit: Commit, path: str) -> Commit | None:
+def _newest_change(
+    backend: Backend, commit: Commit, path: str, squashes: Sequence[tuple[CommitId, CommitId]]
+) -> Commit | None:
     """Return the newest commit of the history up to *commit* that changed *path*."""
     row = lookup(commit.readable_root, path, source=backend.pages) if path else None
     if row is not None:
         writer = _get(backend, CommitId(row.commit.hex()))
         if writer is not None and writer.repo == commit.repo:
-            return writer
+            if not squashes:
+                return writer
+            with backend.catalog.read() as connection:
+                return _standing_for(connection, writer, commit, squashes) or writer
     # Each commit is compared with the next older one, its parent.
     older = walk_history(backend, commit)
     current = next(older)
@@ -163,6 +171,28 @@ def _newest_change(backend: Backend, commit: Commit, path: str) -> Commit | None
             return current
         if parent is not None:
             current = parent
+    return None
+
+
+def _squashes_before(backend: Backend, head: Commit | None) -> list[tuple[CommitId, CommitId]]:
+    if head is None:
+        return []
+    with backend.catalog.read() as connection:
+        return squashes_of(connection, head.repo)
+
+
+def _standing_for(
+    connection: Connection, writer: Commit, commit: Commit, squashes: Sequence[tuple[CommitId, CommitId]]
+) -> Commit | None:
+    """Return *writer*, or what it was squashed into, whichever *commit* stands on; None when it stands on neither."""
+    if ancestor_at(connection, commit.id, writer.number) == writer.id:
+        return writer
+    for old, new in squashes:
+        became = get_commit(connection, new)
+        if became.number <= writer.number and ancestor_at(connection, old, writer.number) == writer.id:
+            found = _standing_for(connection, became, commit, squashes)
+            if found is not None:
+                return found
     return None
 
 

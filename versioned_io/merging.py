@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioned_io.backend import Backend
-from versioned_io.catalog.commits import get_commit, history_batch
-from versioned_io.catalog.repos import BranchRow, find_branch
+from versioned_io.catalog.commits import history_batch
 from versioned_io.catalog.values import Commit
 from versioned_io.errors import ConflictError, InvalidInputError, MergeConflictError
 from versioned_io.identifiers import CommitId, Digest
@@ -115,13 +114,6 @@ def merge_base(backend: Backend, one: Commit | None, other: Commit | None) -> Co
             if parent is not None:
                 reach(parent, sides[commit_id])
     return None
-
-
-def head_of(backend: Backend, ref: BranchRef) -> tuple[BranchRow, Commit | None]:
-    """Return a branch and its head. Cost: 3 SELECTs."""
-    with backend.catalog.read() as connection:
-        row = find_branch(connection, ref)
-        return row, None if row.head is None else get_commit(connection, row.head)
 
 
 def bring_in(

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from versioned_io.backend import Backend
 from versioned_io.catalog import repos as catalog
 from versioned_io.catalog.collection import forget_commits
+from versioned_io.catalog.commits import get_commit
 from versioned_io.catalog.journal import Action, JournalEntry, append_entry
 from versioned_io.catalog.repos import BranchRow
 from versioned_io.catalog.retention import RetentionRule
@@ -94,7 +95,7 @@ def delete_branch(backend: Backend, ref: BranchRef, *, force: bool) -> CommitId 
 
     Cost: 1 PUT, 1 SQL transaction.
     """
-    with _changed(backend, ref, "delete") as (connection, row):
+    with held_branch(backend, ref, "delete") as (connection, row):
         followers = names_of_subscriptions(connection, row.id)
         if followers and not force:
             names = ", ".join(map(repr, followers[:5]))
@@ -117,7 +118,7 @@ def rename_branch(backend: Backend, ref: BranchRef, to: BranchRef) -> None:
 
     Cost: 1 PUT, 1 SQL transaction.
     """
-    with _changed(backend, ref, "rename") as (connection, row):
+    with held_branch(backend, ref, "rename") as (connection, row):
         catalog.change_name(connection, row, to)
         entry = JournalEntry(ref.repo, ref.branch, Action.RENAME_BRANCH, row.head, row.head, {"to": to.branch})
         sequence = append_entry(connection, backend.objects, entry, backend.clock())
@@ -172,7 +173,7 @@ def move_branch(
 
     Cost: 1 PUT, 1 SQL transaction.
     """
-    with _changed(backend, ref, "move", needs_unprotected=check is None) as (connection, row):
+    with held_branch(backend, ref, "move", needs_unprotected=check is None) as (connection, row):
         if check is not None:
             check(connection, row)
         head = None if to is None else catalog.hold_commit(connection, to.id)
@@ -191,7 +192,7 @@ def drop_head(backend: Backend, ref: BranchRef) -> CommitId:
 
     Cost: 1 PUT, 1 SQL transaction that looks at every commit of the repo.
     """
-    with _changed(backend, ref, "drop the head of") as (connection, row):
+    with held_branch(backend, ref, "drop the head of") as (connection, row):
         if row.head is None:
             msg = f"can't drop the head of {ref}: the branch has no commit"
             raise InvalidInputError(msg)
@@ -210,8 +211,15 @@ def drop_head(backend: Backend, ref: BranchRef) -> CommitId:
     return head
 
 
+def head_of(backend: Backend, ref: BranchRef) -> tuple[BranchRow, Commit | None]:
+    """Return a branch and its head. Cost: 3 SELECTs."""
+    with backend.catalog.read() as connection:
+        row = catalog.find_branch(connection, ref)
+        return row, None if row.head is None else get_commit(connection, row.head)
+
+
 @contextmanager
-def _changed(
+def held_branch(
     backend: Backend, ref: BranchRef, action: str, *, needs_unprotected: bool = True
 ) -> Iterator[tuple[Connection, BranchRow]]:
     """Yield a writing connection and the branch, held, unless it is protected."""

@@ -220,7 +220,7 @@ def _apply(found: _Contents, recorded: RecordedEntry) -> None:
             repo.branches[entry.name] = _Branch(None, recorded.sequence)
         case Action.CREATE_BRANCH:
             repo.branches[entry.name] = _Branch(entry.new, recorded.sequence)
-        case Action.MOVE_BRANCH | Action.DROP if branch is not None:
+        case Action.MOVE_BRANCH | Action.DROP | Action.SQUASH if branch is not None:
             branch.head, branch.epoch = entry.new, recorded.sequence
         case Action.RENAME_BRANCH if branch is not None:
             del repo.branches[entry.name]

@@ -35,6 +35,7 @@ class Action(StrEnum):
     MOVE_BRANCH = "move_branch"
     """A branch was reset or fast-forwarded."""
     SQUASH = "squash"
+    """Several commits of a branch became one with the same files."""
     DROP = "drop"
     PURGE = "purge"
     EXPIRE = "expire"
@@ -108,6 +109,18 @@ def append_entry(connection: Connection, objects: ObjectStore, entry: JournalEnt
     pack.append(FrameKind.JOURNAL, encode_entry(RecordedEntry(entry, sequence, int(previous), now)))
     insert_packs(connection, [pack.close()], now)
     return sequence
+
+
+def squashes_of(connection: Connection, repo: str) -> list[tuple[CommitId, CommitId]]:
+    """Return (head before, head afterwards) of every time that a branch of the repo was squashed, oldest first.
+
+    Cost: 1 SELECT.
+    """
+    query = select(journal.c.old_id, journal.c.new_id).where(
+        journal.c.repo == repo, journal.c.action == Action.SQUASH.value
+    )
+    found = connection.execute(query.order_by(journal.c.sequence))
+    return [(CommitId(row.old_id), CommitId(row.new_id)) for row in found]
 
 
 def encode_entry(recorded: RecordedEntry) -> bytes:

@@ -1,4 +1,4 @@
-"""Commands that bring changes from one history into another: ``merge``, ``cherry-pick``, ``revert``."""
+"""Commands that bring changes from one history into another: ``merge``, ``cherry-pick``, ``revert``, ``squash``."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +73,22 @@ def revert(
     """Take back on a branch the changes that one commit made."""
     with open_named_store(store, catalog) as opened, _conflicts_shown(as_json=as_json):
         made = opened.revert(commit, on, strategy=strategy, message=message, author=author)
+    _print(made, as_json=as_json)
+
+
+@reports_errors
+def squash(
+    branch: Annotated[str, typer.Argument(help="repo@branch")],
+    since: Annotated[str | None, typer.Option(help="The commit that stays below it; by default none.")] = None,
+    message: MessageOption = "",
+    author: AuthorOption = "",
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put one commit in the place of all commits of a branch after another."""
+    with open_named_store(store, catalog) as opened:
+        made = opened.squash(branch, since, message=message, author=author)
     _print(made, as_json=as_json)
 
 

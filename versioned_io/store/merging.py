@@ -1,4 +1,4 @@
-"""Merging, cherry-picking, reverting: changes of one commit or history, brought onto a branch."""
+"""Merging, cherry-picking, reverting, squashing: changes of one commit or history, brought onto a branch."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,8 +6,9 @@ from versioned_io import names
 from versioned_io.catalog.repos import BranchRow
 from versioned_io.catalog.values import Commit, JSONValue
 from versioned_io.errors import HeadMovedError, RefSyntaxError
-from versioned_io.merging import Strategy, ThreeWay, bring_in, check_strategy, head_of, merge_base
+from versioned_io.merging import Strategy, ThreeWay, bring_in, check_strategy, merge_base
 from versioned_io.refs import BranchRef, parse_branch_ref
+from versioned_io.squashing import squash
 from versioned_io.store.resolving import Resolving
 from versioned_io.transactions.publish import CommitFacts, Empty, build_facts
 from versioned_io.transactions.transaction import Transaction
@@ -55,7 +56,7 @@ class Merging(Resolving):
         check_strategy(strategy)
         facts = self._facts_of(theirs, message or f"merge {source} into {into}", author, metadata, merged=theirs)
         while True:
-            _, ours = head_of(self._backend, target)
+            _, ours = names.head_of(self._backend, target)
             base = merge_base(self._backend, ours, theirs)
             if base is not None and base.id == theirs.id and ours is not None:
                 return ours
@@ -128,6 +129,43 @@ class Merging(Resolving):
         before = None if undone.parent is None else self._commit_by_id(undone.parent)
         three = ThreeWay(undone, before, keeps_authors=False)
         return bring_in(self._backend, target, lambda _: three, self._beginning(target, facts), strategy)
+
+    def squash(
+        self,
+        branch: str,
+        since: str | None = None,
+        *,
+        message: str = "",
+        author: str = "",
+        metadata: Mapping[str, JSONValue] | None = None,
+    ) -> Commit:
+        """Put one commit, with the files of the head, in the place of all commits of a branch after *since*.
+
+        Nothing is written again, and no bytes move. The files keep the commits that wrote them, whose records stay, so
+        lineage leads where it did; the new commit has the lineage ID of the head, and was made from what all of them
+        were made from, together. What it replaces stands in `reflog`, and can be gone back to with `reset` until
+        garbage collection lets go of it; consumers whose cursor is there go on with what differs since.
+
+        Args:
+            branch: ``repo@branch``.
+            since: The commit that stays below it, ``repo@ref`` or an ID; None for none: the whole history becomes one.
+            message: By default the messages of all, oldest first.
+
+        Returns:
+            The new head; the head as it was when there is not more than one commit to squash.
+
+        Raises:
+            NotFoundError: There is no such branch or commit.
+            InvalidInputError: The branch is protected or has no commit, or *since* is not in its history.
+            CommitForgottenError: The data of the head or of *since* is not kept any more.
+
+        Cost: the pages in which the two differ; 2 PUTs, 1 SQL transaction with 1 SELECT for each 200 commits.
+        """
+        facts = build_facts(
+            message=message, author=author, metadata=metadata, lineage_id=None, provenance=[], outputs=None
+        )
+        base = None if since is None else self._commit(since)
+        return squash(self._backend, parse_branch_ref(branch), base, facts)
 
     def _check_same_repo(self, commit: Commit, branch: BranchRef) -> None:
         if commit.repo != branch.repo:

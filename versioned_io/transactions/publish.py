@@ -343,7 +343,7 @@ class _Attempt:
             author=self.plan.facts.author,
             metadata=dict(self.plan.facts.metadata),
             # A branch's times never run backwards, whatever its writers' clocks do.
-            created_at=_after(now, parent, merged),
+            created_at=time_after(now, parent, merged),
             run=self.origin.info,
             stats=stats,
             root=root,
@@ -352,7 +352,7 @@ class _Attempt:
         )
 
 
-def _after(now: datetime, *parents: Commit | None) -> datetime:
+def time_after(now: datetime, *parents: Commit | None) -> datetime:
     """Return *now*, or the first moment after all *parents* where a clock says that it is not that late yet."""
     return max([now, *(one.created_at + timedelta(microseconds=1) for one in parents if one is not None)])
 

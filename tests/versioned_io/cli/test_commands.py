@@ -169,6 +169,16 @@ def test_a_moved_file_is_one_change_for_who_asks(terminal, weather):
     assert "2012/01.csv -> 2013/01.csv" in terminal.text("diff", *refs, "--renames")
 
 
+def test_a_history_is_squashed(terminal, weather):
+    with vio.open_store(terminal.location) as store, store.transaction("weather@main") as tx:
+        tx.write("more", b"1")
+    made = terminal.json("squash", "weather@main", "-m", "all")["commit"]
+    assert (made["number"], made["message"]) == (1, "all")
+    assert terminal.json("reflog", "weather@main")["entries"][-1]["action"] == "squash"
+    refused = terminal.run("squash", "weather@main", "--since", tx.commit.id, code=2)
+    assert "not in its history" in refused.output
+
+
 def test_the_newest_commit_is_dropped_unless_it_is_needed(terminal, weather):
     terminal.run("branch", "create", "weather@dev", "--at", "weather@main")
     with vio.open_store(terminal.location) as store, store.transaction("weather@dev") as tx:
@@ -449,7 +459,8 @@ def test_every_command_of_the_installed_program_runs(tmp_path):
     assert run("tag", "delete", "r@v1") == {"deleted": "r@v1"}
     assert run("branch", "delete", "r@work") == {"deleted": "r@work"}
     assert run("checkout", "r@main", str(tmp_path / "all"))["files"] == 1
-    assert run("stats")["commits"] == 4
+    assert run("squash", "r@main")["commit"]["number"] == 1
+    assert run("stats")["commits"] == 5
     (tmp_path / "store" / "catalog.db").rename(tmp_path / "lost.db")
     assert run("rebuild")["repos"] == 1
     assert run("cat", "r@main:a.csv")["text"] == "1"

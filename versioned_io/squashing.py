@@ -1,0 +1,148 @@
+"""Squashing: several commits of a branch become one, with the same files. No page is written again.
+
+The files keep the commits that wrote them, whose records stay, so that lineage leads where it led before.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow.compute as pc
+from sqlalchemy import Connection
+
+from versioned_io.backend import Backend
+from versioned_io.catalog.commits import Publication, ancestor_at, get_commit, history_batch, hold_trees, insert_beside
+from versioned_io.catalog.journal import Action, JournalEntry, append_entry
+from versioned_io.catalog.lineage import inputs_of
+from versioned_io.catalog.repos import BranchRow, hold_commit, set_head
+from versioned_io.catalog.values import Commit, CommitStats, InputFile
+from versioned_io.errors import HeadMovedError, InvalidInputError
+from versioned_io.history import diff_trees
+from versioned_io.identifiers import CommitId, new_commit_id
+from versioned_io.names import head_of, held_branch
+from versioned_io.packs.frames import FrameKind
+from versioned_io.packs.writer import PackWriter
+from versioned_io.refs import BranchRef
+from versioned_io.transactions.publish import CommitFacts, time_after
+from versioned_io.transactions.record import CommitRecord, encode_record
+
+_NO_EPOCH = 0
+"""Of a commit that a journal entry put on its branch: when a catalog is rebuilt, nothing else may lead to it."""
+
+
+def squash(backend: Backend, ref: BranchRef, since: Commit | None, facts: CommitFacts) -> Commit:
+    """Put one commit in the place of all commits of a branch after *since*, or of all; return it.
+
+    Raises:
+        RepoNotFoundError, RefNotFoundError: There is no such branch.
+        InvalidInputError: It is protected or has no commit, or *since* is not in its history.
+        CommitForgottenError: The data of the head or of *since* is not kept any more.
+
+    Cost: the pages in which the two differ; 2 PUTs, 1 SQL transaction with 1 SELECT for each 200 commits.
+    """
+    squashing = _Squashing(backend, ref, since, facts)
+    while True:
+        _, head = head_of(backend, ref)
+        if head is None:
+            msg = f"can't squash {ref}: the branch has no commit"
+            raise InvalidInputError(msg)
+        counts = _count_changes(backend, since, head)
+        try:
+            return squashing.replace(head.id, counts)
+        except HeadMovedError:
+            continue
+
+
+def _count_changes(backend: Backend, since: Commit | None, head: Commit) -> dict[str, int]:
+    found = pc.value_counts(diff_trees(backend, since, head).column("change"))
+    return {one["values"]: one["counts"] for one in found.to_pylist()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Squashing:
+    backend: Backend
+    ref: BranchRef
+    since: Commit | None
+    facts: CommitFacts
+
+    def replace(self, expected: CommitId, counts: dict[str, int]) -> Commit:
+        """Do it, if *expected* is the branch's head; *counts* says how many files differ since then, by change."""
+        with held_branch(self.backend, self.ref, "squash") as (connection, row):
+            if row.head != expected:
+                raise HeadMovedError(str(self.ref), expected, row.head)
+            taken = self._taken(connection, expected)
+            if len(taken) < 2:
+                return get_commit(connection, expected)
+            commit = self._describe(row, taken, counts)
+            self._enter(connection, row, commit, taken)
+        return commit
+
+    def _taken(self, connection: Connection, head: CommitId) -> list[Commit]:
+        """Return the commits to squash, newest first; the data of the head and of *since* is held."""
+        since = self.since
+        if since is not None and ancestor_at(connection, head, since.number) != since.id:
+            msg = (
+                f"can't squash {self.ref} down to {since}: that commit is not in its history; name one that `log` shows"
+            )
+            raise InvalidInputError(msg)
+        ends = [head] if since is None else [head, since.id]
+        hold_trees(connection, [hold_commit(connection, end) for end in sorted(ends)])
+        return _commits_after(connection, head, 0 if since is None else since.number)
+
+    def _describe(self, row: BranchRow, taken: list[Commit], counts: dict[str, int]) -> Commit:
+        head, own = taken[0], {commit.id for commit in taken}
+        sources = {source for commit in taken for source in commit.provenance}
+        return Commit(
+            id=new_commit_id(),
+            lineage_id=head.lineage_id,
+            repo=row.ref.repo,
+            branch=row.ref.branch,
+            number=1 if self.since is None else self.since.number + 1,
+            parent=None if self.since is None else self.since.id,
+            provenance=tuple(sorted(sources - own)),
+            message=self.facts.message or "\n\n".join(commit.message for commit in reversed(taken) if commit.message),
+            author=self.facts.author,
+            metadata=dict(self.facts.metadata),
+            created_at=time_after(self.backend.clock(), head),
+            run=None,
+            stats=CommitStats(
+                added=counts.get("added", 0),
+                modified=counts.get("modified", 0),
+                deleted=counts.get("deleted", 0),
+                files=head.stats.files,
+                size_bytes=head.stats.size_bytes,
+                bytes_written=sum(commit.stats.bytes_written for commit in taken),
+                bytes_stored=sum(commit.stats.bytes_stored for commit in taken),
+            ),
+            root=head.root,
+            # So that what was merged is not merged again: the newest merge says how far the other history was taken.
+            merged=next((commit.merged for commit in taken if commit.merged is not None), None),
+            epoch=_NO_EPOCH,
+        )
+
+    def _enter(self, connection: Connection, row: BranchRow, commit: Commit, taken: list[Commit]) -> None:
+        inputs = tuple(_inputs_of(connection, taken))
+        now = self.backend.clock()
+        pack = PackWriter(self.backend.objects)
+        pack.append(FrameKind.COMMIT, encode_record(CommitRecord(commit, inputs)))
+        insert_beside(connection, Publication(row, commit, pack.name, inputs, frozenset()), [pack.close()], now)
+        details = {"since": commit.parent, "squashed": len(taken)}
+        entry = JournalEntry(row.ref.repo, row.ref.branch, Action.SQUASH, row.head, commit.id, details, commit.author)
+        set_head(connection, row.id, commit.id, append_entry(connection, self.backend.objects, entry, now))
+
+
+def _commits_after(connection: Connection, head: CommitId, number: int) -> list[Commit]:
+    """Return the commits of a history down to the one after *number*, newest first."""
+    found: list[Commit] = []
+    newest: CommitId | None = head
+    while newest is not None:
+        batch = history_batch(connection, newest)
+        found += [commit for commit in batch if commit.number > number]
+        newest = batch[-1].parent if batch[-1].number > number + 1 else None
+    return found
+
+
+def _inputs_of(connection: Connection, taken: list[Commit]) -> Iterable[InputFile]:
+    """Return what the commits were made from, other than each other."""
+    own = {commit.id for commit in taken}
+    files = (use.file for use in inputs_of(connection, [commit.id for commit in taken]))
+    return dict.fromkeys(file for file in files if file.written_by not in own and file.commit not in own)
