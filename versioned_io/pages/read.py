@@ -11,7 +11,7 @@ from versioned_io.chunks.refs import DIGEST_TYPE, ChunkRef, chunk_refs
 from versioned_io.columns import bool_column, number_column, text_column
 from versioned_io.packs.frames import FrameRef
 from versioned_io.pages.ranges import PathRange, successor
-from versioned_io.pages.schema import ROWS, Entry, Page, PageRef
+from versioned_io.pages.schema import COMMIT_TYPE, ROWS, Entry, Page, PageRef
 from versioned_io.pages.source import PageSource
 
 LISTING: Final = pa.schema(
@@ -21,11 +21,12 @@ LISTING: Final = pa.schema(
         pa.field("size", pa.int64()),
         pa.field("digest", DIGEST_TYPE),
         pa.field("attributes", pa.string()),
+        pa.field("commit", COMMIT_TYPE),
     ]
 )
-"""The columns of a directory's listing; size, digest and attributes are null for a directory."""
+"""The columns of a directory's listing; those from the size on are null for a directory."""
 
-_LISTED: Final = pa.schema([ROWS.field(name) for name in ("path", "size", "digest", "attributes")])
+_LISTED: Final = pa.schema([ROWS.field(name) for name in ("path", "size", "digest", "attributes", "commit")])
 _MOST_READ_AHEAD: Final = 16
 
 

@@ -31,6 +31,7 @@ from versioned_io.snapshots.checkout import Checkout, parse_checkout_mode, rows_
 from versioned_io.snapshots.glob import Glob, directories_of, parse_glob
 from versioned_io.snapshots.values import FileInfo, FileKind, TransferProgress, decode_attributes
 
+_NO_DIGEST = Digest("")
 _DIRECTORY_DIGEST = "versioned-io 2026 directory digest v1"
 _BUFFER_BYTES = 256 * 1024
 _NEAR_NAMES = 5
@@ -149,12 +150,12 @@ class Snapshot:
         directory = parse_directory(directory)
         self._settled(lambda: self._check_directory(directory))
         found = self._settled(lambda: list_directory(self._root, directory, source=self._backend.pages))
-        for entry in found.to_pylist():
-            if entry["is_directory"]:
-                yield FileInfo(entry["path"], FileKind.DIRECTORY, 0, Digest(""), files=0)
+        columns = (column.to_pylist() for column in found.columns)
+        for path, is_directory, size, digest, attributes, commit in zip(*columns, strict=True):
+            if is_directory:
+                yield FileInfo(path, FileKind.DIRECTORY, 0, _NO_DIGEST, files=0)
             else:
-                attributes = decode_attributes(entry["attributes"])
-                yield FileInfo(entry["path"], FileKind.FILE, entry["size"], Digest(entry["digest"].hex()), attributes)
+                yield _file_info_of(path, size, digest, attributes, commit)
 
     def walk(self, directory: str = "") -> Iterator[FileInfo]:
         """Yield every file below *directory*, in the order of their paths' UTF-8 bytes.
@@ -203,7 +204,7 @@ class Snapshot:
         if not directories:
             return files
         found = (
-            FileInfo(path, FileKind.DIRECTORY, 0, Digest(""), files=0) for path in self._directories_matching(glob)
+            FileInfo(path, FileKind.DIRECTORY, 0, _NO_DIGEST, files=0) for path in self._directories_matching(glob)
         )
         return heapq.merge(found, files, key=lambda info: info.path)
 
@@ -487,15 +488,16 @@ def _prefix(directory: str) -> str:
 
 
 def _file_info(row: FileRow) -> FileInfo:
-    digest, writer = Digest(row.digest.hex()), CommitId(row.commit.hex())
-    return FileInfo(row.path, FileKind.FILE, row.size, digest, decode_attributes(row.attributes), written_by=writer)
+    return _file_info_of(row.path, row.size, row.digest, row.attributes, row.commit)
 
 
 def _file_infos(rows: pa.RecordBatch) -> Iterator[FileInfo]:
     """Yield what the rows say of their files, without decoding where their chunks are."""
     columns = (rows.column(name).to_pylist() for name in ("path", "size", "digest", "attributes", "commit"))
-    for path, size, digest, attributes, commit in zip(*columns, strict=True):
-        writer = CommitId(commit.hex())
-        yield FileInfo(
-            path, FileKind.FILE, size, Digest(digest.hex()), decode_attributes(attributes), written_by=writer
-        )
+    for values in zip(*columns, strict=True):
+        yield _file_info_of(*values)
+
+
+def _file_info_of(path: str, size: int, digest: bytes, attributes: str | None, commit: bytes) -> FileInfo:
+    kept, writer = decode_attributes(attributes), CommitId(commit.hex())
+    return FileInfo(path, FileKind.FILE, size, Digest(digest.hex()), kept, 1, writer)

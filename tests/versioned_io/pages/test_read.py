@@ -55,7 +55,7 @@ def test_a_listing_has_the_immediate_children(model, directory):
         if path.startswith(start):
             name = path[len(start) :].partition("/")[0]
             is_file = start + name == path
-            row = (content, digest(content), attributes) if is_file else (None, None, None)
+            row = (content, digest(content), attributes, bytes(16)) if is_file else (None, None, None, None)
             expected[start + name] = (not is_file, *row)
     found = list_directory(forest.build(model), directory, source=forest.source)
     assert found.schema == LISTING
