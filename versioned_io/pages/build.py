@@ -103,6 +103,13 @@ class TreeBuilder:
         self._rows = [rows.slice(start)] if start < rows.num_rows else []
         del self._row_hashes[:start]
 
+    def push_leaf(self, batch: pa.RecordBatch) -> None:
+        """Add the files of one whole leaf, whose paths are known to end where a page ends; `begins_page(0)` is true.
+
+        Cost: as `push_rows`, but nothing is hashed or searched for cuts.
+        """
+        self._put_leaf(batch)
+
     def push_pages(self, level: int, entries: Sequence[Entry]) -> None:
         """Add whole pages of *level*; `begins_page` of that level must be true."""
         while len(self._levels) <= level:

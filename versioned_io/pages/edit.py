@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from versioned_io.columns import column_of, number_column
@@ -92,7 +93,11 @@ class _Edit:
         page = self._source.load(entry.frame, level)
         if level == 0:
             self._known[0, entry.digest] = entry._replace(last=page.paths[-1])
-            self._builder.push_rows(self._merge(page, first, stop))
+            replaced = self._replaced(page, first, stop) if self._builder.begins_page(0) else None
+            if replaced is None:
+                self._builder.push_rows(self._merge(page, first, stop))
+            else:
+                self._builder.push_leaf(replaced)
             return
         entries = page.entries
         self._known[level, entry.digest] = entry._replace(last=entries[-1].last)
@@ -136,6 +141,21 @@ class _Edit:
         end = self._ends[number] if number < len(self._ends) else None
         covered = self._starts[number] <= floor and (end is None or (last is not None and end > last))
         return True, covered
+
+    def _replaced(self, page: Page, first: int, stop: int) -> pa.RecordBatch | None:
+        """Return the rows of a leaf of which the edits replace some, so that it ends where it did; None for others."""
+        paths = page.paths
+        number = bisect_right(self._ends, paths[0])
+        if number < len(self._starts) and self._starts[number] <= paths[-1]:
+            return None
+        order = np.arange(len(paths))
+        for upsert, path in enumerate(self._paths[first:stop], len(paths)):
+            row = bisect_left(paths, path)
+            if row == len(paths) or paths[row] != path:
+                return None
+            order[row] = upsert
+        rows = pa.concat_batches([page.batch, self._rows.slice(first, stop - first)])
+        return rows.take(pa.array(order))
 
     def _merge(self, page: Page, first: int, stop: int) -> pa.RecordBatch:
         """Return the rows of a leaf after the edits."""

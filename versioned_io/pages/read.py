@@ -181,7 +181,8 @@ def _leaves_below(page: Page, paths: PathRange, source: PageSource) -> Iterator[
     number, ahead = 0, 1
     while number < len(entries):
         group = entries[number : number + ahead]
-        for child in source.load_many([entry.frame for entry in group], page.level - 1):
+        is_long = len(group) == _MOST_READ_AHEAD
+        for child in source.load_many([entry.frame for entry in group], page.level - 1, is_long_scan=is_long):
             if child.level == 0:
                 yield child
             else:

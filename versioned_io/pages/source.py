@@ -47,8 +47,12 @@ class PageSource:
         """Return one page; see `load_many`."""
         return self.load_many([frame], level)[0]
 
-    def load_many(self, frames: Sequence[FrameRef], level: int) -> list[Page]:
+    def load_many(self, frames: Sequence[FrameRef], level: int, *, is_long_scan: bool = False) -> list[Page]:
         """Return the pages at *frames*, all of *level*, in that order.
+
+        Args:
+            is_long_scan: Whether they come by one after the other and are hardly needed again: then they are kept only
+                where that pushes no other page out.
 
         Raises:
             ObjectNotFoundError: A pack is gone.
@@ -63,7 +67,7 @@ class PageSource:
                 frame: decode_page(payload, level=level)
                 for frame, payload in zip(missing, self._fetch(missing), strict=True)
             }
-            self._cache.keep(loaded)
+            self._cache.keep(loaded, evicts=not is_long_scan)
             found.update(loaded)
         return [found[frame] for frame in frames]
 
@@ -96,12 +100,13 @@ class _PageCache:
                     found[frame] = page
         return found
 
-    def keep(self, pages: dict[FrameRef, Page]) -> None:
+    def keep(self, pages: dict[FrameRef, Page], *, evicts: bool) -> None:
         with self._lock:
             for frame, page in pages.items():
-                if frame not in self._pages:
+                size_bytes = page.batch.nbytes
+                if frame not in self._pages and (evicts or self._held_bytes + size_bytes <= self._limit_bytes):
                     self._pages[frame] = page
-                    self._held_bytes += page.batch.nbytes
+                    self._held_bytes += size_bytes
             while self._held_bytes > self._limit_bytes:
                 _, dropped = self._pages.popitem(last=False)
                 self._held_bytes -= dropped.batch.nbytes
