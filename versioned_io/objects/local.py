@@ -151,10 +151,10 @@ class LocalObjects:
                 path.mkdir()
         # Synced even when another process made them: it may not have reached its own sync yet.
         for path in [directory, *directory.parents]:
-            if not path.is_relative_to(self._root):
+            if not path.is_relative_to(self._root) or (path in self._synced_directories and path not in missing):
                 break
             _sync_directory(path.parent)
-        self._synced_directories.add(directory)
+            self._synced_directories.add(path)
 
     def _read_exactly(self, descriptor: int, key: str, offset: int, length: int) -> memoryview:
         data = os.pread(descriptor, length, offset)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit
 from versioned_io.catalog.values import Commit, InputFile
+from versioned_io.columns import hex_texts
 from versioned_io.errors import (
     InvalidInputError,
     NotAFileError,
@@ -150,12 +151,9 @@ class Snapshot:
         directory = parse_directory(directory)
         self._settled(lambda: self._check_directory(directory))
         found = self._settled(lambda: list_directory(self._root, directory, source=self._backend.pages))
-        columns = (column.to_pylist() for column in found.columns)
-        for path, is_directory, size, digest, attributes, commit in zip(*columns, strict=True):
-            if is_directory:
-                yield FileInfo(path, FileKind.DIRECTORY, 0, _NO_DIGEST, files=0)
-            else:
-                yield _file_info_of(path, size, digest, attributes, commit)
+        for batch in found.to_batches():
+            for file, is_directory in zip(_file_infos(batch), batch.column("is_directory").to_pylist(), strict=True):
+                yield FileInfo(file.path, FileKind.DIRECTORY, 0, _NO_DIGEST, files=0) if is_directory else file
 
     def walk(self, directory: str = "") -> Iterator[FileInfo]:
         """Yield every file below *directory*, in the order of their paths' UTF-8 bytes.
@@ -488,16 +486,13 @@ def _prefix(directory: str) -> str:
 
 
 def _file_info(row: FileRow) -> FileInfo:
-    return _file_info_of(row.path, row.size, row.digest, row.attributes, row.commit)
+    digest, writer = Digest(row.digest.hex()), CommitId(row.commit.hex())
+    return FileInfo(row.path, FileKind.FILE, row.size, digest, decode_attributes(row.attributes), 1, writer)
 
 
 def _file_infos(rows: pa.RecordBatch) -> Iterator[FileInfo]:
     """Yield what the rows say of their files, without decoding where their chunks are."""
-    columns = (rows.column(name).to_pylist() for name in ("path", "size", "digest", "attributes", "commit"))
-    for values in zip(*columns, strict=True):
-        yield _file_info_of(*values)
-
-
-def _file_info_of(path: str, size: int, digest: bytes, attributes: str | None, commit: bytes) -> FileInfo:
-    kept, writer = decode_attributes(attributes), CommitId(commit.hex())
-    return FileInfo(path, FileKind.FILE, size, Digest(digest.hex()), kept, 1, writer)
+    plain = (rows.column(name).to_pylist() for name in ("path", "size", "attributes"))
+    named = (hex_texts(rows.column(name)) for name in ("digest", "commit"))
+    for path, size, attributes, digest, writer in zip(*plain, *named, strict=True):
+        yield FileInfo(path, FileKind.FILE, size, digest, decode_attributes(attributes), 1, writer)

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId, Digest
@@ -19,9 +20,8 @@ class FileKind(StrEnum):
     DIRECTORY = "directory"
 
 
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """A file or a directory of a tree.
+class FileInfo(NamedTuple):
+    """A file or a directory of a tree; a tuple, since listings make very many.
 
     Attributes:
         size: In bytes; of a directory, of all files below it.
@@ -35,7 +35,7 @@ class FileInfo:
     kind: FileKind
     size: int
     digest: Digest
-    attributes: Mapping[str, str] = field(default_factory=lambda: NO_ATTRIBUTES)
+    attributes: Mapping[str, str] = NO_ATTRIBUTES
     files: int = 1
     written_by: CommitId | None = None
 
