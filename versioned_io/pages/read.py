@@ -2,7 +2,9 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import pyarrow as pa
@@ -27,7 +29,9 @@ LISTING: Final = pa.schema(
 """The columns of a directory's listing; those from the size on are null for a directory."""
 
 _LISTED: Final = pa.schema([ROWS.field(name) for name in ("path", "size", "digest", "attributes", "commit")])
-_MOST_READ_AHEAD: Final = 16
+_SHORT_GROUPS: Final = (1, 2, 4, 8)
+_LONG_GROUP: Final = 16
+"""How many leaves are read together at the beginning of a scan, and when it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,25 +174,36 @@ def leaves(root: PageRef | None, paths: PathRange, *, source: PageSource) -> Ite
     if root is None:
         return
     page = source.load(root.frame, root.level)
-    if page.level:
-        yield from _leaves_below(page, paths, source)
-    elif page.paths[-1] >= paths.start:
-        yield page
+    if not page.level:
+        if page.paths[-1] >= paths.start:
+            yield page
+        return
+    frames = _leaf_frames(page, paths, source)
+    for ahead in _SHORT_GROUPS:
+        yield from source.load_many(list(islice(frames, ahead)), 0)
+    following = list(islice(frames, _LONG_GROUP))
+    if following:
+        yield from _read_ahead(following, frames, source)
 
 
-def _leaves_below(page: Page, paths: PathRange, source: PageSource) -> Iterator[Page]:
-    entries = entries_in(page, paths)
-    number, ahead = 0, 1
-    while number < len(entries):
-        group = entries[number : number + ahead]
-        is_long = len(group) == _MOST_READ_AHEAD
-        for child in source.load_many([entry.frame for entry in group], page.level - 1, is_long_scan=is_long):
-            if child.level == 0:
-                yield child
-            else:
-                yield from _leaves_below(child, paths, source)
-        number += len(group)
-        ahead = min(ahead * 2, _MOST_READ_AHEAD)
+def _leaf_frames(page: Page, paths: PathRange, source: PageSource) -> Iterator[FrameRef]:
+    """Yield where the leaves are that may hold *paths*; the index pages are read as they are come to."""
+    for entry in entries_in(page, paths):
+        if page.level == 1:
+            yield entry.frame
+        else:
+            yield from _leaf_frames(source.load(entry.frame, page.level - 1), paths, source)
+
+
+def _read_ahead(group: list[FrameRef], frames: Iterator[FrameRef], source: PageSource) -> Iterator[Page]:
+    """Yield the leaves of *group*, then of *frames*: while one group is looked at, a thread reads the next."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(source.load_many, group, 0, is_long_scan=True)
+        while following := list(islice(frames, _LONG_GROUP)):
+            pages = coming.result()
+            coming = pool.submit(source.load_many, following, 0, is_long_scan=True)
+            yield from pages
+        yield from coming.result()
 
 
 def entries_in(page: Page, paths: PathRange) -> list[Entry]:
