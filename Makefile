@@ -15,7 +15,7 @@ SOURCES := versioned_io dagster_versioned airflow_versioned devservers
 # A developer's own settings of these must not reach tests or demo.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV AIRFLOW_HOME DAGSTER_HOME
 
-.PHONY: help demo test check soak e2e bench bench-peers lock set-up clean
+.PHONY: help demo test check soak azurite e2e bench bench-peers lock set-up clean
 
 help: ## say what there is
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -41,8 +41,15 @@ check: $(STAMP) ## lint, format, types, layers
 	@echo "check: import-linter"
 	@$(BIN)/lint-imports --no-cache
 
-soak: $(STAMP) ## run the tests that take minutes each: every stage at which maintenance can be killed
+soak: $(STAMP) azurite ## run the tests that take minutes each: every stage at which maintenance can be killed
 	@TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m soak --timeout 3000 $(ARGS)
+
+AZURITE := build/azurite/node_modules/.bin/azurite-blob
+
+azurite: $(AZURITE) ## install the Azure server that soak tests against, with npm
+
+$(AZURITE):
+	@npm install --silent --no-audit --no-fund --prefix build/azurite azurite@3.35.0
 
 e2e: $(STAMP) ## run only the tests against real Dagster and Airflow servers
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
