@@ -8,14 +8,12 @@ import shutil
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from devservers.process import ServerProcess, find_free_port, inherited_environment, wait_until
+from devservers.one_process import OneProcessServer
 
-START_TIMEOUT_S = 60.0
 ACCOUNT = "tests"
 _INSTALLED = Path(__file__).parents[1] / "build" / "azurite" / "node_modules" / ".bin" / "azurite-blob"
 _VERSION = "2021-08-06"
@@ -29,7 +27,7 @@ def find_azurite() -> Path | None:
     return None if found is None else Path(found)
 
 
-class AzureServer:
+class AzureServer(OneProcessServer):
     """Speaks Azure's blob protocol on 127.0.0.1; gone, with all that it held, when stopped. The key is made up here.
 
     Args:
@@ -38,19 +36,9 @@ class AzureServer:
     """
 
     def __init__(self, program: Path, logs: Path) -> None:
-        self.port = find_free_port()
+        super().__init__("azurite", logs)
         self._program = program
-        self._logs = logs
         self._key = base64.b64encode(secrets.token_bytes(64)).decode()
-        self._process: ServerProcess | None = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def url(self) -> str:
@@ -61,21 +49,6 @@ class AzureServer:
     def options(self) -> dict[str, str]:
         """The storage options that a store in a container of this server is opened with."""
         return {"endpoint": self.url, "allow_http": "true", "account_name": ACCOUNT, "account_key": self._key}
-
-    def start(self) -> Self:
-        """Start the server; return when it answers (about 2 s)."""
-        command = [str(self._program), "--blobHost", "127.0.0.1", "--blobPort", str(self.port)]
-        command += ["--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--silent"]
-        env = {**inherited_environment(), "AZURITE_ACCOUNTS": f"{ACCOUNT}:{self._key}"}
-        self._process = ServerProcess("azurite", command, env=env, log=self._logs / "azurite.log").start()
-        wait_until(self._answers, what="Azurite to answer", timeout_s=START_TIMEOUT_S, processes=[self._process])
-        return self
-
-    def stop(self) -> None:
-        """End the server."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
 
     def create_container(self) -> str:
         """Make an empty container and return its name."""
@@ -96,6 +69,13 @@ class AzureServer:
         text = "\n".join(["PUT", *[""] * 11, named, f"/{ACCOUNT}/{ACCOUNT}/{container}", "restype:container"])
         digest = hmac.new(base64.b64decode(self._key), text.encode(), hashlib.sha256)
         return base64.b64encode(digest.digest()).decode()
+
+    def _command(self) -> Sequence[str]:
+        options = ["--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--silent"]
+        return [str(self._program), "--blobHost", "127.0.0.1", "--blobPort", str(self.port), *options]
+
+    def _environment(self) -> Mapping[str, str]:
+        return {"AZURITE_ACCOUNTS": f"{ACCOUNT}:{self._key}"}
 
     def _answers(self) -> bool:
         try:

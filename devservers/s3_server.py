@@ -4,16 +4,13 @@ import secrets
 import sys
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from devservers.process import ServerProcess, find_free_port, inherited_environment, wait_until
-
-START_TIMEOUT_S = 60.0
+from devservers.one_process import OneProcessServer
 
 
-class S3Server:
+class S3Server(OneProcessServer):
     """Speaks S3 on 127.0.0.1; gone, with all that it held, when stopped.
 
     Any credentials are accepted. Create-if-absent is atomic here; ``If-Match`` is not, and nothing may depend on it.
@@ -23,17 +20,7 @@ class S3Server:
     """
 
     def __init__(self, logs: Path) -> None:
-        self.port = find_free_port()
-        self._log = logs / "s3.log"
-        self._process: ServerProcess | None = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        super().__init__("s3", logs)
 
     @property
     def url(self) -> str:
@@ -51,25 +38,15 @@ class S3Server:
             "region": "us-east-1",
         }
 
-    def start(self) -> Self:
-        """Start the server; return when it answers (about 2 s)."""
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
-        self._process = ServerProcess("s3", command, env=inherited_environment(), log=self._log).start()
-        wait_until(self._answers, what="the S3 server to answer", timeout_s=START_TIMEOUT_S, processes=[self._process])
-        return self
-
-    def stop(self) -> None:
-        """End the server."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
-
     def create_bucket(self) -> str:
         """Make an empty bucket and return its name."""
         name = f"bucket-{uuid.uuid4().hex}"
         request = urllib.request.Request(f"{self.url}/{name}", method="PUT")
         with urllib.request.urlopen(request, timeout=30):
             return name
+
+    def _command(self) -> Sequence[str]:
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
 
     def _answers(self) -> bool:
         try:
