@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import ancestor_at, get_commit, history_batch
 from versioned_io.catalog.journal import squashes_of
+from versioned_io.catalog.touched import may_have_touched
 from versioned_io.catalog.values import Commit
 from versioned_io.columns import optional_text_column, text_column
 from versioned_io.errors import PathNotFoundError
@@ -61,8 +62,9 @@ def walk_path_history(backend: Backend, head: Commit | None, path: str, limit: i
     Raises:
         PathNotFoundError: No commit of this history ever had it.
 
-    Cost: 1 look-up and 2 SELECTs for each change of a file; where the path is a directory, or is not there, the pages
-        that differ below it, for each commit.
+    Cost: 1 look-up and 2 SELECTs for each change of a file. Where the path is a directory, or is not there: 3 SELECTs
+        for each 200 commits, and the pages that differ below it, for each commit whose filter says that it may have
+        touched the path; those of more than 512 paths and directories, and those that a rebuild found, have none.
     """
     path = parse_directory(path)
     found = False
@@ -167,7 +169,7 @@ def _newest_change(
     older = walk_history(backend, commit)
     current = next(older)
     for parent in chain(older, [None]):
-        if _differ(backend, current, parent, path):
+        if may_have_touched(current.touched, path) and _differ(backend, current, parent, path):
             return current
         if parent is not None:
             current = parent

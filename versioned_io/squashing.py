@@ -14,6 +14,7 @@ from versioned_io.catalog.commits import Publication, ancestor_at, get_commit, h
 from versioned_io.catalog.journal import Action, JournalEntry, append_entry
 from versioned_io.catalog.lineage import inputs_of
 from versioned_io.catalog.repos import BranchRow, hold_commit, set_head
+from versioned_io.catalog.touched import touched_filter
 from versioned_io.catalog.values import Commit, CommitStats, InputFile
 from versioned_io.errors import HeadMovedError, InvalidInputError
 from versioned_io.history import diff_trees
@@ -22,7 +23,8 @@ from versioned_io.names import head_of, held_branch
 from versioned_io.packs.frames import FrameKind
 from versioned_io.packs.writer import PackWriter
 from versioned_io.refs import BranchRef
-from versioned_io.transactions.publish import CommitFacts, time_after
+from versioned_io.transactions.facts import CommitFacts
+from versioned_io.transactions.publish import time_after
 from versioned_io.transactions.record import CommitRecord, encode_record
 
 _NO_EPOCH = 0
@@ -45,16 +47,25 @@ def squash(backend: Backend, ref: BranchRef, since: Commit | None, facts: Commit
         if head is None:
             msg = f"can't squash {ref}: the branch has no commit"
             raise InvalidInputError(msg)
-        counts = _count_changes(backend, since, head)
+        changes = _changes_since(backend, since, head)
         try:
-            return squashing.replace(head.id, counts)
+            return squashing.replace(head.id, changes)
         except HeadMovedError:
             continue
 
 
-def _count_changes(backend: Backend, since: Commit | None, head: Commit) -> dict[str, int]:
-    found = pc.value_counts(diff_trees(backend, since, head).column("change"))
-    return {one["values"]: one["counts"] for one in found.to_pylist()}
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """How the head differs from the commit that stays below it: how many files, by kind of change, and which."""
+
+    counts: dict[str, int]
+    touched: bytes | None
+
+
+def _changes_since(backend: Backend, since: Commit | None, head: Commit) -> _Changes:
+    differences = diff_trees(backend, since, head)
+    counts = {one["values"]: one["counts"] for one in pc.value_counts(differences.column("change")).to_pylist()}
+    return _Changes(counts, touched_filter(path.as_py() for path in differences.column("path")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +75,15 @@ class _Squashing:
     since: Commit | None
     facts: CommitFacts
 
-    def replace(self, expected: CommitId, counts: dict[str, int]) -> Commit:
-        """Do it, if *expected* is the branch's head; *counts* says how many files differ since then, by change."""
+    def replace(self, expected: CommitId, changes: _Changes) -> Commit:
+        """Do it, if *expected* is the branch's head."""
         with held_branch(self.backend, self.ref, "squash") as (connection, row):
             if row.head != expected:
                 raise HeadMovedError(str(self.ref), expected, row.head)
             taken = self._taken(connection, expected)
             if len(taken) < 2:
                 return get_commit(connection, expected)
-            commit = self._describe(row, taken, counts)
+            commit = self._describe(row, taken, changes)
             self._enter(connection, row, commit, taken)
         return commit
 
@@ -88,7 +99,7 @@ class _Squashing:
         hold_trees(connection, [hold_commit(connection, end) for end in sorted(ends)])
         return _commits_after(connection, head, 0 if since is None else since.number)
 
-    def _describe(self, row: BranchRow, taken: list[Commit], counts: dict[str, int]) -> Commit:
+    def _describe(self, row: BranchRow, taken: list[Commit], changes: _Changes) -> Commit:
         head, own = taken[0], {commit.id for commit in taken}
         sources = {source for commit in taken for source in commit.provenance}
         return Commit(
@@ -105,9 +116,9 @@ class _Squashing:
             created_at=time_after(self.backend.clock(), head),
             run=None,
             stats=CommitStats(
-                added=counts.get("added", 0),
-                modified=counts.get("modified", 0),
-                deleted=counts.get("deleted", 0),
+                added=changes.counts.get("added", 0),
+                modified=changes.counts.get("modified", 0),
+                deleted=changes.counts.get("deleted", 0),
                 files=head.stats.files,
                 size_bytes=head.stats.size_bytes,
                 bytes_written=sum(commit.stats.bytes_written for commit in taken),
@@ -117,6 +128,7 @@ class _Squashing:
             # So that what was merged is not merged again: the newest merge says how far the other history was taken.
             merged=next((commit.merged for commit in taken if commit.merged is not None), None),
             epoch=_NO_EPOCH,
+            touched=changes.touched,
         )
 
     def _enter(self, connection: Connection, row: BranchRow, commit: Commit, taken: list[Commit]) -> None:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import versioned_io as vio
+from versioned_io import history
 from versioned_io.errors import RefNotFoundError
 from versioned_io.identifiers import new_lineage_id
 
@@ -477,6 +478,27 @@ def test_the_log_of_a_path_looks_past_any_number_of_commits_that_left_it_alone(n
         write(store, "weather@main", {"quiet": b"%d" % number}, message="quiet")
     for path in ("d", "d/x", "a"):
         assert [commit.message for commit in store.log("weather@main", path=path)] == ["gone", "made"]
+
+
+def test_the_log_of_a_directory_compares_only_commits_that_may_have_touched_it(new_store, write, monkeypatch):
+    store = new_store()
+    store.create_repo("r")
+    touching = [write(store, "r@main", {"data/x/1": b"1", "data/y/1": b"1"})]
+    for number in range(60):
+        write(store, "r@main", {f"other/{number}": b"1"})
+        if number in {10, 40}:
+            touching.append(write(store, "r@main", {f"data/x/{number}": b"1"}))
+    touching.append(write(store, "r@main", {"data/x/1": None}))
+    compared = []
+    original = history._differ
+    monkeypatch.setattr(history, "_differ", lambda *arguments: compared.append(1) or original(*arguments))
+    found = [commit.id for commit in store.log("r@main", path="data/x")]
+    assert found == [commit.id for commit in reversed(touching)]
+    assert len(compared) < len(touching) + 5
+    # A directory that was deleted says so only by comparison, and so does what a rebuilt catalog holds.
+    with store.transaction("r@main") as tx:
+        tx.delete("data/")
+    assert next(store.log("r@main", path="data/x")).id == tx.commit.id
 
 
 def test_the_log_of_a_path_follows_a_fork_to_its_beginning(repos, write):

@@ -173,14 +173,14 @@ def test_what_can_not_be_squashed_is_said_and_changes_nothing(repo, dump, write)
 
 
 def test_a_commit_that_comes_meanwhile_is_squashed_too(repo, write, files_of, monkeypatch):
-    original, late = squashing._count_changes, []
+    original, late = squashing._changes_since, []
 
     def count(*arguments):
         if not late:
             late.append(write(repo, "r@main", {"late": b"1"}))
         return original(*arguments)
 
-    monkeypatch.setattr(squashing, "_count_changes", count)
+    monkeypatch.setattr(squashing, "_changes_since", count)
     repo.squash("r@main")
     assert numbers(repo, "r@main") == [1]
     assert files_of(repo, "r@main") == FILES | {"late": b"1"}

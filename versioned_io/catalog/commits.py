@@ -152,6 +152,7 @@ def _insert_commit(connection: Connection, publication: Publication, parents: Ma
             epoch=commit.epoch,
             generation=commit.generation,
             merged_id=commit.merged,
+            touched=commit.touched,
         )
     )
     if commit.provenance:
@@ -436,6 +437,7 @@ def _to_commit(row: Row[tuple[object, ...]], sources: tuple[CommitId, ...]) -> C
         epoch=fields["epoch"],
         generation=fields["generation"],
         state=CommitState(fields["state"]),
+        touched=fields["touched"],
     )
 
 

@@ -104,14 +104,15 @@ commits = Table(
     Column("epoch", BigInteger, nullable=False, server_default="0"),
     Column("generation", BigInteger, nullable=False, server_default="0"),
     Column("merged_id", String(32)),
-    Column("squashed_into", String(32)),
+    Column("touched", LargeBinary),
     UniqueConstraint("segment_id", "number"),
     Index(None, "repo_id", "created_at"),
     Index(None, "parent_id"),
 )
 """``state`` is ``live``, or ``forgotten`` once the data may be collected; ``epoch`` is the branch's when it took the
 commit; ``generation`` counts how often the tree was written again, with the same files (compaction) or fewer (purge);
-``merged_id`` is the other parent of a merge; ``squashed_into`` stands for a commit that history no longer shows."""
+``merged_id`` is the other parent of a merge; ``touched`` says which paths it may have changed, null where that is
+not known: see `versioned_io.catalog.touched`."""
 
 branches = Table(
     "branches",

@@ -119,6 +119,7 @@ class Commit:
         epoch: Of the branch when it took the commit: the journal's entry that last set the branch by other means.
         generation: How often the tree was written again since, with the same files (compaction) or fewer (purge).
         state: Whether the data is kept.
+        touched: Which paths it may have changed: see `versioned_io.catalog.touched`; None when that is not known.
         tree_digest: What the whole tree holds, whatever its history: equal digests, equal files.
     """
 
@@ -140,6 +141,7 @@ class Commit:
     epoch: int = 0
     generation: int = 0
     state: CommitState = field(default=CommitState.LIVE, compare=False)
+    touched: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def readable_root(self) -> PageRef | None:

@@ -17,7 +17,7 @@ from versioned_io.refs import (
 )
 from versioned_io.snapshots.snapshot import Snapshot
 from versioned_io.store.resolving import Resolving
-from versioned_io.transactions.publish import Empty, build_facts, parse_empty
+from versioned_io.transactions.facts import Empty, build_facts, parse_empty
 from versioned_io.transactions.transaction import Transaction
 
 

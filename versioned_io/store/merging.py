@@ -10,7 +10,7 @@ from versioned_io.merging import Strategy, ThreeWay, bring_in, check_strategy, m
 from versioned_io.refs import BranchRef, parse_branch_ref
 from versioned_io.squashing import squash
 from versioned_io.store.resolving import Resolving
-from versioned_io.transactions.publish import CommitFacts, Empty, build_facts
+from versioned_io.transactions.facts import CommitFacts, Empty, build_facts
 from versioned_io.transactions.transaction import Transaction
 
 

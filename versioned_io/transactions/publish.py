@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -26,14 +25,12 @@ from versioned_io.catalog.commits import (
 from versioned_io.catalog.due_keys import DueKey, complete_key
 from versioned_io.catalog.idempotency import FirstTry, find_first_try, insert_key
 from versioned_io.catalog.repos import BranchRow, lock_branch
+from versioned_io.catalog.touched import MOST_ENTRIES, touched_filter
 from versioned_io.catalog.values import (
     Commit,
     CommitStats,
     InputFile,
-    JSONValue,
     RunInfo,
-    parse_json_object,
-    parse_text,
 )
 from versioned_io.chunks.writer import DataWriter
 from versioned_io.errors import (
@@ -51,8 +48,6 @@ from versioned_io.identifiers import (
     LineageId,
     new_commit_id,
     new_lineage_id,
-    parse_commit_id,
-    parse_lineage_id,
 )
 from versioned_io.packs.frames import pack_name
 from versioned_io.pages.collisions import find_collisions
@@ -60,8 +55,8 @@ from versioned_io.pages.diff import diff
 from versioned_io.pages.edit import edit_tree
 from versioned_io.pages.read import lookup
 from versioned_io.pages.schema import PageRef
-from versioned_io.paths import parse_directory
 from versioned_io.runs import Run
+from versioned_io.transactions.facts import CommitFacts, Empty
 from versioned_io.transactions.lease import Lease
 from versioned_io.transactions.record import CommitRecord, encode_record
 from versioned_io.transactions.staging import EffectiveRows, Staging, effective_rows
@@ -70,73 +65,6 @@ OPTIMISTIC_ATTEMPTS = 3
 """How often a transaction commits without holding the branches; after that it holds them, and can't lose again."""
 
 _LONGEST_PAUSE_S = 0.05
-
-
-class Empty(StrEnum):
-    """What a transaction that changes nothing does."""
-
-    SKIP = "skip"
-    """Make no commit; the branch stays where it is."""
-    ALLOW = "allow"
-    """Make a commit with the parent's tree: work was done, and its result was the same."""
-    REFUSE = "refuse"
-    """Raise `EmptyCommitError`."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommitFacts:
-    """What the caller says of the commits.
-
-    Attributes:
-        lineage_id: None means that it follows from the run, or is new.
-        outputs: The path of each output whose name the run noted reads under.
-        merged: The commit whose changes the commits take in; it becomes their other parent.
-    """
-
-    message: str
-    author: str
-    metadata: Mapping[str, JSONValue]
-    lineage_id: LineageId | None
-    provenance: tuple[CommitId, ...]
-    outputs: Mapping[str, str]
-    merged: Commit | None = None
-
-
-def build_facts(
-    *,
-    message: str,
-    author: str,
-    metadata: Mapping[str, JSONValue] | None,
-    lineage_id: str | None,
-    provenance: Sequence[str],
-    outputs: Mapping[str, str] | None,
-) -> CommitFacts:
-    """Return what the caller says of the commits, checked, so that nothing is found wrong after the work is done.
-
-    Raises:
-        InvalidInputError: A text can't be kept, JSON can't hold *metadata*, or an ID is none.
-    """
-    return CommitFacts(
-        parse_text(message, "message"),
-        parse_text(author, "author"),
-        parse_json_object(metadata, "metadata"),
-        None if lineage_id is None else parse_lineage_id(lineage_id),
-        tuple(parse_commit_id(source) for source in provenance),
-        {name: parse_directory(path) for name, path in (outputs or {}).items()},
-    )
-
-
-def parse_empty(text: str) -> Empty:
-    """Return what to do with a transaction that changes nothing.
-
-    Raises:
-        InvalidInputError: *text* is none of ``skip``, ``allow`` and ``refuse``.
-    """
-    try:
-        return Empty(text)
-    except ValueError:
-        msg = f"empty={text!r} means nothing: use {', '.join(repr(choice.value) for choice in Empty)}"
-        raise InvalidInputError(msg) from None
 
 
 class BranchChanges(Protocol):
@@ -306,7 +234,7 @@ class _Attempt:
             if self.plan.empty is Empty.SKIP:
                 return _Draft(head, None)
             new_root = root
-        commit = self._describe(row, head, commit_id, new_root, rows)
+        commit = replace(self._describe(row, head, commit_id, new_root, rows), touched=_touched(rows, deletes))
         inputs = self.origin.inputs + branch.staging.origins(branch.base, rows.changed)
         record = self.data.put_commit(encode_record(self._record(commit, inputs)))
         reused = frozenset(map(pack_name, rows.packs())) - self.data.own_packs
@@ -350,6 +278,13 @@ class _Attempt:
             merged=None if merged is None else merged.id,
             epoch=row.epoch,
         )
+
+
+def _touched(rows: EffectiveRows, deletes: Sequence[str]) -> bytes | None:
+    """Return the filter of the paths that may change; None where that is too much, or a directory goes."""
+    if rows.table.num_rows > MOST_ENTRIES or any(path.endswith("/") or not path for path in deletes):
+        return None
+    return touched_filter([*rows.table.column("path").to_pylist(), *deletes])
 
 
 def time_after(now: datetime, *parents: Commit | None) -> datetime:

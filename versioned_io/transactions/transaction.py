@@ -25,9 +25,10 @@ from versioned_io.runs import Run, current_run
 from versioned_io.snapshots.glob import parse_glob
 from versioned_io.snapshots.snapshot import Snapshot
 from versioned_io.snapshots.values import FileInfo, FileKind, TransferProgress, decode_attributes, encode_attributes
+from versioned_io.transactions.facts import CommitFacts, Empty
 from versioned_io.transactions.lease import Lease
 from versioned_io.transactions.local_tree import scan_local_tree
-from versioned_io.transactions.publish import CommitFacts, CommitPlan, Empty, publish_plan
+from versioned_io.transactions.publish import CommitPlan, publish_plan
 from versioned_io.transactions.staged_runs import StagedRun
 from versioned_io.transactions.staging import StagedFile, Staging
 

@@ -22,7 +22,7 @@ def _add_to_history() -> None:
     op.add_column("commits", sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column("commits", sa.Column("generation", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column("commits", sa.Column("merged_id", sa.String(32)))
-    op.add_column("commits", sa.Column("squashed_into", sa.String(32)))
+    op.add_column("commits", sa.Column("touched", sa.LargeBinary))
     op.create_index("ix_commits_parent_id", "commits", ["parent_id"])
 
 
