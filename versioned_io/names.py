@@ -13,7 +13,7 @@ from versioned_io.catalog.journal import Action, JournalEntry, append_entry
 from versioned_io.catalog.repos import BranchRow
 from versioned_io.catalog.retention import RetentionRule
 from versioned_io.catalog.subscriptions import delete_subscriptions, names_of_subscriptions
-from versioned_io.catalog.values import Commit
+from versioned_io.catalog.values import BranchInfo, Commit, RepoInfo
 from versioned_io.errors import InvalidInputError, RefNotFoundError
 from versioned_io.identifiers import CommitId
 from versioned_io.refs import DEFAULT_BRANCH, BranchRef
@@ -22,8 +22,8 @@ Allowed = Callable[[Connection, BranchRow], None]
 """Raises when a branch may not be changed as it stands now."""
 
 
-def create_repo(backend: Backend, name: str, description: str) -> None:
-    """Make the repo *name* with an empty branch `main`.
+def create_repo(backend: Backend, name: str, description: str) -> RepoInfo:
+    """Make the repo *name* with an empty branch `main`, and return it.
 
     Raises:
         ExistsError: There is one of this name.
@@ -35,6 +35,7 @@ def create_repo(backend: Backend, name: str, description: str) -> None:
         repo_id = catalog.insert_repo(connection, name, description, now)
         entry = JournalEntry(name, DEFAULT_BRANCH, Action.CREATE_REPO, details={"description": description})
         catalog.set_epoch(connection, repo_id, DEFAULT_BRANCH, append_entry(connection, backend.objects, entry, now))
+    return RepoInfo(name, description, now, branches=(BranchInfo(name, DEFAULT_BRANCH, None, 0),))
 
 
 def create_branch(backend: Backend, ref: BranchRef, at: Commit | None) -> None:
@@ -108,8 +109,8 @@ def delete_branch(backend: Backend, ref: BranchRef, *, force: bool) -> CommitId 
     return row.head
 
 
-def rename_branch(backend: Backend, ref: BranchRef, to: BranchRef) -> None:
-    """Give a branch another name; who follows it goes on.
+def rename_branch(backend: Backend, ref: BranchRef, to: BranchRef) -> BranchInfo:
+    """Give a branch another name, and return it; who follows it goes on.
 
     Raises:
         RepoNotFoundError, RefNotFoundError: There is no such branch.
@@ -123,6 +124,8 @@ def rename_branch(backend: Backend, ref: BranchRef, to: BranchRef) -> None:
         entry = JournalEntry(ref.repo, ref.branch, Action.RENAME_BRANCH, row.head, row.head, {"to": to.branch})
         sequence = append_entry(connection, backend.objects, entry, backend.clock())
         catalog.set_epoch(connection, row.repo_id, to.branch, sequence)
+        number = 0 if row.head is None else get_commit(connection, row.head).number
+    return BranchInfo(to.repo, to.branch, row.head, number)
 
 
 def protect_branch(backend: Backend, ref: BranchRef, *, is_protected: bool) -> None:

@@ -4,9 +4,10 @@ Source: docs/design/0004-journal-and-rebuild.md.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 import pyarrow as pa
 from sqlalchemy import Connection, func, insert, select, text
@@ -27,12 +28,14 @@ from versioned_io.catalog.tables import (
 )
 from versioned_io.catalog.values import Commit, CommitState
 from versioned_io.chunks.refs import NEW_CHUNKS
-from versioned_io.errors import InvalidInputError, VersionedError
+from versioned_io.errors import InvalidInputError, ObjectNotFoundError
+from versioned_io.fsck.findings import DAMAGES
 from versioned_io.identifiers import CommitId, PackName
 from versioned_io.objects.port import ObjectStore
-from versioned_io.packs.footer import Footer
-from versioned_io.packs.frames import FrameKind, parse_pack_key
+from versioned_io.packs.footer import Footer, decode_footer
+from versioned_io.packs.frames import FrameKind, pack_key, parse_pack_key
 from versioned_io.packs.reader import read_footer, read_frames_of
+from versioned_io.packs.walking import walk_frames
 from versioned_io.packs.writer import PackInfo
 from versioned_io.transactions.record import CommitRecord, decode_record
 
@@ -43,7 +46,7 @@ class RebuildReport:
 
     Attributes:
         unconfirmed: Records in packs of commits that no branch took: attempts that lost a race, or whose writer died.
-        damaged: Packs that could not be read, and why; what only they knew is missing.
+        damaged: Packs that are not whole, and why; what lay in the damaged parts and nowhere else is missing.
         uncertain: What the packs alone can't tell, each as a sentence that says what was assumed.
     """
 
@@ -97,6 +100,8 @@ def rebuild_catalog(
     All or nothing: a crash leaves the catalog empty. Cursors of subscriptions and what was due for them are not in the
     packs: consumers begin anew, from the beginning unless they are told otherwise.
 
+    Of a pack that is damaged, every frame that is whole still counts: a lost end costs none of the commits before it.
+
     Args:
         catalog: Has the tables of the newest revision, and no repo.
         progress: Called with the number of packs that were read.
@@ -105,7 +110,8 @@ def rebuild_catalog(
         InvalidInputError: The catalog holds repos already.
         StorageError: The objects or the catalog failed; call again.
 
-    Cost: 1 LIST for each 1,000 packs; 1 HEAD and 2 to 4 GETs for each; memory for the commits.
+    Cost: 1 LIST for each 1,000 packs; 1 HEAD and 2 to 4 GETs for each; 1 GET of all of a damaged one; memory for the
+        commits.
     """
     found = _Contents()
     with catalog.write() as connection:
@@ -140,13 +146,8 @@ def _read_packs(
         name = parse_pack_key(info.key)
         if name is None:
             continue
-        try:
-            footer = read_footer(objects, name)
-            _read_records(objects, footer, found)
-        except VersionedError as error:
-            # It is kept in the catalog all the same: what is unknown is not garbage.
-            found.damaged.append(f"pack {name}: {error}")
-            footer = Footer(name, (), ())
+        # A damaged one is kept in the catalog all the same: what is unknown is not garbage.
+        footer = _read_pack(objects, name, found)
         pack = PackInfo(name, info.size_bytes, len(footer.frames), len(footer.chunks))
         found.infos.append(pack)
         insert_packs(connection, [pack], now)
@@ -156,23 +157,66 @@ def _read_packs(
     return chunks
 
 
-def _read_records(objects: ObjectStore, footer: Footer, found: _Contents) -> None:
-    kinds = {frame.kind for frame in footer.frames}
-    if FrameKind.COMMIT in kinds:
-        for payload in read_frames_of(objects, footer.name, FrameKind.COMMIT):
-            record = decode_record(bytes(payload))
-            known = found.records.get(record.commit.id)
-            if known is None or known[0].commit.generation < record.commit.generation:
-                found.records[record.commit.id] = (record, footer.name)
-            found.lost.update(record.replaces)
-    if FrameKind.JOURNAL in kinds:
-        for payload in read_frames_of(objects, footer.name, FrameKind.JOURNAL):
-            recorded = decode_entry(bytes(payload))
-            of_repo = found.entries.setdefault(recorded.entry.repo, {})
-            known_entry = of_repo.get(recorded.sequence)
-            # Two of one number: the writer of the earlier one died before it counted.
-            if known_entry is None or known_entry[1] < footer.name:
-                of_repo[recorded.sequence] = (recorded, footer.name)
+def _read_pack(objects: ObjectStore, name: PackName, found: _Contents) -> Footer:
+    """Note what a pack says of commits and names, and return the index of its contents, as far as it is whole."""
+    try:
+        footer = read_footer(objects, name)
+        kinds = {frame.kind for frame in footer.frames} & _NOTES.keys()
+        payloads = [(kind, payload) for kind in sorted(kinds) for payload in read_frames_of(objects, name, kind)]
+    except DAMAGES as error:
+        footer, payloads = _read_whole_frames(objects, name)
+        found.damaged.append(f"pack {name}: {error} ({len(footer.frames)} of its frames could still be read)")
+    for kind, payload in payloads:
+        try:
+            _NOTES[kind](found, name, bytes(payload))
+        except DAMAGES as error:
+            found.damaged.append(f"pack {name}: {error}")
+    return footer
+
+
+def _read_whole_frames(objects: ObjectStore, name: PackName) -> tuple[Footer, list[tuple[FrameKind, memoryview]]]:
+    """Return what a damaged pack still holds: an index of the frames that are whole, and their commits and entries."""
+    try:
+        data = objects.get(pack_key(name))
+    except ObjectNotFoundError:
+        return Footer(name, (), ()), []
+    whole = list(walk_frames(name, data))
+    payloads = [(frame.kind, payload) for frame, payload in whole if frame.kind in _NOTES]
+    frames = tuple(frame for frame, _ in whole if frame.kind is not FrameKind.FOOTER)
+    if not whole or whole[-1][0].kind is not FrameKind.FOOTER:
+        return Footer(name, frames, ()), payloads
+    footer = decode_footer(name, whole[-1][1])
+    number_of = {frame.offset: number for number, frame in enumerate(frames)}
+    chunks = [
+        replace(chunk, frame=number_of[footer.frames[chunk.frame].offset])
+        for chunk in footer.chunks
+        if footer.frames[chunk.frame].offset in number_of
+    ]
+    return Footer(name, frames, tuple(chunks)), payloads
+
+
+def _note_record(found: _Contents, pack: PackName, payload: bytes) -> None:
+    record = decode_record(payload)
+    known = found.records.get(record.commit.id)
+    if known is None or known[0].commit.generation < record.commit.generation:
+        found.records[record.commit.id] = (record, pack)
+    found.lost.update(record.replaces)
+
+
+def _note_entry(found: _Contents, pack: PackName, payload: bytes) -> None:
+    recorded = decode_entry(payload)
+    of_repo = found.entries.setdefault(recorded.entry.repo, {})
+    known = of_repo.get(recorded.sequence)
+    # Two of one number: the writer of the earlier one died before it counted.
+    if known is None or known[1] < pack:
+        of_repo[recorded.sequence] = (recorded, pack)
+
+
+_NOTES: Final[Mapping[FrameKind, Callable[[_Contents, PackName, bytes], None]]] = {
+    FrameKind.COMMIT: _note_record,
+    FrameKind.JOURNAL: _note_entry,
+}
+"""What is done with the frames that say something of commits and names, by their kind."""
 
 
 def _chunks_of(footer: Footer) -> pa.Table:

@@ -5,6 +5,7 @@ import json
 import random
 import sqlite3
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +17,9 @@ from versioned_io.catalog.tables import commits
 from versioned_io.chunks.cutting import digest_of
 from versioned_io.errors import StorageError, VersionedError
 from versioned_io.fsck.check import check_store
+from versioned_io.packs.footer import TRAILER_SIZE, decode_trailer
 from versioned_io.packs.frames import FrameKind
+from versioned_io.packs.walking import walk_frames
 from versioned_io.packs.writer import PackWriter
 from versioned_io.pages.build import build_tree
 from versioned_io.pages.schema import ROWS
@@ -305,6 +308,47 @@ def test_a_pack_that_commits_lead_to_without_a_row_is_a_damage(place, state):
     assert ("pack", pack) in names_in(report)
     assert any("the record of commit" in problem.found for problem in report.problems)
     assert any("leads to it" in problem.found for problem in report.problems)
+
+
+def test_a_pack_that_commits_lead_to_is_entered_again_on_demand_and_no_garbage_till_then(place):
+    truth = read_everything(place)
+    lost = name_of(place, "SELECT pack FROM commits WHERE number = 1 AND branch = 'main'")
+    journal = name_of(place, "SELECT pack FROM journal")
+    change_catalog(place, f"DELETE FROM packs WHERE name IN ('{lost}', '{journal}')")
+    with vio.open_store(place) as store:
+        assert store.fsck().orphans == ()
+        store.gc(grace=timedelta(0), expire=timedelta(0))
+        assert {pack.stem for pack in packs_of(place)} >= {lost, journal}
+        assert set(store.fsck(repair=True).repaired) == {
+            f"pack {name}, which commits lead to, was entered in the catalog again" for name in (lost, journal)
+        }
+        assert store.fsck().is_clean
+        store.compact(small_bytes=1 << 20)
+        store.gc(grace=timedelta(0))
+        assert store.fsck().is_clean
+    assert read_everything(place) == truth
+
+
+def test_a_lost_end_is_named_with_what_is_still_whole(place):
+    pack = next(pack for pack in packs_of(place) if len(pack.read_bytes()) > 700_000)
+    original, truth = pack.read_bytes(), read_everything(place)
+    pack.write_bytes(original[:-10])
+    found = [problem.found for problem in check(place).problems if problem.kind == "pack"]
+    assert len(found) == 2
+    assert "its last bytes are no trailer" in found[0]
+    assert f"it is {len(original) - 10} bytes long" in found[1]
+    assert read_everything(place) == truth
+    [offset, size] = decode_trailer(bytes.fromhex(pack.stem), original[-TRAILER_SIZE:])
+    frames = len(list(walk_frames(pack.stem, original))) - 1
+    pack.write_bytes(original[: offset + size - 1])
+    found = [problem.found for problem in check(place).problems if problem.kind == "pack"]
+    assert any(f"{frames} of its frames are whole" in one for one in found)
+    assert read_everything(place) == truth
+    damaged = bytearray(original[:offset])
+    damaged[100] ^= 1
+    pack.write_bytes(damaged)
+    found = [problem.found for problem in check(place).problems if problem.kind == "pack"]
+    assert any("no frame is whole from byte 32 to" in one for one in found)
 
 
 def test_a_wrong_size_is_found_and_put_right_only_when_that_is_asked_for(place):

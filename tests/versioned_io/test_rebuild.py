@@ -8,7 +8,11 @@ import pytest
 
 import versioned_io as vio
 from versioned_io.catalog.collection import list_packs
-from versioned_io.errors import FormatError, InvalidInputError, StoreNotFoundError
+from versioned_io.errors import FormatError, InvalidInputError, StorageError, StoreNotFoundError
+from versioned_io.identifiers import PackName
+from versioned_io.objects.local import LocalObjects
+from versioned_io.packs.frames import FrameKind
+from versioned_io.packs.reader import read_footer
 from versioned_io.packs.writer import PackWriter
 
 NOW = {"grace": timedelta(0), "expire": timedelta(0)}
@@ -177,21 +181,86 @@ def test_a_tip_that_can_not_be_told_from_an_attempt_is_named(place, write):
     assert report.unconfirmed == 1
 
 
-def test_a_damaged_pack_is_named_and_kept(place, write):
+def flipped(data, at):
+    damaged = bytearray(data)
+    damaged[at] ^= 1
+    return bytes(damaged)
+
+
+HARMS = {
+    "the trailer is cut": lambda data, frames: data[:-10],
+    "the trailer is flipped": lambda data, frames: flipped(data, len(data) - 20),
+    "the footer is cut": lambda data, frames: data[: frames[-1].offset + frames[-1].stored_size + 30],
+    "the footer is flipped": lambda data, frames: flipped(data, frames[-1].offset + frames[-1].stored_size + 30),
+    "all after the last frame is cut": lambda data, frames: data[: frames[-1].offset + frames[-1].stored_size],
+    "something was added": lambda data, frames: data + b"x",
+    "the head is flipped": lambda data, frames: flipped(data, 3),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_pack_whose_end_or_beginning_is_lost_costs_no_commit(place, write, harm):
+    with vio.create_store(place) as store:
+        grow(store, write)
+        before = told(store)
+        packs = sorted((place / "packs").rglob("*.pack"))
+        footers = {pack: read_footer(store._backend.objects, pack.stem) for pack in packs}
+    for pack in packs:
+        pack.write_bytes(HARMS[harm](pack.read_bytes(), footers[pack].frames))
+    lose_catalog(place)
+    report = vio.rebuild_store(place)
+    # The first bytes of a pack matter to nobody but fsck.
+    assert {line.split()[1].rstrip(":") for line in report.damaged} == (
+        set() if "head" in harm else {pack.stem for pack in packs}
+    )
+    assert report.uncertain == ()
+    with vio.open_store(place) as store:
+        assert told(store) == before
+        assert {problem.where for problem in store.fsck().problems if problem.kind == "pack"} == {
+            pack.stem for pack in packs
+        }
+        write(store, "r@main", {"next": b"1"})
+
+
+def test_of_a_pack_with_a_damaged_record_the_rest_counts(place, write):
+    """Two commits of one transaction lie in one pack; the record of the first is damaged, and named."""
+    with vio.create_store(place) as store:
+        for name in ("one", "two"):
+            store.create_repo(name)
+        with store.transaction("one@main") as tx:
+            tx.write("a", b"1")
+            tx.branch("two@main").write("a", b"1" * 5000)
+        commit = store.commit("two@main")
+        footer = read_footer(store._backend.objects, PackName(commit.root.pack.hex()))
+        first = next(frame for frame in footer.frames if frame.kind is FrameKind.COMMIT)
+        pack = next((place / "packs").rglob(f"{footer.name}.pack"))
+    for data in (flipped(pack.read_bytes(), first.offset + 30), flipped(pack.read_bytes(), first.offset + 9)):
+        pack.write_bytes(data)
+        lose_catalog(place)
+        report = vio.rebuild_store(place)
+        assert len(report.damaged) == 1
+        assert pack.stem in report.damaged[0]
+        with vio.open_store(place) as store:
+            assert list(store.log("one@main")) == []
+            assert store.commit("two@main") == commit
+            assert store.snapshot("two@main").read("a") == b"1" * 5000
+            assert pack.stem in {row.name for row in packs_of(store)}
+
+
+def test_a_store_out_of_reach_is_not_rebuilt_as_if_its_packs_were_damaged(place, write, monkeypatch):
     with vio.create_store(place) as store:
         store.create_repo("r")
         write(store, "r@main", {"a": b"1"})
-        write(store, "r@main", {"b": b"1" * 5000})
-        pack = next((place / "packs").rglob(f"{store.commit('r@main').root.pack.hex()}.pack"))
-        first = store.commit("r@main~1")
-    pack.write_bytes(pack.read_bytes()[:-10])
+
+    def fail(*_):
+        raise StorageError("the network is gone: try again")
+
     lose_catalog(place)
-    report = vio.rebuild_store(place)
-    assert len(report.damaged) == 1
-    assert pack.stem in report.damaged[0]
-    with vio.open_store(place) as store:
-        assert store.commit("r@main") == first
-        assert pack.stem in {row.name for row in packs_of(store)}
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalObjects, "get_range", fail)
+        with pytest.raises(StorageError):
+            vio.rebuild_store(place)
+    assert vio.rebuild_store(place).commits == 1
 
 
 def test_a_catalog_that_holds_something_is_left_alone(place, write):

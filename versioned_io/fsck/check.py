@@ -12,6 +12,7 @@ from versioned_io.catalog.collection import CONDEMNED, states_of
 from versioned_io.catalog.consistency import (
     Place,
     correct_size,
+    enter_packs,
     index_batches,
     pack_rows,
     record_places,
@@ -36,6 +37,7 @@ class _Packs:
 
     rows: Mapping[PackName, tuple[int, str]]
     sizes: Mapping[PackName, int]
+    led_to: set[PackName] = field(default_factory=set)
     right: KeySet = field(default_factory=KeySet)
     content_bytes: int = 0
     checked: int = 0
@@ -45,6 +47,11 @@ class _Packs:
     def kept(self) -> set[PackName]:
         return {name for name, (_, state) in self.rows.items() if state in _KEPT}
 
+    @property
+    def strangers(self) -> set[PackName]:
+        """The packs that are stored and that the catalog has no row of."""
+        return self.sizes.keys() - self.rows.keys()
+
 
 def check_store(backend: Backend, *, repair: bool = False, progress: Progress = lambda *_: None) -> FsckReport:
     """Check every byte of every pack, and that the catalog and the packs fit each other.
@@ -53,8 +60,9 @@ def check_store(backend: Backend, *, repair: bool = False, progress: Progress = 
     It may run beside writers and collectors.
 
     Args:
-        repair: Correct the sizes of packs, and remove from the index the places that hold no content any more, so that
-            who writes the content again stores it again. No name is moved, no object touched. A file whose content is
+        repair: Correct the sizes of packs, enter those packs again that commits lead to and that the catalog has no row
+            of, and remove from the index the places that hold no content any more, so that who writes the content again
+            stores it again. No name is moved, no object touched. A file whose content is
             lost stays lost: the problems say which, in which commits. To have it again, bring the pack back from a
             backup, or delete the file, commit, and write it again: the same content over the same path changes nothing.
         progress: Called with the stage and how much of it was done.
@@ -73,6 +81,7 @@ def check_store(backend: Backend, *, repair: bool = False, progress: Progress = 
         for what, pack in record_places(connection):
             # One that was committed since the packs were listed is known to the catalog by now.
             if pack not in packs.kept and states_of(connection, [pack]).get(pack) not in _KEPT:
+                packs.led_to.add(pack)
                 findings.add("pack", pack, f"{what} is in it, but the catalog does not know it, or deleted it")
     tree = TreeCheck(
         findings,
@@ -84,6 +93,7 @@ def check_store(backend: Backend, *, repair: bool = False, progress: Progress = 
     )
     names = NameCheck(findings, backend, tree.check)
     names.check()
+    packs.led_to |= tree.unknown
     wrong_places = _check_index(backend, findings, packs)
     repaired = _repair(backend, packs, wrong_places) if repair else ()
     return FsckReport(
@@ -93,7 +103,7 @@ def check_store(backend: Backend, *, repair: bool = False, progress: Progress = 
         chunks=len(packs.right),
         bytes_checked=packs.content_bytes,
         packs=packs.checked,
-        orphans=tuple(sorted(packs.sizes.keys() - packs.rows.keys())),
+        orphans=tuple(sorted(packs.strangers - packs.led_to)),
         repaired=repaired,
     )
 
@@ -165,10 +175,14 @@ def _keys_of(rows: Sequence[Place]) -> Keys:
 
 def _repair(backend: Backend, packs: _Packs, wrong_places: Sequence[Place]) -> tuple[str, ...]:
     done: list[str] = []
-    if not (wrong_places or packs.wrong_sizes):
+    missing = {name: packs.sizes[name] for name in packs.strangers & packs.led_to}
+    if not (wrong_places or packs.wrong_sizes or missing):
         return ()
     with backend.catalog.write() as connection:
-        removed = remove_places(connection, wrong_places)
+        entered = enter_packs(connection, missing, backend.clock())
+        done += [f"pack {name}, which commits lead to, was entered in the catalog again" for name in entered]
+        # What the index says of a pack without a row was not compared with the pack: the next check does that.
+        removed = remove_places(connection, [place for place in wrong_places if place[1] not in entered])
         if removed:
             done.append(f"{removed} places that hold no content any more were removed from the index")
         done += [

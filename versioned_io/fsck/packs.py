@@ -25,6 +25,7 @@ from versioned_io.packs.footer import (
     decode_trailer,
 )
 from versioned_io.packs.frames import FrameKind, decode_frame, pack_key
+from versioned_io.packs.walking import walk_frames
 
 _AT_ONCE: Final = {True: 4, False: 2}  # by whether a read is a round trip; each holds a pack, 32 to 64 MiB
 
@@ -75,6 +76,7 @@ def check_pack(objects: ObjectStore, name: PackName) -> PackCheck:
         footer, footer_at = _footer_of(name, data)
     except DAMAGES as error:
         check.damages.append(str(error))
+        _check_without_footer(check, data)
         return check
     _check_frames(check, footer, footer_at, data)
     return check
@@ -88,6 +90,26 @@ def _footer_of(name: PackName, data: memoryview) -> tuple[Footer, int]:
         raise IntegrityError(msg)
     payload = decode_frame(pack, offset, data[offset : offset + size], FrameKind.FOOTER)
     return decode_footer(name, payload), offset
+
+
+def _check_without_footer(check: PackCheck, data: memoryview) -> None:
+    """Say which parts of a pack are no whole frames, and whether its contents are still known by their names."""
+    end, frames, is_listed = HEAD_SIZE, 0, False
+    for frame, payload in walk_frames(check.name, bytes(data)):
+        if frame.offset != end:
+            check.damages.append(f"no frame is whole from byte {end} to {frame.offset}")
+        end = frame.offset + frame.stored_size
+        if frame.kind is FrameKind.FOOTER:
+            # Only what follows it is damaged.
+            _check_frames(check, decode_footer(check.name, payload), frame.offset, data)
+            is_listed = True
+        else:
+            frames += 1
+    if not is_listed:
+        check.damages.append(
+            f"{frames} of its frames are whole, and end at byte {end} of {len(data)}; files in them can be read, but "
+            "are not shared with new files of the same content"
+        )
 
 
 def _check_frames(check: PackCheck, footer: Footer, footer_at: int, data: memoryview) -> None:

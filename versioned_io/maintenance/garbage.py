@@ -73,6 +73,7 @@ class _Tally:
     revived: list[PackName] = field(default_factory=list)
     deleted: list[PackName] = field(default_factory=list)
     sizes: dict[PackName, int] = field(default_factory=dict)
+    alive: set[PackName] = field(default_factory=set)
     orphans: int = 0
 
     def bytes_of(self, names: Sequence[PackName]) -> int:
@@ -172,6 +173,7 @@ def _sweep(
         records = catalog.record_packs(connection)
     marks = mark_store(backend, ignored=ignored, progress=lambda pages: progress(GcProgress("mark", pages)))
     alive = marks.packs | records
+    tally.alive |= alive
     tally.sizes |= {row.name: row.size_bytes for row in rows}
     dead = [row for row in rows if row.name not in alive]
     to_condemn = [row.name for row in dead if row.state == LIVE]
@@ -224,7 +226,8 @@ def _collect_orphans(
         tally.sizes |= sizes
         with backend.catalog.read() as connection:
             states = catalog.states_of(connection, list(sizes))
-        strangers = [name for name in sizes if name not in states]
+        # What commits lead to has lost its row, and is no garbage: fsck says so, and can put it right.
+        strangers = [name for name in sizes if name not in states and name not in tally.alive]
         # An object whose pack was noted as deleted before: the process died before it deleted the object itself.
         left_over = [name for name, state in states.items() if state == catalog.DELETED]
         if not dry_run:

@@ -91,7 +91,7 @@ def read_footer(objects: ObjectStore, name: PackName) -> Footer:
 
     Raises:
         ObjectNotFoundError: There is no such pack.
-        IntegrityError: Its end is damaged; `iterate_frames` still finds the frames before the damage.
+        IntegrityError: Its end is damaged; `walk_frames` still finds the frames that are whole.
 
     Cost: 1 HEAD and 2 GETs.
     """

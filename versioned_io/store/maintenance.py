@@ -26,7 +26,7 @@ class Maintenance(Resolving):
         """Check every byte of every pack, and the catalog against the packs, and name every damage; see `check_store`.
 
         Args:
-            repair: Put right what can be without loss: the index of contents, and sizes. No name is moved.
+            repair: Put right what can be without loss: rows and sizes of packs, the index of contents. No name moves.
 
         Cost: reads every pack once, and every page and commit record that a name leads to once more.
         """

@@ -43,7 +43,7 @@ class Names(Resolving):
         if exist_ok and (found := self._repos(name)):
             return found[0]
         try:
-            names.create_repo(self._backend, name, description)
+            return names.create_repo(self._backend, name, description)
         except ExistsError:
             if not exist_ok:
                 raise
@@ -142,8 +142,7 @@ class Names(Resolving):
         """
         ref = parse_branch_ref(branch)
         target = BranchRef(ref.repo, parse_new_name(to, to))
-        names.rename_branch(self._backend, ref, target)
-        return next(info for info in self.branches(ref.repo) if info.name == target.branch)
+        return names.rename_branch(self._backend, ref, target)
 
     def protect_branch(self, branch: str, is_protected: bool = True) -> None:  # noqa: FBT001, FBT002 (reads as a sentence)
         """Let the branch ``repo@branch`` only grow from now on, or lift that.
