@@ -12,7 +12,7 @@ from versioned_io.backend import Backend
 from versioned_io.catalog.commits import ancestor_at, get_commit, history_batch
 from versioned_io.catalog.journal import squashes_of
 from versioned_io.catalog.touched import may_have_touched
-from versioned_io.catalog.values import Commit
+from versioned_io.catalog.values import Commit, CommitState
 from versioned_io.columns import optional_text_column, text_column
 from versioned_io.errors import PathNotFoundError
 from versioned_io.identifiers import CommitId
@@ -164,7 +164,10 @@ def _newest_change(
             if not squashes:
                 return writer
             with backend.catalog.read() as connection:
-                return _standing_for(connection, writer, commit, squashes) or writer
+                standing = _standing_for(connection, writer, commit, squashes)
+            # What a merge brought in is not among the parents; its data is kept as long as a merge leads to it.
+            if standing is not None or writer.state is CommitState.LIVE:
+                return standing or writer
     # Each commit is compared with the next older one, its parent.
     older = walk_history(backend, commit)
     current = next(older)

@@ -102,6 +102,24 @@ class StoreMachine(TransactionMachine):
         self.store.reset(f"r@{branch}", f"r@{branch}~{back}")
         self.branches[branch] = story[: len(story) - back]
 
+    @rule(data=st.data(), kept=st.integers(0, 2))
+    def squash(self, data, kept):
+        branch = self.any_branch(data)
+        story = self.branches[branch]
+        if not story:
+            return
+        kept = min(kept, len(story) - 1)
+        since = story[kept - 1][0] if kept else None
+        head, tree = story[-1]
+        made = self.store.squash(f"r@{branch}", since and f"r@{since}")
+        if len(story) - kept == 1:
+            assert made.id == head
+            return
+        assert (made.parent, made.number) == (since, kept + 1)
+        self.commits[made.id], self.trees[made.id], self.writers[made.id] = made, tree, self.writers[head]
+        self.branches[branch] = [*story[:kept], (made.id, tree)]
+        self.squashes.append((head, made.id))
+
     @rule(data=st.data())
     def drop(self, data):
         branch = self.any_branch(data)
@@ -168,6 +186,22 @@ class StoreMachine(TransactionMachine):
             result = taken(result, theirs, undecided)
         self.note(branch, call(), head, result, merged)
 
+    def standing(self, writer, commit_id):
+        """What the history of a commit shows for *writer*: that, what it was squashed into, or None."""
+        shown = {one for one, _ in self.story_of(commit_id)}
+        found = self.squashed_into(writer, shown)
+        return found if found is not None or writer in self.gone else writer
+
+    def squashed_into(self, writer, shown):
+        if writer in shown:
+            return writer
+        for old, new in self.squashes:
+            if self.commits[new].number <= self.commits[writer].number and writer in dict(self.story_of(old)):
+                found = self.squashed_into(new, shown)
+                if found is not None:
+                    return found
+        return None
+
     @rule(data=st.data())
     def compare(self, data):
         commits = [(None, {})] + [(f"r@{name}", tree) for story in self.branches.values() for name, tree in story]
@@ -194,9 +228,10 @@ class StoreMachine(TransactionMachine):
         while current is not None:
             tree, parent = self.trees[current], self.commits[current].parent
             before = self.trees.get(parent, {})
-            if path in tree:
-                current = self.writers[current][path]  # which may be a commit that a merge brought in
-            elif (before.get(path), below(before, path)) == (None, below(tree, path)):
+            writer = self.standing(self.writers[current][path], current) if path in tree else None
+            if writer is not None:
+                current = writer  # which may be a commit that a merge brought in
+            elif (before.get(path), below(before, path)) == (tree.get(path), below(tree, path)):
                 current = parent
                 continue
             changes.append(current)

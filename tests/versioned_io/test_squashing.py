@@ -116,6 +116,21 @@ def test_what_was_replaced_is_collected_and_the_rest_reads_on(repo, files_of):
     assert repo.fsck().is_clean
 
 
+def test_the_log_names_the_squash_when_what_a_merge_brought_is_gone(repo, write):
+    repo.create_branch("r@topic", at="r@main~3")
+    write(repo, "r@topic", {"topic": b"1"})
+    write(repo, "r@topic", {"topic": b"2"})
+    repo.merge("r@topic", "r@main")
+    repo.create_branch("r@later", at="r@main~4")
+    write(repo, "r@later", {"later": b"1"})
+    repo.merge("r@later", "r@main")
+    made = repo.squash("r@main")
+    repo.delete_branch("r@topic")
+    repo.delete_branch("r@later")
+    repo.gc(**NOW)
+    assert [commit.id for commit in repo.log("r@main", path="topic")] == [made.id]
+
+
 def test_a_rebuilt_catalog_says_the_same(repo, tmp_path, write, files_of):
     repo.squash("r@main", "r@main~2")
     write(repo, "r@main", {"b": b"1"})

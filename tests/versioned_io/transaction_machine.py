@@ -44,6 +44,7 @@ class TransactionMachine(RuleBasedStateMachine):
         self.commits = {}  # every commit that was ever made: the commit, by its ID
         self.trees = {}
         self.writers = {}  # commit ID: {path: the commit that wrote this version}
+        self.squashes = []  # (head before, head afterwards)
         self.gone = set()  # commits whose data was dropped or let go of
         self.open = {}  # slot: (transaction, what it means)
         self.names = 0
