@@ -150,6 +150,25 @@ class ObjectNotFoundError(NotFoundError):
         return f"no object {self.args[0]!r} in {self.args[1]}"
 
 
+class ReferenceBrokenError(NotFoundError):
+    """A file is a reference to an object elsewhere, which is not as it was when it was imported any more.
+
+    Args: the object's URL, what was pinned of it, what was found.
+    """
+
+    code: ClassVar[str] = "reference_broken"
+
+    def __init__(self, url: str, pinned: str, found: str) -> None:
+        super().__init__(url, pinned, found)
+
+    def __str__(self) -> str:
+        url, pinned, found = self.args
+        return (
+            f"{url!r}, which the file is a reference to, changed since it was imported: {found}, not {pinned}; "
+            f"import it again, or read a commit whose version is still there"
+        )
+
+
 class ConflictError(VersionedError):
     """Another writer changed the same thing first: read its commit, then decide and try again.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 from sqlalchemy import URL, insert, select
 
@@ -21,6 +22,7 @@ from versioned_io.catalog.connect import (
 from versioned_io.catalog.tables import properties
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.clock import Clock, system_clock
+from versioned_io.elsewhere import Elsewhere
 from versioned_io.errors import (
     ExistsError,
     FormatError,
@@ -45,6 +47,9 @@ STORE_FORMAT = 1
 MARKER_KEY = "versioned.json"
 """The one object that is no pack: it says that this is a store, which one, and of which format."""
 
+Sources: TypeAlias = Mapping[str, Mapping[str, str]]
+"""Storage options by place; see `create_store`."""
+
 _CATALOG_FILE = "catalog.db"
 _MEMORY = "memory://"
 _memory_directories: dict[str, TemporaryDirectory[str]] = {}
@@ -63,6 +68,7 @@ def create_store(
     storage_options: Mapping[str, str] | None = None,
     cache: str | Path | None = None,
     cache_bytes: int = DEFAULT_CACHE_BYTES,
+    sources: Sources | None = None,
     clock: Clock = system_clock,
 ) -> Store:
     """Make an empty store and open it.
@@ -76,17 +82,21 @@ def create_store(
             boto3's chain of credentials for S3, and the environment for the others. See `versioned_io.objects.clients`.
         cache: A local directory that keeps what was read of a remote store; None for none.
         cache_bytes: How much it keeps.
+        sources: The places outside of the store that files may be a reference to and are read from: storage options (as
+            above) by ``s3://bucket/prefix/``, ``gs://...``, ``az://...``, ``file:///directory/`` or local path. All
+            below a place may be read; of several that fit, the longest says which options. Nothing of this is stored.
         clock: What tells the time.
 
     Raises:
         ExistsError: There is a store already; open it.
-        InvalidInputError: *url* or *catalog* is malformed, or *catalog* is missing.
+        InvalidInputError: *url*, *catalog* or *sources* is malformed, or *catalog* is missing.
         StorageError: The place can't be written to, or the catalog can't be reached; nothing is half made that a
             second call can't complete.
 
     Cost: 1 GET, 1 PUT, 1 SQL transaction; of a remote store also 2 PUTs and 1 DELETE, to see whether it refuses to
         overwrite, and 1 GET if it does not.
     """
+    elsewhere = Elsewhere(sources)
     objects = _open_objects(url, storage_options, cache, cache_bytes)
     if _read_marker(objects) is not None:
         raise ExistsError("store", objects.url)
@@ -104,7 +114,7 @@ def create_store(
     except BaseException:
         found.close()
         raise
-    return _assemble(objects, found, clock)
+    return _assemble(objects, found, elsewhere, clock)
 
 
 def open_store(
@@ -114,21 +124,23 @@ def open_store(
     storage_options: Mapping[str, str] | None = None,
     cache: str | Path | None = None,
     cache_bytes: int = DEFAULT_CACHE_BYTES,
+    sources: Sources | None = None,
     clock: Clock = system_clock,
 ) -> Store:
     """Open the store at *url*, after checking that this version can read it.
 
     Args:
-        url, catalog, storage_options, cache, cache_bytes, clock: As for `create_store`.
+        url, catalog, storage_options, cache, cache_bytes, sources, clock: As for `create_store`.
 
     Raises:
         StoreNotFoundError: There is none; make it with `create_store`.
         FormatError: It is of a newer format, or its catalog of another revision; the message says what to run.
-        InvalidInputError: *url* or *catalog* is malformed, or the catalog belongs to another store.
+        InvalidInputError: *url*, *catalog* or *sources* is malformed, or the catalog belongs to another store.
         StorageError: The objects or the catalog are out of reach.
 
     Cost: 1 GET, 3 SELECTs.
     """
+    elsewhere = Elsewhere(sources)
     objects = _open_objects(url, storage_options, cache, cache_bytes)
     marker = _read_marker(objects)
     if marker is None:
@@ -152,7 +164,7 @@ def open_store(
     except BaseException:
         found.close()
         raise
-    return _assemble(objects, found, clock)
+    return _assemble(objects, found, elsewhere, clock)
 
 
 def upgrade_store(
@@ -232,6 +244,7 @@ def open_or_create_store(
     storage_options: Mapping[str, str] | None = None,
     cache: str | Path | None = None,
     cache_bytes: int = DEFAULT_CACHE_BYTES,
+    sources: Sources | None = None,
     clock: Clock = system_clock,
 ) -> Store:
     """Open the store at *url*, made first if there is none; several processes may call this at once.
@@ -249,6 +262,7 @@ def open_or_create_store(
             storage_options=storage_options,
             cache=cache,
             cache_bytes=cache_bytes,
+            sources=sources,
             clock=clock,
         )
 
@@ -268,8 +282,9 @@ def _open_objects(
     return objects if cache is None else CachedObjects(objects, Path(cache), limit_bytes=cache_bytes)
 
 
-def _assemble(objects: ObjectStore, catalog: Catalog, clock: Clock) -> Store:
-    return Store(objects.url, Backend(objects, catalog, PageSource(objects), ChunkReader(objects), clock))
+def _assemble(objects: ObjectStore, catalog: Catalog, elsewhere: Elsewhere, clock: Clock) -> Store:
+    reader = ChunkReader(objects, elsewhere)
+    return Store(objects.url, Backend(objects, catalog, PageSource(objects), reader, clock, elsewhere))
 
 
 def _make_directory(path: Path) -> None:

@@ -20,6 +20,7 @@ EXAMPLES = [
     errors.PathNotFoundError("a/b", "weather@main", "beside it are 'a/c'"),
     errors.PathNotFoundError("a/b", "weather@main"),
     errors.ObjectNotFoundError("packs/00/x.pack", "/data"),
+    errors.ReferenceBrokenError("s3://b/k", "ETag 'x', 3 bytes", "it is gone"),
     errors.ConflictError("weather@main", ("a", "b"), "0" * 32),
     errors.ConflictError("weather@main", tuple("abcdefgh"), "0" * 32),
     errors.MergeConflictError(
@@ -100,6 +101,7 @@ def test_an_error_of_the_core_is_what_callers_catch_already():
         (EXAMPLES[2], "holds no repo yet"),
         (EXAMPLES[3], "its branches are 'main'"),
         (EXAMPLES[5], "list the commits of a branch with log"),
+        (errors.ReferenceBrokenError("s3://b/k", "x", "it is gone"), "import it again, or read a commit whose version"),
         (errors.ConflictError("w@main", ("a",), "f" * 32), f"commit {'f' * 32} already changed 'a'; read it and try"),
         (errors.ConflictError("w@main", tuple("abcdefgh"), ""), "'e' and 3 more"),
         (errors.PathCollisionError("a", "a/b"), "delete one of them in the same transaction, or choose another path"),

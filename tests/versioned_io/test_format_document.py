@@ -1,5 +1,6 @@
 """docs/spec/format-v1.md says what is true, and its program recovers files."""
 
+import json
 import random
 import re
 import struct
@@ -12,6 +13,7 @@ from blake3 import blake3
 
 import versioned_io as vio
 from versioned_io.chunks import cutting
+from versioned_io.elsewhere import parts
 from versioned_io.pages.boundaries import FORMAT_RULES
 from versioned_io.pages.schema import ENTRIES, INDEX_CONTEXT, LEAF_CONTEXT, ROWS
 
@@ -45,6 +47,26 @@ def test_files_are_recovered_without_this_library(recover, tmp_path):
         assert tx.commit.root.level == 1
     for path in ("00007.txt", "02999.txt", "00000.txt", "large.bin", "日本/é.csv"):
         assert recover(str(tmp_path), "weather", "main", path) == contents[path]
+
+
+def test_of_a_file_elsewhere_it_says_what_to_fetch(recover, tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/a b.csv").write_bytes(b"1,2\n")
+    with vio.create_store(tmp_path / "store", sources={str(tmp_path / "outside"): {}}) as store:
+        store.create_repo("weather")
+        with store.transaction("weather@main") as tx:
+            tx.reference_tree(tmp_path / "outside")
+            tx.write("own.csv", b"3,4\n")
+        row = store.snapshot("weather@main").row("a b.csv")
+        [(kind, payload)] = store._backend.chunks.fetch_content([row.chunks[0].frame])
+    part = json.loads(bytes(payload))
+    assert (kind, part["url"]) == (6, (tmp_path / "outside/a b.csv").as_uri())
+    assert all(f"`{name}`" in DOCUMENT for name in part)
+    assert blake3(payload, derive_key_context=parts.PART_CONTEXT).digest() == row.digest
+    assert recover(str(tmp_path / "store"), "weather", "main", "own.csv") == b"3,4\n"
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        recover(str(tmp_path / "store"), "weather", "main", "a b.csv")
+    assert f"fetch {part['url']} while it has ETag {part['etag']}, version None" in caught.value.stderr.decode()
 
 
 def cuts_by_the_document(data: bytes) -> list[int]:
@@ -82,11 +104,11 @@ def test_cuts_are_what_the_document_says(data):
 
 
 def test_the_document_has_the_numbers_names_and_contexts_of_the_code():
-    for context in (LEAF_CONTEXT, INDEX_CONTEXT, cutting.FILE_CONTEXT):
+    for context in (LEAF_CONTEXT, INDEX_CONTEXT, cutting.FILE_CONTEXT, parts.PART_CONTEXT):
         assert f"`{context}`" in DOCUMENT
     for name in (*ROWS.names, *ENTRIES.names):
         assert f"`{name}`" in DOCUMENT
-    for size in (cutting.MINIMUM_SIZE, cutting.AVERAGE_SIZE, cutting.MAXIMUM_SIZE):
+    for size in (cutting.MINIMUM_SIZE, cutting.AVERAGE_SIZE, cutting.MAXIMUM_SIZE, parts._PART_BYTES):
         assert f"{size:,}" in DOCUMENT
     for level, rule in (("0", FORMAT_RULES.leaf), ("1 and up", FORMAT_RULES.index)):
         sizes = f"| {level} | {rule.minimum:,} | {rule.target:,} | {rule.maximum:,} |"

@@ -8,18 +8,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
+from versioned_io.chunks.cutting import digest_of
 from versioned_io.chunks.refs import ChunkRef
+from versioned_io.elsewhere import Elsewhere
+from versioned_io.elsewhere.parts import decode_part, name_part
 from versioned_io.errors import IntegrityError, InvalidInputError
 from versioned_io.objects.port import ObjectStore
-from versioned_io.packs.frames import FrameKind, FrameRef
-from versioned_io.packs.reader import fetch_frames
+from versioned_io.packs.frames import CONTENT_KINDS, FrameKind, FrameRef
+from versioned_io.packs.reader import fetch_one_of
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _CACHE_BYTES: Final = 32 * 1024 * 1024
 _WINDOW_BYTES: Final = 8 * 1024 * 1024
+_FEWEST_CHUNKS: Final = 4  # in a window: parts elsewhere, of 8 MiB, are fetched together
 _MOST_READ_AHEAD: Final = 16  # chunks, of some 350 KB each
+_READ_AHEAD_BYTES: Final = 32 * 1024 * 1024
 
 
 class ChunkReader:
@@ -27,12 +32,18 @@ class ChunkReader:
 
     May be used by several threads.
 
+    A chunk may be a part of an object elsewhere: it is then read there, every time, and only as it was pinned.
+
     Args:
+        elsewhere: What may be read outside of the store; None for nothing.
         cache_bytes: How many bytes of decoded blocks to keep.
     """
 
-    def __init__(self, objects: ObjectStore, *, cache_bytes: int = _CACHE_BYTES) -> None:
+    def __init__(
+        self, objects: ObjectStore, elsewhere: Elsewhere | None = None, *, cache_bytes: int = _CACHE_BYTES
+    ) -> None:
         self._objects = objects
+        self._elsewhere = elsewhere if elsewhere is not None else Elsewhere()
         self._cache_bytes = cache_bytes
         self._cached_bytes = 0
         self._blocks: OrderedDict[FrameRef, memoryview] = OrderedDict()
@@ -46,13 +57,18 @@ class ChunkReader:
         Raises:
             ObjectNotFoundError: A pack is gone.
             IntegrityError: Stored bytes are not what was written.
+            ReferenceBrokenError, InvalidInputError: As for `load_frames`.
 
-        Cost: at most 1 GET a frame that the range touches and that is not cached, neighbours in one.
+        Cost: at most 1 GET a frame that the range touches and that is not cached, neighbours in one; and 1 for each
+            part elsewhere, several at once.
         """
         return b"".join(self.stream(chunks, offset, length))
 
     def stream(self, chunks: Sequence[ChunkRef], offset: int = 0, length: int | None = None) -> Iterator[memoryview]:
-        """Yield the same bytes as `read_file`, a chunk at a time, holding about 8 MiB of the file at once."""
+        """Yield the same bytes as `read_file`, a chunk at a time.
+
+        About 8 MiB of the file are held at once; where it lies elsewhere, 4 parts of at most 8 MiB.
+        """
         if offset < 0 or (length is not None and length < 0):
             msg = f"can't read {length} bytes from byte {offset}: both must be 0 or more"
             raise InvalidInputError(msg)
@@ -65,7 +81,7 @@ class ChunkReader:
             window_bytes = 0
             first = number
             while number < len(chunks) and ends[number] - chunks[number].size < end:
-                if window and window_bytes + chunks[number].size > _WINDOW_BYTES:
+                if len(window) >= _FEWEST_CHUNKS and window_bytes + chunks[number].size > _WINDOW_BYTES:
                     break
                 window.append(chunks[number])
                 window_bytes += chunks[number].size
@@ -128,8 +144,42 @@ class ChunkReader:
         return block[inner : inner + size]
 
     def load_frames(self, frames: Sequence[FrameRef]) -> list[memoryview]:
-        """Return the raw blocks of *frames*, from the object store."""
-        return fetch_frames(self._objects, frames, FrameKind.BLOCK)
+        """Return the raw blocks of *frames*, from the object store or from where they are a reference to.
+
+        Raises:
+            ObjectNotFoundError: A pack is gone.
+            IntegrityError: Stored bytes are not what was written.
+            ReferenceBrokenError: An object elsewhere is not as it was pinned; import it again.
+            InvalidInputError: It lies where whoever opened the store does not let it read.
+        """
+        return self._resolved(self.fetch_content(frames))
+
+    def fetch_content(self, frames: Sequence[FrameRef]) -> list[tuple[FrameKind, memoryview]]:
+        """Return the kinds and payloads of *frames* as they are in the packs; nothing elsewhere is read."""
+        return fetch_one_of(self._objects, frames, CONTENT_KINDS)
+
+    def name_chunk(self, chunk: ChunkRef) -> bytes:
+        """Return the digest that what is stored for *chunk* really has; nothing elsewhere is read.
+
+        Raises:
+            ObjectNotFoundError: Its pack is gone.
+            IntegrityError: What is stored is damaged, or it is another chunk's.
+        """
+        [(kind, payload)] = self.fetch_content([chunk.frame])
+        if kind is FrameKind.BLOCK:
+            return digest_of(self.cut_chunk(payload, chunk.inner, chunk.size, chunk.pack))
+        if (chunk.inner, chunk.size) != (0, decode_part(payload).size):
+            msg = f"a chunk of {chunk.size} bytes at {chunk.inner} is no whole part of a file elsewhere; run fsck"
+            raise IntegrityError(msg)
+        return name_part(payload)
+
+    def _resolved(self, found: Sequence[tuple[FrameKind, memoryview]]) -> list[memoryview]:
+        """Return the bytes that frames hold, and those that they are a reference to."""
+        parts = [decode_part(payload) for kind, payload in found if kind is FrameKind.SOURCE]
+        if not parts:
+            return [payload for _, payload in found]
+        data = iter(self._elsewhere.read(parts))
+        return [next(data) if kind is FrameKind.SOURCE else payload for kind, payload in found]
 
     def open_file(self, chunks: Sequence[ChunkRef]) -> "ChunkFile":
         """Return a seekable reader over the file made of *chunks*; wrap it in `io.BufferedReader` to read lines.
@@ -218,6 +268,8 @@ class ChunkFile(io.RawIOBase):
         goes_on = number - 1 in self._held
         self._ahead = min(self._ahead * 2, _MOST_READ_AHEAD) if goes_on else 1
         stop = min(number + self._ahead, len(self._chunks))
+        while stop - number > 1 and self._ends[stop - 1] - self._ends[number - 1] > _READ_AHEAD_BYTES:
+            stop -= 1
         parts = self._reader.read_chunks(self._chunks[number:stop])
         self._held = dict(zip(range(number, stop), parts, strict=True))
         return parts[0]

@@ -6,8 +6,9 @@ from itertools import accumulate
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from versioned_io.columns import fixed_column, number_column
+from versioned_io.columns import fixed_column, number_column, number_scalar
 from versioned_io.packs.frames import FrameRef
 
 DIGEST_TYPE: Final = pa.binary(32)
@@ -24,6 +25,9 @@ CHUNK_FIELDS: Final = [
 CHUNK_TYPE: Final = pa.struct(CHUNK_FIELDS)
 CHUNKS_TYPE: Final = pa.list_(pa.field("item", CHUNK_TYPE, nullable=False))
 NEW_CHUNKS: Final = pa.schema(CHUNK_FIELDS)
+
+
+_LARGEST_REFERENCE: Final = 16 * 1024  # a URL has at most some kilobytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,13 @@ class StoredFile:
     def digests(self) -> list[bytes]:
         """Return the chunks' digests, in order."""
         return [self.chunk_digests[at : at + 32] for at in range(0, len(self.chunk_digests), 32)]
+
+
+def may_be_elsewhere(chunks: pa.StructArray) -> pa.BooleanArray:
+    """Say which chunks may be parts of objects elsewhere: all that are, and others. Only their frames tell."""
+    alone = pc.equal(pc.struct_field(chunks, "inner"), number_scalar(0, pa.uint32()))
+    small = pc.less_equal(pc.struct_field(chunks, "stored"), number_scalar(_LARGEST_REFERENCE, pa.uint32()))
+    return pc.and_(alone, small)
 
 
 def chunk_refs(chunks: pa.ListScalar | Iterable[dict[str, object]]) -> tuple[ChunkRef, ...]:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
@@ -12,11 +12,12 @@ import pyarrow as pa
 from versioned_io.chunks.blocks import BLOCK_BYTES, Block, BlockEncoder, EncodedBlock, blocks_of
 from versioned_io.chunks.cutting import MINIMUM_SIZE, cut_bytes, cut_stream, digest_of, file_digest, name_chunks
 from versioned_io.chunks.index import ChunkIndex
+from versioned_io.chunks.overlay import OverlayReader
 from versioned_io.chunks.places import ChunkPlaces
-from versioned_io.chunks.reader import ChunkReader
 from versioned_io.chunks.refs import ChunkRef, StoredFile
 from versioned_io.chunks.sources import Filler, LocalSource, Prefixed, Source, open_source
 from versioned_io.chunks.windows import Window, WindowPool
+from versioned_io.elsewhere import Elsewhere
 from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import PackName
 from versioned_io.objects.port import Buffer, ObjectStore
@@ -42,6 +43,7 @@ class DataWriter:
 
     Args:
         index: What is stored already.
+        elsewhere: What may be read outside of the store, where a file is appended to or read that lies there.
         roll_bytes: A pack that is larger than this is closed and another one begun; about four are in memory.
         before_early_pack: Called before a pack is stored while more is to come: it is garbage for everybody else until
             the commit.
@@ -52,6 +54,7 @@ class DataWriter:
         objects: ObjectStore,
         index: ChunkIndex,
         *,
+        elsewhere: Elsewhere | None = None,
         roll_bytes: int = ROLL_BYTES,
         before_early_pack: Callable[[], None] | None = None,
     ) -> None:
@@ -75,7 +78,7 @@ class DataWriter:
         self._has_record = False  # whether there is a commit record in it
         self._own_packs: set[PackName] = set()
         self._uploads = PackUploads(waiting=_PACKS_UNDER_WAY, on_stored=self._release_windows)
-        self._reader = _OverlayReader(objects, self)
+        self._reader = OverlayReader(objects, elsewhere, self._find_open)
 
     @property
     def bytes_stored(self) -> int:
@@ -205,12 +208,8 @@ class DataWriter:
 
     def read_open_frame(self, ref: FrameRef, kind: FrameKind) -> memoryview | None:
         """Return the payload of a frame that is still in memory, or ``None``; for `PageSource.overlaid`."""
-        with self._lock:
-            if self._pack is not None and self._pack.pack == ref.pack:
-                return self._pack.read(ref, kind)
-            stored_now = self._uploads.find(ref.pack)
-            # Under the lock: once it is stored, its windows are filled anew.
-            return stored_now.read(ref, kind) if stored_now is not None else None
+        found = self._find_open(ref, {kind})
+        return None if found is None else found[1]
 
     def close_pack(self) -> None:
         """Make everything that was taken in or appended to the open pack durable.
@@ -289,6 +288,22 @@ class DataWriter:
             self._in_flight.update(lacking)
             self._encode(blocks)
 
+    def take_references(self, parts: Sequence[tuple[bytes, bytes, int]]) -> None:
+        """Store references to those parts of objects elsewhere, as (digest, payload, size), that the store lacks.
+
+        Cost: as `take_chunks`, where the data is the payloads.
+        """
+        with self._lock:
+            lacking = {part[0]: part for part in parts if not self._is_known(part[0])}
+            for ref in self._index.find(list(lacking)).values():
+                self._places.add(ref, is_new=False)
+                del lacking[ref.digest]
+            for digest, payload, size in lacking.values():
+                pack = self._current_pack()
+                self._places.add_block(pack.append_source(payload, digest, size), [(digest, 0, size)])
+                if pack.size_bytes >= self._roll_bytes:
+                    self._roll(pack)
+
     def release_window(self, window: Window) -> None:
         """Say that nothing more is taken from *window*, and that its bytes are not read any more."""
         with self._lock:
@@ -305,6 +320,15 @@ class DataWriter:
         """
         with LocalSource(path) as source:
             return _stored_file(*self._write_stream(source, on_read))
+
+    def _find_open(self, ref: FrameRef, kinds: Collection[FrameKind]) -> tuple[FrameKind, memoryview] | None:
+        """Return the kind and payload of a frame that is still in memory, or ``None``."""
+        with self._lock:
+            if self._pack is not None and self._pack.pack == ref.pack:
+                return self._pack.read_one_of(ref, kinds)
+            stored_now = self._uploads.find(ref.pack)
+            # Under the lock: once it is stored, its windows are filled anew.
+            return stored_now.read_one_of(ref, kinds) if stored_now is not None else None
 
     def _write_bytes(self, data: memoryview) -> StoredFile:
         if len(data) <= MINIMUM_SIZE:
@@ -471,17 +495,3 @@ class DataWriter:
 
 def _stored_file(digests: Sequence[bytes], sizes: Sequence[int]) -> StoredFile:
     return StoredFile(sum(sizes), file_digest(digests, sizes), b"".join(digests))
-
-
-class _OverlayReader(ChunkReader):
-    """Reads the frames that a writer still holds from its memory."""
-
-    def __init__(self, objects: ObjectStore, writer: DataWriter) -> None:
-        super().__init__(objects)
-        self._writer = writer
-
-    def load_frames(self, frames: Sequence[FrameRef]) -> list[memoryview]:
-        held = [self._writer.read_open_frame(frame, FrameKind.BLOCK) for frame in frames]
-        stored = [frame for frame, block in zip(frames, held, strict=True) if block is None]
-        fetched = iter(super().load_frames(stored))
-        return [block if block is not None else next(fetched) for block in held]

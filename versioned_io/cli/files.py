@@ -19,6 +19,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from versioned_io.cli.in_place import put_in_place
 from versioned_io.cli.output import commit_json, describe_change, describe_size, file_json, print_json, print_table
 from versioned_io.cli.session import CatalogOption, JsonOption, StoreOption, open_named_store, reports_errors
 from versioned_io.errors import InvalidInputError, PathNotFoundError
@@ -50,6 +51,13 @@ def put(
     sources: Annotated[list[str], typer.Argument(help="Files and directories, or - for standard input.")],
     message: MessageOption = "",
     author: AuthorOption = "",
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Do not copy: refer to files or objects where they are, also s3://...")
+    ] = False,
+    glob: Annotated[str | None, typer.Option("--glob", help="With --in-place: only what matches, below it.")] = None,
+    versions: Annotated[
+        bool, typer.Option("--versions", help="With --in-place: pin versions, in a bucket that keeps them.")
+    ] = False,
     store: StoreOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
@@ -57,15 +65,22 @@ def put(
     """Commit files and directories, all or none; the same bytes again make no commit.
 
     One file goes to the path, or keeps its name below a path that ends with /; one directory's files go below the
-    path; several sources keep their names below it.
+    path; several sources keep their names below it. With --in-place one file, directory, object or prefix (which ends
+    with /) is referred to where it is, below VERSIONED_SOURCES; a change there is noticed when it is read.
     """
     branch, path = _branch_of(target), parse_ref(target).path
-    places = _places(sources, path, below=target.endswith("/"))
+    if not in_place and (glob is not None or versions):
+        msg = "--glob and --versions choose what --in-place refers to: pass that, too"
+        raise InvalidInputError(msg)
+    below = target.endswith("/")
+    places = [] if in_place else _places(sources, path, below=below)
     with (
         open_named_store(store, catalog) as opened,
         _progress() as report,
         opened.transaction(branch, message=message, author=author) as transaction,
     ):
+        if in_place:
+            put_in_place(transaction, sources, path, below=below, glob=glob, versions=versions, report=report)
         for source, place in places:
             _put_one(transaction, source, place, report=report)
     _print_outcome(transaction, as_json=as_json)

@@ -26,13 +26,16 @@ def fsck(
     repair: Annotated[
         bool, typer.Option("--repair", help="Put right what can be without loss; no name moves.")
     ] = False,
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Look at the objects elsewhere, too, that files are a reference to.")
+    ] = False,
     store: StoreOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every byte of every pack, and the catalog against the packs; exit code 6 when something is damaged."""
     with open_named_store(store, catalog) as opened, counting(show=not as_json) as shown:
-        report = opened.fsck(repair=repair, progress=shown)
+        report = opened.fsck(repair=repair, sources=sources, progress=shown)
     if as_json:
         print_json({**asdict(report), "is_clean": report.is_clean})
     else:
@@ -42,6 +45,8 @@ def fsck(
             f"{len(report.problems)} problems in {report.packs} packs, {report.commits} commits, "
             f"{report.files} versions of files, {describe_size(report.bytes_checked)}"
         )
+        if sources:
+            typer.echo(f"{report.sources} objects elsewhere were looked at")
         if report.orphans:
             typer.echo(
                 f"{len(report.orphans)} packs that the catalog does not know, which is no damage; gc takes them away"
@@ -124,6 +129,7 @@ def purge(
     did = "would leave" if report.dry_run else "left"
     typer.echo(f"{len(report.paths)} files {did} {report.commits} commits, with {len(report.chunks)} contents")
     print_table(("content that stays", "because this has it too"), list(report.shared.items()))
+    print_table(("not the store's to delete: it was referred to where it is",), [(url,) for url in report.elsewhere])
     if not report.dry_run:
         proof = (
             "all packs were looked through: nothing of it is left" if report.gone else "NOT all of it is gone: again"

@@ -59,7 +59,7 @@ def open_named_store(store: str | None, catalog: str | None) -> "Store":
     from versioned_io.opening import open_store  # a third of a second, which --help and a wrong call don't pay
 
     cache = os.environ.get("VERSIONED_CACHE") or None
-    return open_store(location, catalog=catalog, storage_options=storage_options(), cache=cache)
+    return open_store(location, catalog=catalog, storage_options=storage_options(), cache=cache, sources=sources())
 
 
 def storage_options() -> dict[str, str]:
@@ -77,6 +77,25 @@ def storage_options() -> dict[str, str]:
             msg = f"part {number} of VERSIONED_STORAGE_OPTIONS is not of the form name=value"
             raise InvalidInputError(msg)
         found[name] = value
+    return found
+
+
+def sources() -> dict[str, dict[str, str]]:
+    """Return the places that ``VERSIONED_SOURCES`` lets the store read, with their storage options: a JSON object.
+
+    Raises:
+        InvalidInputError: It is not of this form; it is not repeated, for some of it may be secret.
+    """
+    try:
+        found = json.loads(os.environ.get("VERSIONED_SOURCES") or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(
+        isinstance(options, dict) and all(isinstance(value, str) for value in options.values())
+        for options in found.values()
+    ):
+        msg = 'VERSIONED_SOURCES is not of the form {"s3://bucket/prefix/": {"option": "value"}, "/directory": {}}'
+        raise InvalidInputError(msg)
     return found
 
 

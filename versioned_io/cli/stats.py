@@ -28,6 +28,7 @@ def stats(
         ("versions of files", str(found.versions), describe_size(found.version_bytes)),
         ("different contents", str(found.chunks), describe_size(found.content_bytes)),
         ("the same, compressed", "", describe_size(found.stored_bytes)),
+        ("parts of files that lie elsewhere", "", describe_size(found.elsewhere_bytes)),
         ("pages", "", describe_size(found.page_bytes)),
         ("packs", str(found.packs), describe_size(found.physical_bytes)),
         ("of that dead", "", describe_size(found.dead_bytes)),

@@ -19,16 +19,18 @@ from versioned_io.catalog.consistency import (
     remove_places,
 )
 from versioned_io.chunks.reader import ChunkReader
+from versioned_io.elsewhere import Pin
 from versioned_io.fsck.findings import Findings, FsckReport, Progress
 from versioned_io.fsck.keys import Keys, KeySet, mix, words_of
 from versioned_io.fsck.names import NameCheck
 from versioned_io.fsck.packs import check_packs
 from versioned_io.fsck.trees import TreeCheck
 from versioned_io.identifiers import PackName
-from versioned_io.packs.frames import parse_pack_key
+from versioned_io.packs.frames import FrameRef, parse_pack_key
 from versioned_io.pages.source import PageSource
 
 _KEPT: Final = frozenset({LIVE, CONDEMNED})
+_LOOKED_AT_ONCE: Final = 256
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class _Packs:
     content_bytes: int = 0
     checked: int = 0
     wrong_sizes: list[tuple[PackName, int, int]] = field(default_factory=list)
+    pins: dict[FrameRef, Pin] = field(default_factory=dict)
 
     @property
     def kept(self) -> set[PackName]:
@@ -53,7 +56,9 @@ class _Packs:
         return self.sizes.keys() - self.rows.keys()
 
 
-def check_store(backend: Backend, *, repair: bool = False, progress: Progress = lambda *_: None) -> FsckReport:
+def check_store(
+    backend: Backend, *, repair: bool = False, sources: bool = False, progress: Progress = lambda *_: None
+) -> FsckReport:
     """Check every byte of every pack, and that the catalog and the packs fit each other.
 
     A damage is reported and the check goes on. What this process holds in its caches is not trusted: all is read again.
@@ -65,6 +70,8 @@ def check_store(backend: Backend, *, repair: bool = False, progress: Progress = 
             stores it again. No name is moved, no object touched. A file whose content is
             lost stays lost: the problems say which, in which commits. To have it again, bring the pack back from a
             backup, or delete the file, commit, and write it again: the same content over the same path changes nothing.
+        sources: Look at the objects elsewhere that files are a reference to, too, whether each is still as it was
+            imported. Without it only what the store itself holds is checked: the references, not what they lead to.
         progress: Called with the stage and how much of it was done.
 
     Raises:
@@ -72,11 +79,11 @@ def check_store(backend: Backend, *, repair: bool = False, progress: Progress = 
 
     Cost: 1 LIST for each 1,000 packs, 1 GET for each pack, and again 1 for each page and 3 for each commit and each
         entry of the journal; memory for 2 packs (4 of a remote store), and 8 bytes for each content and each version
-        of a file.
+        of a file. With *sources* 1 HEAD for each object elsewhere, and about 500 bytes of memory.
     """
     findings = Findings(progress)
     packs = _look_at_packs(backend, findings)
-    _read_packs(backend, findings, packs)
+    _read_packs(backend, findings, packs, notes_pins=sources)
     with backend.catalog.read() as connection:
         for what, pack in record_places(connection):
             # One that was committed since the packs were listed is known to the catalog by now.
@@ -90,16 +97,19 @@ def check_store(backend: Backend, *, repair: bool = False, progress: Progress = 
         backend.objects.is_remote,
         packs.kept,
         packs.right,
+        packs.pins,
     )
     names = NameCheck(findings, backend, tree.check)
     names.check()
     packs.led_to |= tree.unknown
+    _check_sources(backend, findings, tree)
     wrong_places = _check_index(backend, findings, packs)
     repaired = _repair(backend, packs, wrong_places) if repair else ()
     return FsckReport(
         problems=tuple(findings.problems),
         commits=len(names.commits),
         files=len(tree.files),
+        sources=len(tree.referred),
         chunks=len(packs.right),
         bytes_checked=packs.content_bytes,
         packs=packs.checked,
@@ -128,7 +138,7 @@ def _look_at_packs(backend: Backend, findings: Findings) -> _Packs:
     return packs
 
 
-def _read_packs(backend: Backend, findings: Findings, packs: _Packs) -> None:
+def _read_packs(backend: Backend, findings: Findings, packs: _Packs, *, notes_pins: bool) -> None:
     for check in check_packs(backend.objects, sorted(packs.kept & packs.sizes.keys())):
         packs.checked += 1
         findings.progress("packs", packs.checked)
@@ -140,7 +150,18 @@ def _read_packs(backend: Backend, findings: Findings, packs: _Packs) -> None:
             if not check.damages:
                 packs.wrong_sizes.append((check.name, size, check.size_bytes))
         packs.right.add(check.keys)
+        if notes_pins:
+            packs.pins.update(check.pins)
         packs.content_bytes += check.content_bytes
+
+
+def _check_sources(backend: Backend, findings: Findings, tree: TreeCheck) -> None:
+    """Name the objects elsewhere that are not as they were imported any more, or that may not be looked at."""
+    pins = list(tree.referred)
+    for start in range(0, len(pins), _LOOKED_AT_ONCE):
+        some = pins[start : start + _LOOKED_AT_ONCE]
+        backend.elsewhere.check(some, lambda pin, error: findings.add("source", tree.referred[pin], error))
+        findings.progress("sources", start + len(some))
 
 
 def _check_index(backend: Backend, findings: Findings, packs: _Packs) -> list[Place]:

@@ -18,7 +18,8 @@ class Problem:
     """One damage: a stable *kind*, where it is, and what was found.
 
     The kinds: ``pack`` (an object or its row), ``commit``, ``page`` and ``file`` (what can't be read because of it),
-    ``journal``, ``head`` (a name), ``history`` (numbers and segments), ``lineage``, ``index`` (places of contents).
+    ``journal``, ``head`` (a name), ``history`` (numbers and segments), ``lineage``, ``index`` (places of contents), and
+    ``source``: an object elsewhere that a file refers to changed, is gone, or may not be looked at.
     """
 
     kind: str
@@ -32,7 +33,9 @@ class FsckReport:
 
     Attributes:
         files: Versions of files.
-        chunks: Contents in packs that are what their names say.
+        chunks: Contents in packs, and references to parts elsewhere, that are what their names say.
+        bytes_checked: Of contents in packs.
+        sources: Objects elsewhere that files refer to and that were looked at, changed or not.
         orphans: Packs that the catalog does not know: of attempts that never counted, or of writers at work. No damage;
             `gc` takes them away.
         repaired: What was put right, each as a sentence; the problem is among *problems* too.
@@ -44,6 +47,7 @@ class FsckReport:
     chunks: int
     bytes_checked: int
     packs: int = 0
+    sources: int = 0
     orphans: tuple[str, ...] = ()
     repaired: tuple[str, ...] = ()
 

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from versioned_io.chunks.cutting import digest_of
+from versioned_io.elsewhere.parts import Pin, decode_part, name_part
 from versioned_io.errors import IntegrityError
 from versioned_io.fsck.findings import DAMAGES
 from versioned_io.fsck.keys import NO_KEYS, Keys, mix, words_of
@@ -24,7 +25,7 @@ from versioned_io.packs.footer import (
     decode_footer,
     decode_trailer,
 )
-from versioned_io.packs.frames import FrameKind, decode_frame, pack_key
+from versioned_io.packs.frames import FrameKind, FrameRef, decode_frame, pack_key
 from versioned_io.packs.walking import walk_frames
 
 _AT_ONCE: Final = {True: 4, False: 2}  # by whether a read is a round trip; each holds a pack, 32 to 64 MiB
@@ -32,13 +33,19 @@ _AT_ONCE: Final = {True: 4, False: 2}  # by whether a read is a round trip; each
 
 @dataclass(slots=True)
 class PackCheck:
-    """What was found in one pack: its damages, and the keys of the contents in it that are what their names say."""
+    """What was found in one pack: its damages, and the keys of the contents in it that are what their names say.
+
+    Attributes:
+        content_bytes: Of those that are here, not elsewhere.
+        pins: The objects elsewhere that are referred to, by the frames that stand for their first parts.
+    """
 
     name: PackName
     size_bytes: int = 0
     content_bytes: int = 0
     damages: list[str] = field(default_factory=list)
     keys: Keys = field(default_factory=lambda: NO_KEYS)
+    pins: dict[FrameRef, Pin] = field(default_factory=dict)
 
 
 def check_packs(objects: ObjectStore, names: Sequence[PackName]) -> Iterator[PackCheck]:
@@ -117,24 +124,27 @@ def _check_frames(check: PackCheck, footer: Footer, footer_at: int, data: memory
     for chunk in footer.chunks:
         chunks.setdefault(chunk.frame, []).append(chunk)
     right: list[tuple[FooterFrame, FooterChunk]] = []
+    pack = bytes.fromhex(check.name)
     end = HEAD_SIZE
     for number, frame in enumerate(footer.frames):
         if frame.offset != end:
             check.damages.append(f"its footer skips byte {end}")
         end = frame.offset + frame.stored_size
         try:
-            payload = decode_frame(bytes.fromhex(check.name), frame.offset, data[frame.offset : end], frame.kind)
+            payload = decode_frame(pack, frame.offset, data[frame.offset : end], frame.kind)
         except DAMAGES as error:
             check.damages.append(str(error))
             continue
         if len(payload) != frame.raw_size:
             check.damages.append(f"the frame at byte {frame.offset} holds {len(payload)} bytes, not {frame.raw_size}")
+        if frame.kind is FrameKind.SOURCE:
+            _note_part(check, FrameRef(pack, frame.offset, frame.stored_size), payload)
         right += [(frame, chunk) for chunk in _right_chunks(check, frame, payload, chunks.pop(number, []))]
     if end != footer_at:
         check.damages.append(f"its footer leaves out what lies from byte {end} to {footer_at}")
     # What is left are chunks of frames that are damaged, and of none.
     check.damages += [f"its footer tells of a chunk in frame {one}" for one in chunks if one >= len(footer.frames)]
-    check.content_bytes = sum(chunk.size for _, chunk in right)
+    check.content_bytes = sum(chunk.size for frame, chunk in right if frame.kind is FrameKind.BLOCK)
     check.keys = _keys_of(check.name, right)
 
 
@@ -142,11 +152,36 @@ def _right_chunks(
     check: PackCheck, frame: FooterFrame, payload: memoryview, chunks: Sequence[FooterChunk]
 ) -> Iterator[FooterChunk]:
     for chunk in chunks:
-        content = payload[chunk.inner : chunk.inner + chunk.size]
-        if frame.kind is FrameKind.BLOCK and len(content) == chunk.size and digest_of(content) == chunk.digest:
+        if _is_right(frame, payload, chunk):
             yield chunk
         else:
             check.damages.append(f"chunk {chunk.digest.hex()} holds other bytes than its name says")
+
+
+def _is_right(frame: FooterFrame, payload: memoryview, chunk: FooterChunk) -> bool:
+    if frame.kind is FrameKind.SOURCE:
+        # Its bytes lie elsewhere; what is here is what was pinned of them, and that has a name, too.
+        return chunk.inner == 0 and name_part(payload) == chunk.digest and _size_of_part(payload) == chunk.size
+    content = payload[chunk.inner : chunk.inner + chunk.size]
+    return frame.kind is FrameKind.BLOCK and len(content) == chunk.size and digest_of(content) == chunk.digest
+
+
+def _size_of_part(payload: memoryview) -> int | None:
+    try:
+        return decode_part(payload).size
+    except IntegrityError:
+        return None
+
+
+def _note_part(check: PackCheck, place: FrameRef, payload: memoryview) -> None:
+    try:
+        part = decode_part(payload)
+    except IntegrityError as error:
+        check.damages.append(str(error))
+        return
+    # The first part of an object stands for all of it.
+    if part.offset == 0:
+        check.pins[place] = part.pin
 
 
 def _keys_of(name: PackName, chunks: Sequence[tuple[FooterFrame, FooterChunk]]) -> Keys:

@@ -1,8 +1,9 @@
 """Checking trees: every page, and that every file is made of contents that were found right in their packs."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -11,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioned_io.catalog.values import Commit
-from versioned_io.chunks.cutting import digest_of, file_digest
+from versioned_io.chunks.cutting import file_digest
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.chunks.refs import ChunkRef
+from versioned_io.elsewhere import Pin
 from versioned_io.errors import IntegrityError
 from versioned_io.fsck.findings import DAMAGES, Findings
 from versioned_io.fsck.keys import Keys, KeySet, mix, words_of_column
@@ -27,6 +29,7 @@ from versioned_io.pages.source import PageSource
 _Bounds: TypeAlias = tuple[str, str]
 _PAGES_AT_ONCE: Final = 64
 _NUMBERS: Final = ("offset", "stored", "inner", "size")
+_PLACE: Final = ("pack", "offset", "stored")
 
 
 @dataclass(slots=True)
@@ -38,6 +41,9 @@ class TreeCheck:
     Attributes:
         known: The packs that the catalog has rows of, and that are not deleted.
         right: The contents that were found right in their packs.
+        pins: Objects elsewhere, by the frames that stand for their first parts; empty where they are not to be looked
+            at.
+        referred: Those that files refer to, each with the first of these files; filled by the check.
     """
 
     findings: Findings
@@ -46,6 +52,8 @@ class TreeCheck:
     is_remote: bool
     known: Collection[PackName]
     right: KeySet
+    pins: Mapping[FrameRef, Pin] = field(default_factory=dict)
+    referred: dict[Pin, str] = field(default_factory=dict)
     pages: dict[FrameRef, _Bounds | None] = field(default_factory=dict)
     files: KeySet = field(default_factory=KeySet)
     unknown: set[PackName] = field(default_factory=set)
@@ -104,6 +112,7 @@ class TreeCheck:
         chunks = pc.list_flatten(rows.column("chunks"))
         packs = pc.unique(pc.struct_field(chunks, "pack")).to_pylist()
         self._note_packs(commit, set(packs))
+        self._note_references(commit, rows, chunks)
         for number in np.flatnonzero(self._doubtful(rows, chunks)):
             for row in file_rows(rows.slice(int(number), 1)):
                 self._check_file(commit, row)
@@ -133,13 +142,23 @@ class TreeCheck:
             for chunk in dict.fromkeys(row.chunks):
                 if self.right.contains(_key_of(chunk))[0]:
                     continue
-                [data] = self.reader.read_chunks([chunk])
-                if digest_of(data) != chunk.digest:
+                if self.reader.name_chunk(chunk) != chunk.digest:
                     pack = pack_name(chunk.pack)
                     msg = f"chunk {chunk.digest.hex()} in pack {pack} holds other bytes than its name says"
                     raise IntegrityError(msg)
         except DAMAGES as error:
             self.findings.add("file", f"{commit}:{row.path}", error)
+
+    def _note_references(self, commit: Commit, rows: pa.RecordBatch, chunks: pa.StructArray) -> None:
+        if not self.pins:
+            return
+        places = zip(*(pc.struct_field(chunks, name).to_pylist() for name in _PLACE), strict=True)
+        lengths = pc.list_value_length(rows.column("chunks")).to_pylist()
+        for path, length in zip(rows.column("path").to_pylist(), lengths, strict=True):
+            for place in islice(places, length):
+                pin = self.pins.get(FrameRef(*place))
+                if pin is not None:
+                    self.referred.setdefault(pin, f"{commit}:{path}")
 
     def _note_packs(self, commit: Commit, packs: set[bytes]) -> None:
         for name in {pack_name(pack) for pack in packs} - self.unknown:

@@ -41,6 +41,10 @@ class Marks:
         for row in places.group_by(_PLACE).aggregate([]).to_pylist():
             self._frames.setdefault(row["pack"], {})[row["offset"]] = row["stored"]
 
+    def discard(self, frame: FrameRef) -> None:
+        """Take the mark off one frame, if it is marked."""
+        self._frames.get(frame.pack, {}).pop(frame.offset, None)
+
     def frames_of(self, name: PackName) -> dict[int, int]:
         """Return the offsets of a pack's frames that are alive, with their sizes."""
         return self._frames.get(bytes.fromhex(name), {})

@@ -21,7 +21,7 @@ from versioned_io.identifiers import CommitId, PackName
 from versioned_io.maintenance.marking import Marks
 from versioned_io.objects.port import Buffer
 from versioned_io.packs.footer import Footer, FooterFrame
-from versioned_io.packs.frames import FrameKind, FrameRef, decode_frame, pack_key, pack_name
+from versioned_io.packs.frames import CONTENT_KINDS, FrameKind, FrameRef, decode_frame, pack_key, pack_name
 from versioned_io.packs.reader import read_footer, read_frames_of
 from versioned_io.packs.writer import PackInfo, PackWriter
 from versioned_io.pages.schema import (
@@ -187,7 +187,7 @@ class _Move:
         self.source = PageSource(self.backend.objects)
 
     def copy_blocks(self, victim: PackName) -> None:
-        """Copy the blocks of one pack that are alive."""
+        """Copy the blocks of one pack that are alive, and the references to parts elsewhere."""
         footer = read_footer(self.backend.objects, victim)
         alive = self.marks.frames_of(victim)
         pack = bytes.fromhex(victim)
@@ -195,7 +195,7 @@ class _Move:
         wanted = [
             (number, frame)
             for number, frame in enumerate(footer.frames)
-            if frame.kind is FrameKind.BLOCK and frame.offset in alive
+            if frame.kind in CONTENT_KINDS and frame.offset in alive
         ]
         for run in _runs(wanted):
             first, last = run[0][1], run[-1][1]
@@ -203,10 +203,13 @@ class _Move:
                 pack_key(victim), first.offset, last.offset + last.stored_size - first.offset
             )
             for number, frame in run:
+                named = chunks.get(number, [])
+                if frame.kind is FrameKind.SOURCE and any(digest in self.blank for digest, _, _ in named):
+                    continue  # nothing is to lead to it any more
                 at = frame.offset - first.offset
                 origin = FrameRef(pack, frame.offset, frame.stored_size)
                 stored = data[at : at + frame.stored_size]
-                place = self._copy(frame, stored, origin, chunks.get(number, []))
+                place = self._copy(frame, stored, origin, named)
                 self.places[origin] = place
                 self.blocks.append(MovedBlock(origin, place))
 

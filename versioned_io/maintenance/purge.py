@@ -1,7 +1,7 @@
 """Purging: a path leaves all of a repo's history, and its bytes leave the store, with proof."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +12,8 @@ from versioned_io.catalog import collection as catalog
 from versioned_io.catalog.journal import Action, JournalEntry, append_entry
 from versioned_io.catalog.moving import commits_of_repo, live_trees
 from versioned_io.catalog.repos import find_repo_id
+from versioned_io.chunks.refs import may_be_elsewhere
+from versioned_io.elsewhere.parts import decode_part
 from versioned_io.errors import ObjectNotFoundError, PathNotFoundError
 from versioned_io.identifiers import CommitId, Digest, PackName
 from versioned_io.maintenance.garbage import mark_store
@@ -19,8 +21,8 @@ from versioned_io.maintenance.marking import Marks, mark_trees
 from versioned_io.maintenance.moving import Edit, PackSeries, move_packs
 from versioned_io.objects.time import store_time
 from versioned_io.packs.footer import Footer
-from versioned_io.packs.frames import FrameKind, FrameRef, pack_key, parse_pack_key
-from versioned_io.packs.reader import fetch_frames, read_footer
+from versioned_io.packs.frames import CONTENT_KINDS, FrameKind, FrameRef, pack_key, parse_pack_key
+from versioned_io.packs.reader import fetch_frames, fetch_one_of, read_footer
 from versioned_io.pages.edit import edit_tree
 from versioned_io.pages.ranges import PathRange
 from versioned_io.pages.read import leaves, lookup_many, scan
@@ -42,6 +44,8 @@ class PurgeReport:
             one place where it is.
         packs: How many packs were rewritten or deleted.
         gone: Whether all packs that are left were looked through, and none holds purged content or names a purged path.
+        elsewhere: The objects elsewhere, by URL, that purged files were a reference to. Their bytes were never in the
+            store, so nothing is proved of them: they are as they were, and whoever they belong to can delete them.
     """
 
     paths: tuple[str, ...]
@@ -51,6 +55,7 @@ class PurgeReport:
     packs: int
     gone: bool
     dry_run: bool
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,15 @@ class _Found:
     trees: dict[CommitId, PageRef]
     paths: set[str]
     chunks: set[bytes]
+    doubtful: set[FrameRef] = field(default_factory=set)  # frames that may be references to objects elsewhere
+
+    def add_rows(self, rows: pa.RecordBatch) -> None:
+        """Note what the versions of *rows* are made of."""
+        chunks = pc.list_flatten(rows.column("chunks"))
+        self.chunks.update(pc.struct_field(chunks, "digest").to_pylist())
+        some = chunks.filter(may_be_elsewhere(chunks))
+        places = (pc.struct_field(some, name).to_pylist() for name in ("pack", "offset", "stored"))
+        self.doubtful.update(map(FrameRef, *places))
 
 
 def purge_path(
@@ -116,9 +130,10 @@ def purge_path(
             raise PathNotFoundError(path, f"the history of {repo}", "no commit that is kept holds it")
         shared = _shared(source, kept, found.chunks)
         doomed = found.chunks - set(shared)
+        elsewhere = _urls_of(backend, found.doubtful)
         victims = _packs_with(backend, path, doomed, marks, report) - set(drafts)
         if dry_run:
-            return _report(found, doomed, shared, len(victims), gone=False, dry_run=True)
+            return _report(found, doomed, shared, elsewhere, len(victims), gone=False, dry_run=True)
         entry = JournalEntry(repo, "", Action.PURGE, details={"path": path, "reason": reason}, author=author)
         move_packs(
             backend,
@@ -135,7 +150,7 @@ def purge_path(
         # Pages without the path, as they were before what they lead to moved: nothing refers to them.
         backend.objects.delete([pack_key(name) for name in drafts])
     is_left = _packs_with(backend, path, doomed, mark_store(backend), report)
-    return _report(found, doomed, shared, len(removed), gone=not is_left, dry_run=False)
+    return _report(found, doomed, shared, elsewhere, len(removed), gone=not is_left, dry_run=False)
 
 
 def _find(backend: Backend, repo: str, path: str, source: PageSource) -> _Found:
@@ -147,7 +162,7 @@ def _find(backend: Backend, repo: str, path: str, source: PageSource) -> _Found:
         for rows in _rows_at(root, path, source):
             found.trees[commit] = root
             found.paths.update(rows.column("path").to_pylist())
-            found.chunks.update(_digests(rows))
+            found.add_rows(rows)
     return found
 
 
@@ -172,7 +187,7 @@ def _add_dead_versions(
                 continue
             is_any = True
             rows = [row for row, one in enumerate(page.paths) if _names([one], path)]
-            found.chunks.update(_digests(page.batch.take(pa.array(rows, pa.int64()))))
+            found.add_rows(page.batch.take(pa.array(rows, pa.int64())))
         report("look", number + 1)
     return is_any
 
@@ -209,6 +224,21 @@ def _is_known(page: Page, seen: set[FrameRef]) -> bool:
     known = key in seen
     seen.add(key)
     return known
+
+
+def _urls_of(backend: Backend, frames: set[FrameRef]) -> set[str]:
+    """Return the URLs of the objects elsewhere that some of *frames* stand for; packs that are gone tell of none."""
+    by_pack: dict[bytes, list[FrameRef]] = {}
+    for frame in frames:
+        by_pack.setdefault(frame.pack, []).append(frame)
+    urls: set[str] = set()
+    for some in by_pack.values():
+        try:
+            found = fetch_one_of(backend.objects, some, CONTENT_KINDS)
+        except ObjectNotFoundError:
+            continue  # of a version that nothing kept leads to, and that was collected
+        urls |= {decode_part(payload).pin.url for kind, payload in found if kind is FrameKind.SOURCE}
+    return urls
 
 
 def _packs_with(
@@ -285,7 +315,14 @@ def _remove(backend: Backend, victims: set[PackName], report: Callable[[str, int
 
 
 def _report(
-    found: _Found, doomed: set[bytes], shared: dict[bytes, str], packs: int, *, gone: bool, dry_run: bool
+    found: _Found,
+    doomed: set[bytes],
+    shared: dict[bytes, str],
+    elsewhere: set[str],
+    packs: int,
+    *,
+    gone: bool,
+    dry_run: bool,
 ) -> PurgeReport:
     return PurgeReport(
         paths=tuple(sorted(found.paths)),
@@ -295,9 +332,5 @@ def _report(
         packs=packs,
         gone=gone,
         dry_run=dry_run,
+        elsewhere=tuple(sorted(elsewhere)),
     )
-
-
-def _digests(rows: pa.RecordBatch) -> set[bytes]:
-    chunks = pc.list_flatten(rows.column("chunks"))
-    return set(pc.struct_field(chunks, "digest").to_pylist())

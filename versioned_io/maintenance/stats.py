@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import starmap
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +11,11 @@ from versioned_io.backend import Backend
 from versioned_io.catalog import collection as catalog
 from versioned_io.catalog.moving import commits_of_repo
 from versioned_io.catalog.repos import find_repo_id
+from versioned_io.chunks.refs import may_be_elsewhere
 from versioned_io.maintenance.marking import Marks, mark_trees, places_of
+from versioned_io.objects.port import ObjectStore
+from versioned_io.packs.frames import FrameKind, FrameRef, pack_name
+from versioned_io.packs.reader import read_footer
 from versioned_io.pages.schema import PageRef
 from versioned_io.pages.source import PageSource
 
@@ -23,13 +28,15 @@ class StoreStats:
         repo: None for the whole store.
         commits: Those whose data is kept.
         versions: Files, each version of each path counted once.
-        chunks: Different contents.
+        chunks: Different contents that lie in the store.
         packs: All that are not deleted; of one repo, those that hold something of it.
         logical_bytes: What the commits would take if each were a copy of all its files.
         version_bytes: The size of the versions.
         content_bytes: The size of the chunks, each counted once.
+        elsewhere_bytes: The size of the parts of files that lie elsewhere, each counted once: nothing of it is in the
+            store.
         stored_bytes: What the blocks with those chunks take, compressed.
-        page_bytes: What the pages of the trees take.
+        page_bytes: What the pages of the trees take, with the references to what lies elsewhere.
         physical_bytes: The size of the packs.
         dead_bytes: What of that no kept tree leads to; footers and records, some hundred bytes a commit, are in it. Of
             one repo that includes what other repos have in the same packs.
@@ -43,6 +50,7 @@ class StoreStats:
     logical_bytes: int
     version_bytes: int
     content_bytes: int
+    elsewhere_bytes: int
     stored_bytes: int
     page_bytes: int
     physical_bytes: int
@@ -50,8 +58,9 @@ class StoreStats:
 
     @property
     def deduplication(self) -> float:
-        """How many times the bytes of all versions are those of their different chunks; 1 for an empty store."""
-        return self.version_bytes / self.content_bytes if self.content_bytes else 1.0
+        """How many times the bytes of all versions are those of their different parts; 1 for an empty store."""
+        parts_bytes = self.content_bytes + self.elsewhere_bytes
+        return self.version_bytes / parts_bytes if parts_bytes else 1.0
 
     @property
     def compression(self) -> float:
@@ -65,7 +74,8 @@ class _Count:
 
     versions: dict[tuple[str, bytes], int] = field(default_factory=dict)
     chunks: dict[bytes, int] = field(default_factory=dict)
-    blocks: Marks = field(default_factory=Marks)
+    frames: Marks = field(default_factory=Marks)
+    doubtful: dict[bytes, FrameRef] = field(default_factory=dict)  # chunks that may lie elsewhere
 
     def add_leaf(self, leaf: pa.RecordBatch) -> None:
         path, digest, size = (leaf.column(name).to_pylist() for name in ("path", "digest", "size"))
@@ -73,7 +83,28 @@ class _Count:
         chunks = pc.list_flatten(leaf.column("chunks"))
         names, sizes = (pc.struct_field(chunks, name).to_pylist() for name in ("digest", "size"))
         self.chunks.update(zip(names, sizes, strict=True))
-        self.blocks.add_places(places_of(leaf))
+        self.frames.add_places(places_of(leaf))
+        some = chunks.filter(may_be_elsewhere(chunks))
+        places = zip(*(pc.struct_field(some, name).to_pylist() for name in ("pack", "offset", "stored")), strict=True)
+        self.doubtful.update(zip(pc.struct_field(some, "digest").to_pylist(), starmap(FrameRef, places), strict=True))
+
+    def set_apart(self, objects: ObjectStore) -> int:
+        """Leave those chunks that lie elsewhere, with their frames, out of the count; return their size in bytes.
+
+        Cost: 1 HEAD and 2 GETs for each pack that may hold references.
+        """
+        sources: set[FrameRef] = set()
+        for pack in {frame.pack for frame in self.doubtful.values()}:
+            footer = read_footer(objects, pack_name(pack))
+            sources |= {
+                FrameRef(pack, frame.offset, frame.stored_size)
+                for frame in footer.frames
+                if frame.kind is FrameKind.SOURCE
+            }
+        elsewhere = [digest for digest, frame in self.doubtful.items() if frame in sources]
+        for frame in sources:
+            self.frames.discard(frame)
+        return sum(self.chunks.pop(digest) for digest in elsewhere)
 
 
 def measure_store(
@@ -88,7 +119,8 @@ def measure_store(
         RepoNotFoundError: There is no such repo.
         IntegrityError: A page is damaged; run fsck.
 
-    Cost: 1 GET for each page of the kept commits; memory for the names of the versions and of the chunks.
+    Cost: 1 GET for each page of the kept commits, 1 HEAD and 2 GETs for each pack that may hold references to parts
+        elsewhere; memory for the names of the versions and of the chunks.
     """
     with backend.catalog.read() as connection:
         own = None if repo is None else set(commits_of_repo(connection, find_repo_id(connection, repo)))
@@ -98,10 +130,11 @@ def measure_store(
         rows = catalog.list_packs(connection)
     count = _Count()
     marks = mark_trees(PageSource(backend.objects), roots, progress=progress, leaf=count.add_leaf)
+    elsewhere_bytes = count.set_apart(backend.objects)
     alive = marks.packs
     packs = [row for row in rows if repo is None or row.name in alive]
     live_bytes = sum(marks.live_bytes(name) for name in alive)
-    stored_bytes = sum(count.blocks.live_bytes(name) for name in count.blocks.packs)
+    stored_bytes = sum(count.frames.live_bytes(name) for name in count.frames.packs)
     physical_bytes = sum(row.size_bytes for row in packs)
     return StoreStats(
         repo=repo,
@@ -112,6 +145,7 @@ def measure_store(
         logical_bytes=sum(root.size_bytes for root in roots if root is not None),
         version_bytes=sum(count.versions.values()),
         content_bytes=sum(count.chunks.values()),
+        elsewhere_bytes=elsewhere_bytes,
         stored_bytes=stored_bytes,
         page_bytes=live_bytes - stored_bytes,
         physical_bytes=physical_bytes,

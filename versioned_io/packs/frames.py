@@ -2,6 +2,7 @@
 
 import struct
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -31,6 +32,11 @@ class FrameKind(IntEnum):
     COMMIT = 3
     FOOTER = 4
     JOURNAL = 5
+    SOURCE = 6
+
+
+CONTENT_KINDS: Final = frozenset({FrameKind.BLOCK, FrameKind.SOURCE})
+"""What chunk references lead to: blocks of chunks, and parts of objects elsewhere."""
 
 
 class Codec(IntEnum):
@@ -162,6 +168,11 @@ def decode_frame(pack: bytes, offset: int, data: Buffer, kind: FrameKind) -> mem
     Raises:
         IntegrityError: The bytes are not the ones that were written there, or are no frame of this kind.
     """
+    return decode_one_of(pack, offset, data, {kind})[1]
+
+
+def decode_one_of(pack: bytes, offset: int, data: Buffer, kinds: Collection[FrameKind]) -> tuple[FrameKind, memoryview]:
+    """Return the kind and the payload of a frame that may be of several *kinds*; as `decode_frame`."""
     view = memoryview(data)
     if len(view) < HEADER_SIZE:
         raise _damaged(pack, offset, "it is shorter than a frame header")
@@ -172,11 +183,12 @@ def decode_frame(pack: bytes, offset: int, data: Buffer, kind: FrameKind) -> mem
     (check,) = _CHECK.unpack_from(view, _HEADER.size)
     if check != _checksum(pack, offset, view[: _HEADER.size], stored):
         raise _damaged(pack, offset, "its checksum does not match")
-    if header.kind is not kind:
-        raise _damaged(pack, offset, f"it is a {header.kind.name.lower()}, not a {kind.name.lower()}")
+    if header.kind not in kinds:
+        wanted = " or ".join(sorted(kind.name.lower() for kind in kinds))
+        raise _damaged(pack, offset, f"it is a {header.kind.name.lower()}, not a {wanted}")
     if header.codec is Codec.RAW:
-        return stored
-    return memoryview(_decompress(pack, offset, stored, header.raw_size))
+        return header.kind, stored
+    return header.kind, memoryview(_decompress(pack, offset, stored, header.raw_size))
 
 
 class _Zstd(threading.local):

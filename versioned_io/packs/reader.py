@@ -1,6 +1,6 @@
 """Reading frames and footers back, every byte of them checked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Final
@@ -16,7 +16,7 @@ from versioned_io.packs.footer import (
     decode_footer,
     decode_trailer,
 )
-from versioned_io.packs.frames import FrameKind, FrameRef, decode_frame, pack_key, pack_name
+from versioned_io.packs.frames import FrameKind, FrameRef, decode_frame, decode_one_of, pack_key, pack_name
 
 _PARALLEL_REQUESTS: Final = 16
 _SKIPPED_BYTES: Final = 64 * 1024  # cheaper to read and drop than another request
@@ -46,10 +46,17 @@ def fetch_frames(objects: ObjectStore, refs: Sequence[FrameRef], kind: FrameKind
     Cost: at most 1 GET a frame; frames of one pack that lie within 64 KiB of each other share one of up to 16 MiB.
         Requests to a remote store are sent together.
     """
+    return [payload for _, payload in fetch_one_of(objects, refs, {kind})]
+
+
+def fetch_one_of(
+    objects: ObjectStore, refs: Sequence[FrameRef], kinds: Collection[FrameKind]
+) -> list[tuple[FrameKind, memoryview]]:
+    """Return the kinds and payloads of several frames, each of one of *kinds*; as `fetch_frames`."""
     by_pack: dict[bytes, list[int]] = {}
     for position, ref in enumerate(refs):
         by_pack.setdefault(ref.pack, []).append(position)
-    found: list[memoryview | None] = [None] * len(refs)
+    found: list[tuple[FrameKind, memoryview] | None] = [None] * len(refs)
 
     def fetch(pack: bytes) -> None:
         positions = sorted(by_pack[pack], key=lambda position: refs[position].offset)
@@ -60,7 +67,7 @@ def fetch_frames(objects: ObjectStore, refs: Sequence[FrameRef], kind: FrameKind
             for position in islice(numbers, count):
                 ref = refs[position]
                 at = ref.offset - start
-                found[position] = decode_frame(pack, ref.offset, part[at : at + ref.stored_size], kind)
+                found[position] = decode_one_of(pack, ref.offset, part[at : at + ref.stored_size], kinds)
 
     if objects.is_remote and len(by_pack) > 1:
         with ThreadPoolExecutor(min(len(by_pack), _PARALLEL_REQUESTS)) as pool:
@@ -69,7 +76,7 @@ def fetch_frames(objects: ObjectStore, refs: Sequence[FrameRef], kind: FrameKind
     else:
         for pack in by_pack:
             fetch(pack)
-    return [payload for payload in found if payload is not None]
+    return [one for one in found if one is not None]
 
 
 def _runs(refs: Sequence[FrameRef]) -> list[tuple[int, int, int]]:

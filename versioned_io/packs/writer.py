@@ -1,6 +1,6 @@
 """Building a pack in memory and storing it with one PUT."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from versioned_io.errors import ExistsError, InvalidInputError
@@ -13,7 +13,7 @@ from versioned_io.packs.frames import (
     FrameRef,
     Payload,
     compress_payload,
-    decode_frame,
+    decode_one_of,
     encode_frame,
     encode_header,
     pack_key,
@@ -124,16 +124,29 @@ class PackWriter:
 
     def append_block(self, payload: Buffer | Payload, chunks: Sequence[tuple[bytes, int, int]]) -> FrameRef:
         """Add a frame of chunks; *chunks* lists (digest, offset in the payload, size), which go into the footer."""
+        return self._append_content(FrameKind.BLOCK, payload, chunks)
+
+    def append_source(self, payload: Buffer, digest: bytes, size: int) -> FrameRef:
+        """Add a frame that stands for *size* bytes of an object elsewhere, the chunk *digest*; the footer lists it."""
+        return self._append_content(FrameKind.SOURCE, payload, [(digest, 0, size)])
+
+    def _append_content(
+        self, kind: FrameKind, payload: Buffer | Payload, chunks: Sequence[tuple[bytes, int, int]]
+    ) -> FrameRef:
         stored = payload if isinstance(payload, Payload) else compress_payload(payload)
-        ref = self.append_payload(FrameKind.BLOCK, stored)
+        ref = self.append_payload(kind, stored)
         self._chunk_lines += encode_footer_chunks(len(self._frames) - 1, chunks)
         self._chunk_count += len(chunks)
         return ref
 
     def read(self, ref: FrameRef, kind: FrameKind) -> memoryview:
         """Return the payload of a frame that was appended here and may not be stored yet. Any thread may ask."""
+        return self.read_one_of(ref, {kind})[1]
+
+    def read_one_of(self, ref: FrameRef, kinds: Collection[FrameKind]) -> tuple[FrameKind, memoryview]:
+        """Return the kind and the payload of a frame that may be of several *kinds*; as `read`."""
         part = self._part_of[ref.offset]
-        return decode_frame(self.pack, ref.offset, b"".join(self._parts[part : part + 2]), kind)
+        return decode_one_of(self.pack, ref.offset, b"".join(self._parts[part : part + 2]), kinds)
 
     def close(self) -> PackInfo:
         """Make the pack durable, whole or not at all, and return what it is.

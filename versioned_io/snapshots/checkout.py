@@ -18,6 +18,7 @@ from versioned_io.chunks.reader import ChunkReader
 from versioned_io.columns import bool_column
 from versioned_io.errors import InvalidInputError
 from versioned_io.pages.schema import ROWS
+from versioned_io.snapshots.dating import date_back_references
 from versioned_io.snapshots.local_files import LocalFilesWriter, cant_write, threads_for
 from versioned_io.snapshots.local_state import (
     LocalState,
@@ -126,7 +127,9 @@ class Checkout:
             with open_directory(self.dest) as dest:
                 self._write(dest, chosen, plan, _Reporter(chosen, progress), reader, is_remote=is_remote)
                 if manifest is not None:
-                    write_manifest(dest, self._describe(paths))
+                    state = read_local_state(self.dest, ["", *sorted(directories_of(paths))])
+                    date_back_references(dest, chosen, state, reader)
+                    write_manifest(dest, self._describe(paths, state))
         except BaseException:
             if is_new and self.dest.is_dir() and not any(self.dest.iterdir()):
                 self.dest.rmdir()
@@ -223,9 +226,8 @@ class Checkout:
                 msg = f"can't write the file {str(self.dest / path)!r}: that is a directory"
                 raise InvalidInputError(msg)
 
-    def _describe(self, paths: list[str]) -> pa.Table:
+    def _describe(self, paths: list[str], state: LocalState) -> pa.Table:
         """Return the manifest of the files as they lie there now."""
-        state = read_local_state(self.dest, ["", *sorted(directories_of(paths))])
         digests = dict(zip(paths, self.rows.column("digest").to_pylist(), strict=True))
         # Whoever deleted one already will be given it again next time.
         there = [path for path in paths if path in state.files]

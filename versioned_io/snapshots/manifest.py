@@ -23,7 +23,7 @@ FILES: Final = pa.schema(
 
 _VERSION: Final = b"1"
 _VERSION_KEY: Final = b"versioned-io.checkout"
-_RACY_NS: Final = 50_000_000  # file systems' clocks tick every few ms: what is younger may change again unseen
+RACY_NS: Final = 50_000_000  # file systems' clocks tick every few ms: what is younger may change again unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Manifest:
 
     def trusted(self) -> list[bool]:
         """Say for each file whether an equal status proves it unmodified: one of the same instant proves nothing."""
-        newest = self.written_ns - _RACY_NS
+        newest = self.written_ns - RACY_NS
         return [mtime_ns < newest for mtime_ns in self.files.column("mtime_ns").to_pylist()]
 
 

@@ -93,8 +93,9 @@ class Snapshot:
             PathNotFoundError: There is no such file; the message names what is near.
             NotAFileError: It is a directory.
             IntegrityError: The stored bytes are damaged; run fsck.
+            ReferenceBrokenError, InvalidInputError: It lies elsewhere; as for `ChunkReader.load_frames`.
 
-        Cost: at most 1 GET a page level and 1 for each run of neighbouring chunks; none for what is cached.
+        Cost: at most 1 GET a page level, a run of neighbouring chunks, and a part elsewhere; none for what is cached.
         """
         if offset < 0 or (length is not None and length < 0):
             msg = f"can't read {length} bytes from {offset}: both must be 0 or more"
@@ -276,7 +277,7 @@ class Snapshot:
         chosen = parse_checkout_mode(mode)
         directory = parse_directory(path)
         self._check_directory(directory)
-        is_remote = self._backend.objects.is_remote
+        is_remote = self._backend.objects.is_remote or self._backend.elsewhere.is_remote
 
         def check_out() -> int:
             rows = rows_below(directory, self._chosen(directory, glob))

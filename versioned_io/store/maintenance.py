@@ -22,15 +22,23 @@ from versioned_io.store.resolving import Resolving
 class Maintenance(Resolving):
     """What keeps a store sound and small."""
 
-    def fsck(self, *, repair: bool = False, progress: Callable[[str, int], None] | None = None) -> FsckReport:
+    def fsck(
+        self,
+        *,
+        repair: bool = False,
+        sources: bool = False,
+        progress: Callable[[str, int], None] | None = None,
+    ) -> FsckReport:
         """Check every byte of every pack, and the catalog against the packs, and name every damage; see `check_store`.
 
         Args:
             repair: Put right what can be without loss: rows and sizes of packs, the index of contents. No name moves.
+            sources: Look at the objects elsewhere, too, that files are a reference to.
 
-        Cost: reads every pack once, and every page and commit record that a name leads to once more.
+        Cost: reads every pack once, and every page and commit record that a name leads to once more; with *sources*
+            1 HEAD for each object.
         """
-        return check_store(self._backend, repair=repair, progress=progress or (lambda *_: None))
+        return check_store(self._backend, repair=repair, sources=sources, progress=progress or (lambda *_: None))
 
     def stats(self, repo: str | None = None, *, progress: Callable[[int], None] | None = None) -> StoreStats:
         """Return how large the store is, or what one repo leads to: what people see, what is stored, what is dead.

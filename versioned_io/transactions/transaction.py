@@ -16,7 +16,7 @@ from versioned_io.chunks.local_files import take_local_files
 from versioned_io.chunks.refs import StoredFile
 from versioned_io.chunks.sources import Source
 from versioned_io.chunks.writer import DataWriter
-from versioned_io.errors import InvalidInputError, NotAFileError, PathNotFoundError, TransactionClosedError
+from versioned_io.errors import InvalidInputError, NotAFileError, PathNotFoundError
 from versioned_io.identifiers import CommitId, Digest
 from versioned_io.pages.read import FileRow
 from versioned_io.paths import parse_directory, parse_path
@@ -26,17 +26,18 @@ from versioned_io.snapshots.glob import parse_glob
 from versioned_io.snapshots.snapshot import Snapshot
 from versioned_io.snapshots.values import FileInfo, FileKind, TransferProgress, decode_attributes, encode_attributes
 from versioned_io.transactions.facts import CommitFacts, Empty
+from versioned_io.transactions.in_place import InPlace
 from versioned_io.transactions.lease import Lease
 from versioned_io.transactions.local_tree import scan_local_tree
 from versioned_io.transactions.publish import CommitPlan, publish_plan
 from versioned_io.transactions.staged_runs import StagedRun
-from versioned_io.transactions.staging import StagedFile, Staging
+from versioned_io.transactions.staging import StagedFile
 
 SnapshotResolver = Callable[[str], tuple[Snapshot, str]]
 """Returns the snapshot, and the path in it, that ``repo@ref:path`` names."""
 
 
-class StagedBranch:
+class StagedBranch(InPlace):
     """The changes that a transaction makes to one branch.
 
     Nothing is seen by others before the transaction commits; `read` and `exists` see what is staged.
@@ -52,14 +53,12 @@ class StagedBranch:
         run: Run,
         resolve: SnapshotResolver,
     ) -> None:
-        self._writer = writer
+        super().__init__(writer, backend.elsewhere)
         self._chunks = backend.chunks
         self._run = run
         self._resolve = resolve
-        self._open = True
         self.target = branch
         self.base = base
-        self.staging = Staging()
         # What the branch itself held is no input of the change to it: the parent says so already.
         self._snapshot = Snapshot(backend, branch.ref.repo, branch.ref.branch, base, is_noted=False)
         self._commit: Commit | None = None
@@ -376,10 +375,6 @@ class StagedBranch:
         if is_hidden:
             raise PathNotFoundError(path, self._snapshot.name, "this transaction deletes it")
 
-    def _check_open(self, action: str) -> None:
-        if not self._open:
-            raise TransactionClosedError(action)
-
 
 class Transaction(StagedBranch):
     """Staged changes to one branch, and through `branch` to others; the end of the ``with`` block commits them all.
@@ -403,7 +398,7 @@ class Transaction(StagedBranch):
         self._backend = backend
         self._lease = Lease(backend)
         index = CatalogChunkIndex(backend.catalog)
-        self._data = DataWriter(backend.objects, index, before_early_pack=self._lease.hold)
+        self._data = DataWriter(backend.objects, index, elsewhere=backend.elsewhere, before_early_pack=self._lease.hold)
         self._facts = facts
         self._empty = empty
         self._completes = completes
