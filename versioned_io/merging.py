@@ -6,7 +6,7 @@ Source: docs/design/0006-merge.md.
 import heapq
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 
@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioned_io.backend import Backend
-from versioned_io.catalog.commits import history_batch
+from versioned_io.catalog.commits import get_commit, history_batch
 from versioned_io.catalog.values import Commit
-from versioned_io.errors import ConflictError, InvalidInputError, MergeConflictError
+from versioned_io.errors import ConflictError, InvalidInputError, MergeConflictError, ObjectNotFoundError
 from versioned_io.identifiers import CommitId, Digest
 from versioned_io.pages.collisions import find_collisions
 from versioned_io.pages.diff import diff
@@ -144,12 +144,13 @@ def bring_in(
     for attempt in range(ATTEMPTS):
         transaction = begin()
         try:
-            three = change(transaction.base)
+            three = _found_again(backend, change(transaction.base))
             _stage(backend, transaction, three, branch, strategy)
             transaction.finish()
         except MergeConflictError:
             raise
-        except ConflictError:
+        except (ConflictError, ObjectNotFoundError):
+            # Where a tree moved to other packs meanwhile, the next attempt finds it there.
             if attempt == ATTEMPTS - 1:
                 raise
             continue
@@ -157,6 +158,14 @@ def bring_in(
             transaction.abandon()
         return transaction.commit
     raise ConflictError(str(branch))
+
+
+def _found_again(backend: Backend, three: ThreeWay) -> ThreeWay:
+    """Return the same commits, with their trees where they lie now. Cost: 2 SELECTs each."""
+    with backend.catalog.read() as connection:
+        base = None if three.base is None else get_commit(connection, three.base.id)
+        theirs = None if three.theirs is None else get_commit(connection, three.theirs.id)
+    return replace(three, base=base, theirs=theirs)
 
 
 def _stage(backend: Backend, transaction: Transaction, three: ThreeWay, branch: BranchRef, strategy: Strategy) -> None:

