@@ -50,7 +50,7 @@ e2e: $(STAMP) ## run only the tests against real Dagster and Airflow servers
 bench: $(STAMP) ## measure beside the peers: QUICK=1 for two minutes, FULL=1, CASES="growth ...", SCALE=, PAGE=docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(CASES) $(if $(QUICK),--quick) $(if $(FULL),--full) $(if $(SCALE),--scale $(SCALE)) \
 		$(if $(REPEATS),--repeats $(REPEATS)) $(if $(SEED),--seed $(SEED)) $(if $(WORK),--work $(WORK)) \
-		$(if $(PAGE),--page $(PAGE)) $(ARGS)
+		$(if $(PEERS),--peers $(PEERS)) $(if $(PAGE),--page $(PAGE)) $(ARGS)
 
 bench-peers: $(STAMP) ## install the peers: restic, borg, git from Debian (as root); DVC, Oxen, Icechunk, deltalake from PyPI
 	@apt-get update -qq && apt-get install --yes --quiet --no-install-recommends restic borgbackup git

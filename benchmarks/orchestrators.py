@@ -26,7 +26,7 @@ _TIMEOUT_S = 120.0
 def dagster_io(bench: Bench) -> CaseResult:
     """Store the same outputs with Dagster's filesystem IO manager and ours, in turns."""
     result = CaseResult("dagster-io", "VersionedIOManager beside FilesystemIOManager, in runs on a SQLite instance")
-    repeats = max(3, round(20 * min(1.0, bench.scale * 10)))
+    repeats = max(2, round(20 * min(1.0, bench.scale * 5)))
     directory = bench.new_path("dagster")
     directory.mkdir()
     bench.say(f"{repeats} runs of each kind with each manager")

@@ -99,8 +99,9 @@ class Peer:
 class WorkspacePeer(Peer):
     """A tool that stores a directory of its own working copy, ``data``, and keeps its storage beside it.
 
-    The data is copied into the working copy before the clock runs, and moved out of it, not deleted, before it is
-    restored. Its commands are run in the working copy.
+    The data is linked into the working copy before the clock runs, and moved out of it, not deleted, before it
+    is restored. Its commands are run in the working copy. A tool that writes to the files that it is to store would
+    change those of the others, so that is looked for.
     """
 
     storage: Sequence[str] = ()
@@ -116,9 +117,14 @@ class WorkspacePeer(Peer):
         data = repo / "data"
         if data.exists():
             data.rename(repo.with_name(f"{repo.name}-before-{name}"))
-        shutil.copytree(source, data)
+        shutil.copytree(source, data, copy_function=os.link)
         settle()
-        return _taken(self._run_all(self.ingest, cwd=repo, repo=repo, name=name))
+        before = _states_of(source)
+        taken = _taken(self._run_all(self.ingest, cwd=repo, repo=repo, name=name))
+        if _states_of(source) != before:
+            msg = f"{self.name} changed the files that it was to store: copy them for it instead of linking"
+            raise RuntimeError(msg)
+        return taken
 
     def bring_back(self, repo: Path, dest: Path, name: str) -> dict[str, float]:
         """See `Tool`."""
@@ -192,6 +198,16 @@ class ToldPeer:
             "after_1_ms": statistics.median(inside["times_s"]) * 1_000,
             "added_mib": statistics.median(inside["added_bytes"]) / MIB,
         }
+
+
+def _states_of(directory: Path) -> dict[str, tuple[int, int, int]]:
+    """Return size, time of the last change and mode of every file below *directory*."""
+    found = {}
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            state = Path(parent, name).stat()
+            found[f"{parent}/{name}"] = (state.st_size, state.st_mtime_ns, state.st_mode)
+    return found
 
 
 def _home_of(repo: Path) -> Path:

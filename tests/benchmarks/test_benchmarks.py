@@ -143,17 +143,14 @@ def test_a_run_that_the_disk_has_no_room_for_fails_before_it_measures(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_repeats_and_peers_with_a_working_copy_need_more_disk(tmp_path):
+def test_more_repeats_and_peers_need_more_disk_and_what_cases_share_counts_once(tmp_path):
     def need(cases, repeats, peers, scale=1.0):
         bench = Bench(tmp_path, scale, repeats, 1, peers, [], is_full=False, say=print)
         return needed_mib(cases, bench)
 
-    dvc = next(peer for peer in PEERS if peer.name == "dvc")
-    restic = next(peer for peer in PEERS if peer.name == "restic")
-    assert need(["ingest-small"], 1, []) == 400 + 400
-    assert need(["ingest-small"], 3, [restic]) == 400 + 3 * 2 * 400
-    assert need(["ingest-small"], 1, [dvc]) == 400 + 3 * 400
-    assert need(["ingest-small", "restore-small"], 1, []) == 400 + 400 + 800
+    assert need(["ingest-small"], 1, []) == 400 + 300
+    assert need(["ingest-small"], 3, [PEERS[0]]) == 400 + 3 * 2 * 300
+    assert need(["ingest-small", "restore-small"], 1, []) == 400 + 300 + 300 + 400
     assert need(["ingest-large"], 1, [], scale=0.5) == (1_024 + 3_072 + 1_024) / 2
 
 
@@ -200,6 +197,16 @@ def test_a_peer_with_a_working_copy_is_given_the_data_and_leaves_the_source_alon
     peer.bring_back(repo, dest, "first")
     assert content_of(dest) == content_of(source)
     assert peer.installed_version() == "1.0"
+
+
+def test_a_peer_that_writes_to_the_files_that_it_is_to_store_is_found_out(tmp_path):
+    source = tmp_path / "source"
+    make_small_files(source, 20, 1)
+    spoil = ("sh", "-c", "chmod 400 data/day=0000/part-000007.csv")
+    peer = WorkspacePeer("spoiler", version=("sh",), init=(), ingest=(spoil,), restore=(), env={})
+    peer.make(tmp_path / "repo")
+    with pytest.raises(RuntimeError, match="spoiler changed the files"):
+        peer.store(tmp_path / "repo", source, "first")
 
 
 @pytest.mark.slow
