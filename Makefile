@@ -54,13 +54,14 @@ $(AZURITE):
 e2e: $(STAMP) ## run only the tests against real Dagster and Airflow servers
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
 
-bench: $(STAMP) ## measure beside the peers: QUICK=1 for two minutes, CASES="ingest-small ...", SCALE=, PAGE=docs/benchmarks.md
+bench: $(STAMP) ## measure beside the peers: QUICK=1 for two minutes, FULL=1, CASES="growth ...", SCALE=, PAGE=docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(CASES) $(if $(QUICK),--quick) $(if $(FULL),--full) $(if $(SCALE),--scale $(SCALE)) \
 		$(if $(REPEATS),--repeats $(REPEATS)) $(if $(SEED),--seed $(SEED)) $(if $(WORK),--work $(WORK)) \
-		$(if $(PAGE),--page $(PAGE)) $(ARGS)
+		$(if $(PEERS),--peers $(PEERS)) $(if $(PAGE),--page $(PAGE)) $(ARGS)
 
-bench-peers: ## install the peers that Debian has (as root): restic, borg, git
+bench-peers: $(STAMP) ## install the peers: restic, borg, git from Debian (as root); DVC, Oxen, Icechunk, deltalake from PyPI
 	@apt-get update -qq && apt-get install --yes --quiet --no-install-recommends restic borgbackup git
+	@$(BIN)/python -m benchmarks.install_peers
 
 # Keeps the versions that still fit; UPGRADE=1 takes the newest of everything. Addresses are never written.
 lock: $(STAMP) ## write constraints.txt from pyproject.toml; UPGRADE=1 for newer versions
@@ -76,5 +77,5 @@ $(STAMP): pyproject.toml constraints.txt scripts/set_up.py
 	@$(PYTHON) scripts/set_up.py
 
 clean: ## remove .venv and everything that was built or cached
-	@rm -rf .venv build dist .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .bench-peers build dist .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

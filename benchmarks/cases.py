@@ -4,93 +4,35 @@ import concurrent.futures
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from benchmarks.data import MIB, make_edited_file, make_large_file, make_small_files
+from benchmarks.bench import Bench
+from benchmarks.data import MIB, make_edited_file
+from benchmarks.growth import growth, growth_history
 from benchmarks.measures import OURS, CaseResult
-from benchmarks.peers import Ours, Peer
+from benchmarks.orchestrators import dagster_io, latency
+from benchmarks.peers import Ours, Tool
 from benchmarks.processes import files_in, run_command, run_ours, settle, size_of
+from benchmarks.request_counts import requests
 
 CHANGED_FILES = 10
-
-
-@dataclass(slots=True)
-class Bench:
-    """What a case works with.
-
-    Nothing below *work* is deleted before the end of the run, and every measurement gets new directories: after many
-    deletions ext4 creates files several times more slowly for a while.
-    """
-
-    work: Path
-    scale: float
-    repeats: int
-    seed: int
-    peers: list[Peer]
-    is_full: bool
-    say: Callable[[str], None]
-    made: int = 0
-
-    def new_path(self, name: str) -> Path:
-        """Return a path that was never used; its parent exists."""
-        self.made += 1
-        return self.work / f"{self.made:04d}-{name}"
-
-    def scaled(self, count: int) -> int:
-        """Return *count*, or less of it in a quick run."""
-        return max(20, int(count * self.scale))
-
-    def tools(self) -> Iterator[tuple[Ours | Peer, int]]:
-        """Yield who is next and in which repeat: ours and each peer in turn, beginning with another one each time."""
-        everyone: list[Ours | Peer] = [Ours(), *self.peers]
-        for repeat in range(self.repeats):
-            start = repeat % len(everyone)
-            for tool in everyone[start:] + everyone[:start]:
-                settle()
-                self.say(f"{tool.name}, {repeat + 1} of {self.repeats}")
-                yield tool, repeat
-
-    def small_files(self) -> Path:
-        """Return a directory of 100,000 files of 1-4 KiB, made the first time."""
-        directory = self.work / "small"
-        if not directory.exists():
-            self.say("making the small files")
-            make_small_files(directory, self.scaled(100_000), self.seed)
-            settle()
-        return directory
-
-    def large_file(self) -> Path:
-        """Return a directory with one incompressible file of 1 GiB, made the first time."""
-        directory = self.work / "large"
-        if not directory.exists():
-            self.say("making the large file")
-            make_large_file(directory / "large.bin", self.scaled(1024) * MIB, self.seed)
-            settle()
-        return directory
-
-    def large_tree(self) -> tuple[Path, int]:
-        """Return a store whose one commit has 1,000,000 tiny files, made the first time, and how many they are."""
-        files = self.scaled(1_000_000)
-        store = self.work / "tree"
-        if not store.exists():
-            self.say(f"making the tree of {files:,} files")
-            run_ours("tree", self.work, store=store, files=files)
-            settle()
-        return store, files
+TOLD_COMMITS = 11
+SLOW_WITH_MANY_FILES = ("oxen",)
+"""Some 10 ms of CPU a file: of 100,000 files, a quarter of an hour for each measurement. Measured once."""
 
 
 def ingest_small(bench: Bench) -> CaseResult:
     """Store, and then restore, many small files."""
     source = bench.small_files()
     result = CaseResult("ingest-small", f"ingest {bench.scaled(100_000):,} files of 1-4 KiB")
-    for tool, _ in bench.tools():
+    for tool, _ in bench.tools(once=SLOW_WITH_MANY_FILES):
         repo = bench.new_path(tool.name)
         tool.make(repo)
         result.add(tool.name, tool.store(repo, source, "first"))
-        result.add(tool.name, {"stored_mib": size_of(repo) / MIB})
+        result.add(tool.name, {"stored_mib": tool.stored_bytes(repo) / MIB})
     result.check_ratio("wall_s", ["restic"], 0.5)
     result.check("peak memory above the open store's", result.median("memory_mib"), 300, "MiB")
     return result
@@ -140,15 +82,16 @@ def edit_large(bench: Bench) -> CaseResult:
         sources[name] = bench.new_path(f"edited-{name}")
         target = sources[name] / "large.bin"
         new_bytes[name] = make_edited_file(original / "large.bin", target, seed=bench.seed + 1 + number, **edit)
-    for tool, _ in bench.tools():
+    # Only restic has a target. The others need many GiB each, and what they add does not vary.
+    for tool, _ in bench.tools(once=[peer.name for peer in bench.peers if peer.name != "restic"]):
         repo = bench.new_path(tool.name)
         tool.make(repo)
         tool.store(repo, original, "first")
         for name, source in sources.items():
             settle()
-            before = size_of(repo)
+            before = tool.stored_bytes(repo)
             wall_s = tool.store(repo, source, name)["wall_s"]
-            added = size_of(repo) - before - new_bytes[name]
+            added = tool.stored_bytes(repo) - before - new_bytes[name]
             result.add(tool.name, {f"{name}_s": wall_s, f"{name}_extra_mb": added / 1e6})
     for name in edits:
         result.check(f"{name}: bytes beyond the new ones", result.median(f"{name}_extra_mb"), 2, "MB")
@@ -168,13 +111,13 @@ def restore_small(bench: Bench) -> CaseResult:
 def _restore(bench: Bench, result: CaseResult, source: Path) -> None:
     expected = files_in(source)
     repos: dict[str, Path] = {}
-    everyone: list[Ours | Peer] = [Ours(), *bench.peers]
+    everyone: list[Tool] = [Ours(), *bench.peers]
     for tool in everyone:
         bench.say(f"storing for {tool.name}")
         repos[tool.name] = bench.new_path(tool.name)
         tool.make(repos[tool.name])
         tool.store(repos[tool.name], source, "first")
-    for tool, _ in bench.tools():
+    for tool, _ in bench.tools(once=SLOW_WITH_MANY_FILES):
         dest = bench.new_path("restored")
         result.add(tool.name, tool.bring_back(repos[tool.name], dest, "first"))
         if files_in(dest) != expected:
@@ -202,7 +145,7 @@ def restore_large(bench: Bench) -> CaseResult:
 
 
 def commit_told(bench: Bench) -> CaseResult:
-    """Commit ten told changes on a large tree, after one commit and after many."""
+    """Commit ten told changes on a large tree, after one commit and after many; beside the peers that are told, too."""
     store, files = bench.large_tree()
     result = CaseResult("commit-told", f"commit {CHANGED_FILES} told changes on {files:,} files, in process")
     lengths = [1, 100, 1_000] if bench.scale >= 1 else [1, 50, 200]
@@ -211,7 +154,6 @@ def commit_told(bench: Bench) -> CaseResult:
     else:
         result.notes.append("10,000 commits take minutes to make: FULL=1 does")
     count = 1
-    medians = []
     for length in lengths:
         if length > count:
             bench.say(f"making the history {length:,} commits long")
@@ -219,24 +161,44 @@ def commit_told(bench: Bench) -> CaseResult:
             count = length
         settle()
         bench.say(f"{CHANGED_FILES} changes after {length:,} commits")
-        before = files_in(store)
-        made = 11
-        told = run_ours(
-            "commits", bench.work, store=store, files=files, count=made, changes=CHANGED_FILES, seed=-length
-        )
-        times = told[1]["times_s"]
-        count += made
-        objects = (files_in(store) - before) / made
+        result.add(OURS, _told_after(bench, store, files, length))
+        count += TOLD_COMMITS
+    for peer in bench.told_peers:
+        settle()
+        bench.say(f"{peer.name}: a tree of {files:,} entries, and {CHANGED_FILES} changes")
+        repo = bench.new_path(peer.name)
+        changes = min(CHANGED_FILES, files)
         result.add(
-            OURS, {f"after_{length}_ms": statistics.median(times) * 1_000, f"first_after_{length}_ms": times[0] * 1_000}
+            peer.name,
+            peer.commit_told(repo, entries=files, changes=changes, repeats=TOLD_COMMITS, seed=bench.seed),
         )
-        result.add(OURS, {f"cpu_after_{length}_ms": statistics.median(told[1]["cpu_s"]) * 1_000})
-        medians.append(statistics.median(times) * 1_000)
-        result.add(OURS, {"objects": objects})
+    medians = [result.median(f"after_{length}_ms") for length in lengths]
     result.check("median", medians[0], 50, "ms")
     result.check("objects put by one commit", result.median("objects"), 1, "objects")
     result.check(f"after {lengths[-1]:,} commits beside after 1 (flat)", medians[-1] / medians[0], 1.5, "x")
     return result
+
+
+def _told_after(bench: Bench, store: Path, files: int, length: int) -> dict[str, float]:
+    """Return what a told commit takes and adds in a history of *length* commits."""
+    objects, size = files_in(store), size_of(store / "packs")
+    told = run_ours(
+        "commits",
+        bench.work,
+        store=store,
+        files=files,
+        count=TOLD_COMMITS,
+        changes=CHANGED_FILES,
+        seed=-length,
+    )[1]
+    times = told["times_s"]
+    return {
+        f"after_{length}_ms": statistics.median(times) * 1_000,
+        f"first_after_{length}_ms": times[0] * 1_000,
+        f"cpu_after_{length}_ms": statistics.median(told["cpu_s"]) * 1_000,
+        "objects": (files_in(store) - objects) / TOLD_COMMITS,
+        "added_mib": (size_of(store / "packs") - size) / TOLD_COMMITS / MIB,
+    }
 
 
 def questions(bench: Bench) -> CaseResult:
@@ -287,7 +249,7 @@ def _many_writers(bench: Bench, result: CaseResult, catalog: str | None, limit: 
     run_ours("init", bench.work, store=store, catalog=catalog)
     gates = bench.new_path("gates")
     gates.mkdir()
-    shared = {"store": store, "catalog": catalog, "commits": commits, "start": gates / "start"}
+    shared: dict[str, Any] = {"store": store, "catalog": catalog, "commits": commits, "start": gates / "start"}
     with concurrent.futures.ThreadPoolExecutor(processes) as pool:
         running = [pool.submit(run_ours, "writer", bench.work, number=n, **shared) for n in range(processes)]
         while files_in(gates) < processes and not any(future.done() for future in running):
@@ -303,14 +265,55 @@ def _many_writers(bench: Bench, result: CaseResult, catalog: str | None, limit: 
     result.check("commits a second", processes * commits / seconds, limit, "/s", at_least=True)
 
 
-CASES: dict[str, Callable[[Bench], CaseResult]] = {
-    "ingest-small": ingest_small,
-    "restore-small": restore_small,
-    "ingest-large": ingest_large,
-    "edit-large": edit_large,
-    "restore-large": restore_large,
-    "commit-told": commit_told,
-    "questions": questions,
-    "writers-sqlite": writers_sqlite,
-    "writers-postgres": writers_postgres,
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is run, and how much it writes at scale 1, in MiB; measured, and rounded up.
+
+    Attributes:
+        run: Measures, and compares with the targets.
+        shared: What several cases use and the first one makes.
+        once_mib: Apart from that, however many repeats and peers there are.
+        full_mib: What ``FULL=1`` adds.
+        tool_mib: For each tool, once.
+        repeat_mib: For each tool, in each repeat.
+        is_quick: Whether it is part of a quick run that names no cases.
+    """
+
+    run: Callable[[Bench], CaseResult]
+    shared: str = ""
+    once_mib: int = 0
+    full_mib: int = 0
+    tool_mib: int = 0
+    repeat_mib: int = 0
+    is_quick: bool = True
+
+
+SHARED_MIB: Final = {"small": 400, "large": 1_024, "tree": 300}
+
+CASES: Final[dict[str, Case]] = {
+    "ingest-small": Case(ingest_small, shared="small", repeat_mib=300),
+    "restore-small": Case(restore_small, shared="small", tool_mib=300, repeat_mib=400),
+    "ingest-large": Case(ingest_large, shared="large", once_mib=3_072, repeat_mib=1_024),
+    "edit-large": Case(edit_large, shared="large", once_mib=6_144, tool_mib=2_048),
+    "restore-large": Case(restore_large, shared="large", once_mib=7_168),
+    "commit-told": Case(commit_told, shared="tree", once_mib=600, full_mib=1_500),
+    "questions": Case(questions, shared="tree"),
+    "growth": Case(growth, once_mib=500, full_mib=5_000),
+    "growth-history": Case(growth_history, once_mib=100, full_mib=1_500),
+    "requests": Case(requests),
+    "dagster-io": Case(dagster_io, once_mib=800),
+    "writers-sqlite": Case(writers_sqlite, once_mib=50),
+    "writers-postgres": Case(writers_postgres, once_mib=150),
+    "latency": Case(latency, once_mib=500, is_quick=False),
 }
+
+
+def needed_mib(names: list[str], bench: Bench) -> float:
+    """Return the MiB that the cases write to the work directory, nothing of which is deleted before the end."""
+    cases = [CASES[name] for name in names]
+    tools = 1 + len(bench.peers)
+    total = sum(SHARED_MIB[name] for name in {case.shared for case in cases} - {""})
+    for case in cases:
+        total += case.once_mib + tools * (case.tool_mib + bench.repeats * case.repeat_mib)
+        total += case.full_mib if bench.is_full else 0
+    return max(total * bench.scale, 100.0)

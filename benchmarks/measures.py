@@ -29,13 +29,14 @@ class Check:
 
 @dataclass(slots=True)
 class CaseResult:
-    """The samples of one case by tool and measure, its checks, and what a reader must know."""
+    """The samples of one case by tool and measure, its checks, and what a reader must know; the case took *took_s*."""
 
     name: str
     title: str
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    took_s: float = 0.0
 
     def add(self, tool: str, values: Mapping[str, float]) -> None:
         """Add one sample of each of these measures; a measure's name ends in its unit, such as ``_s``."""

@@ -15,11 +15,14 @@ import versioned_io as vio
 from benchmarks.data import tree_path
 
 BRANCH = "data@main"
-_TEMPLATE = "region={region}/day={day}/{part}.csv"
-_KEY = "{region}|{day}|{part}"
+FILES_AT_ONCE = 1_000_000
+"""How many files of a synthetic tree are one commit: what is staged one by one takes some 1 KB of memory each."""
+TEMPLATE = "region={region}/day={day}/{part}.csv"
+KEY = "{region}|{day}|{part}"
 
 
-def _memory_mib(name: str) -> float:
+def memory_mib(name: str) -> float:
+    """Return what ``/proc/self/status`` says under *name*: ``VmRSS`` is now, ``VmHWM`` the most so far."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
@@ -27,13 +30,15 @@ def _memory_mib(name: str) -> float:
     raise RuntimeError(msg)
 
 
-def _timed(action: Callable[[], object]) -> float:
+def timed(action: Callable[[], object]) -> float:
+    """Return the seconds that *action* takes."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
 
 
-def _count(items: Iterable[object]) -> int:
+def how_many(items: Iterable[object]) -> int:
+    """Return how many there are."""
     return sum(1 for _ in items)
 
 
@@ -47,29 +52,32 @@ def init(store: str, catalog: str | None = None) -> dict[str, Any]:
 def ingest(store: str, source: str) -> dict[str, Any]:
     """Commit a directory."""
     with vio.open_store(store) as opened:
-        baseline = _memory_mib("VmRSS")
+        baseline = memory_mib("VmRSS")
         start = time.perf_counter()
         with opened.transaction(BRANCH, message="ingest") as tx:
             tx.write_tree(source)
         inside_s = time.perf_counter() - start
-    return {"inside_s": inside_s, "memory_mib": _memory_mib("VmHWM") - baseline}
+    return {"inside_s": inside_s, "memory_mib": memory_mib("VmHWM") - baseline}
 
 
 def restore(store: str, dest: str, *, fsync: bool = False) -> dict[str, Any]:
     """Check the head out."""
     with vio.open_store(store) as opened:
-        return {"inside_s": _timed(lambda: opened.snapshot(BRANCH).checkout(dest, fsync=fsync))}
+        return {"inside_s": timed(lambda: opened.snapshot(BRANCH).checkout(dest, fsync=fsync))}
 
 
-def tree(store: str, files: int) -> dict[str, Any]:
-    """Commit a tree of that many tiny files, told one by one."""
+def tree(store: str, files: int, at_once: int = FILES_AT_ONCE) -> dict[str, Any]:
+    """Commit a tree of that many tiny files, told one by one, at most *at_once* to a commit."""
     with vio.create_store(store) as opened:
         opened.create_repo("data")
+        baseline = memory_mib("VmRSS")
         start = time.perf_counter()
-        with opened.transaction(BRANCH, message="tree") as tx:
-            for number in range(files):
-                tx.write(tree_path(number), b"%d" % number)
-        return {"inside_s": time.perf_counter() - start}
+        for first in range(0, files, at_once):
+            with opened.transaction(BRANCH, message="tree") as tx:
+                for number in range(first, min(first + at_once, files)):
+                    tx.write(tree_path(number), b"%d" % number)
+        inside_s = time.perf_counter() - start
+    return {"inside_s": inside_s, "memory_mib": memory_mib("VmHWM") - baseline}
 
 
 def commits(store: str, files: int, count: int, changes: int, seed: int) -> dict[str, Any]:
@@ -97,16 +105,16 @@ def questions(store: str, files: int, repeats: int) -> dict[str, Any]:
         snapshot = opened.snapshot(BRANCH)
         asked: dict[str, Callable[[], object]] = {
             "diff": lambda: opened.diff(f"{BRANCH}~1", BRANCH),
-            "affected": lambda: opened.affected(f"{BRANCH}~1", BRANCH, _TEMPLATE, key=_KEY),
+            "affected": lambda: opened.affected(f"{BRANCH}~1", BRANCH, TEMPLATE, key=KEY),
             "stat": lambda: snapshot.stat(middle),
-            "list": lambda: _count(snapshot.list(directory)),
+            "list": lambda: how_many(snapshot.list(directory)),
             # Matches scattered over the whole tree, so every path is looked at; a class of characters takes a regular
             # expression.
-            "glob": lambda: _count(snapshot.glob("**/*5555.csv")),
-            "glob_class": lambda: _count(snapshot.glob("**/part-*55[0-9]5.csv")),
+            "glob": lambda: how_many(snapshot.glob("**/*5555.csv")),
+            "glob_class": lambda: how_many(snapshot.glob("**/part-*55[0-9]5.csv")),
         }
-        times = {name: [_timed(action) for _ in range(repeats)] for name, action in asked.items()}
-        listed = _count(snapshot.list(directory))
+        times = {name: [timed(action) for _ in range(repeats)] for name, action in asked.items()}
+        listed = how_many(snapshot.list(directory))
         changed = opened.diff(f"{BRANCH}~1", BRANCH).num_rows
     return {"times_s": times, "listed": listed, "changed": changed}
 
@@ -133,7 +141,7 @@ def writer(store: str, catalog: str | None, number: int, commits: int, start: st
 def landed(store: str, catalog: str | None) -> dict[str, Any]:
     """Count the commits and files of the branch."""
     with vio.open_store(store, catalog=catalog) as opened:
-        return {"files": _count(opened.snapshot(BRANCH).walk()), "commits": _count(opened.log(BRANCH))}
+        return {"files": how_many(opened.snapshot(BRANCH).walk()), "commits": how_many(opened.log(BRANCH))}
 
 
 ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {

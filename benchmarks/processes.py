@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+_LAUNCHER = Path(__file__).with_name("launch.py")
 
 
 class CommandError(Exception):
@@ -33,32 +33,39 @@ def run_command(command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | N
     Raises:
         CommandError: It exited with another code than 0.
     """
-    with tempfile.TemporaryFile("w+") as output:
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            command,
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile("w+") as output:
+        result = Path(scratch, "result")
+        launched = subprocess.run(
+            [sys.executable, "-I", "-S", str(_LAUNCHER), str(result), *command],
             cwd=cwd,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            check=False,
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         text = output.read()
-    if process.returncode != 0:
-        msg = f"{' '.join(command[:4])} ... exited with {process.returncode}: {text[-2000:]}"
-        raise CommandError(msg)
-    return Finished(wall_s, usage.ru_maxrss / 1024, text)
+        if launched.returncode != 0:
+            msg = f"{' '.join(command[:4])} ... exited with {launched.returncode}: {text[-2000:]}"
+            raise CommandError(msg)
+        wall_s, peak_kib = map(float, result.read_text().split())
+    return Finished(wall_s, peak_kib / 1024, text)
 
 
-def run_ours(action: str, cwd: Path, **arguments: object) -> tuple[Finished, dict[str, Any]]:
-    """Run an action of `benchmarks.ours` in a new Python, and return what it took and what it measured inside."""
-    command = [sys.executable, "-m", "benchmarks.ours", action, json.dumps(arguments, default=str)]
+def run_ours(
+    action: str, cwd: Path, *, module: str = "benchmarks.ours", **arguments: object
+) -> tuple[Finished, dict[str, Any]]:
+    """Run an action of *module* in a new Python, and return what it took and what it measured inside."""
+    command = [sys.executable, "-m", module, action, json.dumps(arguments, default=str)]
     finished = run_command(command, cwd=cwd, env={"PYTHONPATH": str(ROOT)})
-    return finished, json.loads(finished.output.splitlines()[-1])
+    return finished, last_json(finished)
+
+
+def last_json(finished: Finished) -> dict[str, Any]:
+    """Return the object in the last line that a process printed."""
+    found: dict[str, Any] = json.loads(finished.output.splitlines()[-1])
+    return found
 
 
 def settle() -> None:

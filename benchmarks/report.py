@@ -2,11 +2,60 @@
 
 import sys
 from pathlib import Path
+from typing import Final
 
 from benchmarks.measures import CaseResult, Check, Report, read_report
 
-REASONS: dict[str, str] = {}
+REASONS: Final[dict[str, str]] = {
+    "latency: commit to Airflow run started, median": (
+        "three things follow each other: the watcher looks every 2 s, the relay is a DAG run of its own, and the "
+        "scheduler then starts the partition's run"
+    ),
+    "dagster-io: a small output, beyond FilesystemIOManager's": (
+        "each output is a durable commit: one synced object and one SQL transaction; Dagster's file is not synced"
+    ),
+    "dagster-io: large_output_ms beside FilesystemIOManager": (
+        "ours is cut, hashed and synced to the disk; Dagster's stays in the page cache"
+    ),
+    "dagster-io: run_of_10_ms beside FilesystemIOManager": (
+        "ten durable commits, and the store is opened once in each run: see first_output_ms"
+    ),
+}
 """Why a target is missed, by case and check, as ``"questions: diff"``; said beside it as long as it is missed."""
+
+UNKNOWN_REASON: Final = "reason not known yet"
+
+_INTRODUCTION: Final = """\
+# Benchmarks
+
+Written by `make bench`; not by hand. Medians of the repeats; what is compared was measured in turns in one run.
+`wall_s` is the whole process, `inside_s` what the library took in it.
+"""
+
+_HOW_TO_RUN: Final = """\
+## How to run it
+
+```
+make bench-peers                            # the peers: restic, borg and git from Debian, the rest from PyPI; as root
+make bench PAGE=docs/benchmarks.md          # everything; says first how much disk it needs
+make bench QUICK=1                          # about two minutes, at a scale of 0.02; no DVC, Oxen, real servers
+make bench FULL=1 CASES="growth commit-told"  # single cases, with 10,000,000 files and 10,000 commits
+```
+
+Run it on a quiet machine, with `WORK=` on the disk that matters. Nothing below that directory is deleted before the
+end: after many deletions ext4 creates files several times more slowly. Results are in `build/benchmarks.json`, too.
+
+How the peers are used:
+
+- restic, borg, git: storage apart from the data, defaults; borg without encryption.
+- DVC with git, and Oxen: the data is linked into their working copy before the clock runs, and moved out of it before
+  it is restored. Oxen is used through its Python package, which has no command. Both work without a server.
+- Icechunk: an array with one chunk reference for each file, in one manifest (its default) and in manifests of 10,000.
+  deltalake: a table with one row for each file, changed by `merge`. Neither restores directories, so they take part in
+  `commit-told` only.
+- Oxen is measured once with 100,000 files: it takes some 10 ms of CPU for each. `PEERS=restic,borg` chooses peers.
+- In `edit-large` all but restic are measured once: what they add does not vary, and it fills the disk.
+"""
 
 
 def verdict(check: Check) -> str:
@@ -29,50 +78,69 @@ def target(check: Check) -> str:
 def build_page(report: Report) -> str:
     """Return the report as Markdown."""
     machine = report.machine
+    checks = [check for case in report.cases for check in case.checks]
     lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench`; not by hand. Medians of the repeats; what is compared was measured in turns in one",
-        "run. `wall_s` is the whole process, `inside_s` what the library took in it.",
-        "",
+        _INTRODUCTION,
         f"- machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['disk']}",
         f"- {machine['kernel']}, load {machine['load_before']} before",
         f"- Python {machine['python']}; " + ", ".join(f"{k} {v}" for k, v in machine["versions"].items()),
-        *(f"- {name}: {version}" for name, version in machine["peers"].items()),
         f"- {report.repeats} repeats, seed {report.seed}, scale {report.scale:g}"
         + ("" if report.scale >= 1 else " (**a quick run: the targets are meant for scale 1**)"),
         "",
+        "| peer | version |",
+        "|---|---|",
+        *(f"| {name} | {version} |" for name, version in machine["peers"].items()),
+        "",
         "## Targets",
+        "",
+        f"{sum(check.is_met for check in checks)} of {len(checks)} are met.",
         "",
         "| case | what | measured | target | |",
         "|---|---|---|---|---|",
+        *(_check_row(case, check) for case in report.cases for check in case.checks),
+        "",
+        "## Measurements",
+        "",
     ]
     for case in report.cases:
-        for check in case.checks:
-            reason = "" if check.is_met else REASONS.get(f"{case.name}: {check.what}", "")
-            shown = verdict(check) if check.is_met else f"**{verdict(check)}**"
-            said = f"{shown} {reason}".strip()
-            lines.append(
-                f"| {case.name} | {check.what} | {number(check.value)} {check.unit} | {target(check)} | {said} |"
-            )
-    lines += ["", "## Measurements", ""]
-    for case in report.cases:
         lines += _measurements(case)
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join([*lines, _HOW_TO_RUN]).rstrip() + "\n"
+
+
+def _check_row(case: CaseResult, check: Check) -> str:
+    if check.is_met:
+        said = verdict(check)
+    else:
+        said = f"**{verdict(check)}**: {REASONS.get(f'{case.name}: {check.what}', UNKNOWN_REASON)}"
+    return f"| {case.name} | {check.what} | {number(check.value)} {check.unit} | {target(check)} | {said} |"
 
 
 def _measurements(case: CaseResult) -> list[str]:
-    measures = list(dict.fromkeys(name for values in case.samples.values() for name in values))
     lines = [f"### {case.name}: {case.title}", ""]
     if len(case.samples) == 1:
         ((tool, _),) = case.samples.items()
-        lines += [f"- {name}: {number(case.median(name, tool))}" for name in measures]
+        lines += [f"- {name}: {number(case.median(name, tool))}" for name in case.samples[tool]]
     elif case.samples:
-        lines += [f"| | {' | '.join(measures)} |", "|---" * (len(measures) + 1) + "|"]
-        for tool, values in case.samples.items():
-            cells = [number(case.median(name, tool)) if name in values else "" for name in measures]
-            lines.append(f"| {tool} | {' | '.join(cells)} |")
+        columns, rows = table_of(case)
+        lines += [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
     return [*lines, "", *(f"{note[0].upper()}{note[1:]}.\n" for note in case.notes)]
+
+
+def table_of(case: CaseResult) -> tuple[list[str], list[list[str]]]:
+    """Return the medians of a case as a table, rather long than wide: its columns, and its named rows.
+
+    One side is the tools, or whatever the samples are of; the other is the measures.
+    """
+    measures = list(dict.fromkeys(name for values in case.samples.values() for name in values))
+    tools = list(case.samples)
+    if len(measures) > len(tools):
+        return tools, [[name, *(_cell(case, name, tool) for tool in tools)] for name in measures]
+    return measures, [[tool, *(_cell(case, name, tool) for name in measures)] for tool in tools]
+
+
+def _cell(case: CaseResult, measure: str, tool: str) -> str:
+    return number(case.median(measure, tool)) if measure in case.samples[tool] else ""
 
 
 if __name__ == "__main__":
