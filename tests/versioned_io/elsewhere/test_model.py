@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -16,17 +17,28 @@ import versioned_io as vio
 from versioned_io.elsewhere import parts
 from versioned_io.errors import ReferenceBrokenError
 
+pytestmark = pytest.mark.slow
+
 KEYS = st.sampled_from(["a", "b/c", "b/d e"])
 SIZES = st.sampled_from([0, 9, 10, 11, 25])
 PICK = st.integers(0, 5).map(lambda number: lambda found: found[number % len(found)])
 NOW = {"grace": timedelta(0), "expire": timedelta(0)}
 
 
+@dataclass(frozen=True)
+class File:
+    """What a file must read as, which writing of which key it needs for that, and whether its end lies elsewhere."""
+
+    data: bytes
+    needs: tuple[str, int] | None
+    ends_elsewhere: bool
+
+
 class SourceThatChanges(RuleBasedStateMachine):
     """A store that refers to a directory, beside dictionaries that say what each commit must read as.
 
-    *now* is what the directory holds: {key: (bytes, number of the writing)}. *tree* is what the branch holds: {path:
-    (bytes, what its referred part needs: (key, number) or None)}; *commits* is that of every commit.
+    *now* is what the directory holds: {key: (bytes, number of the writing)}. *tree* is what the branch holds, *commits*
+    what every commit holds: {path: `File`}.
     """
 
     def __init__(self):
@@ -79,21 +91,22 @@ class SourceThatChanges(RuleBasedStateMachine):
             tx.reference(self.outside / key, to=f"one/{key}")
             if appends:
                 tx.write(f"one/{key}", b"+", append=True)
-                file = self._appended(*file)
+                file = self._appended(file)
         self._committed(tx, self.tree | {f"one/{key}": file})
 
     @precondition(lambda self: self.tree)
     @rule(pick=PICK)
     def one_is_appended_to(self, pick):
         path = pick(sorted(self.tree))
-        data, needs = self.tree[path]
-        if not self._is_there(needs):
+        file = self.tree[path]
+        if file.ends_elsewhere and not self._is_there(file.needs):
             with pytest.raises(ReferenceBrokenError), self.store.transaction("r@main") as tx:
                 tx.write(path, b"+", append=True)
             return
+        # Only the end is read: what is before it may be gone, and then the file stays as unreadable as it was.
         with self.store.transaction("r@main") as tx:
             tx.write(path, b"+", append=True)
-        self._committed(tx, self.tree | {path: self._appended(data, needs)})
+        self._committed(tx, self.tree | {path: self._appended(file)})
 
     @rule()
     def it_is_kept_small(self):
@@ -105,9 +118,9 @@ class SourceThatChanges(RuleBasedStateMachine):
         for commit_id, tree in self.commits.items():
             snapshot = self.store.snapshot(f"r@{commit_id}")
             assert [file.path for file in snapshot.walk()] == sorted(tree)
-            for path, (data, needs) in tree.items():
-                if self._is_there(needs):
-                    assert snapshot.read(path) == data
+            for path, file in tree.items():
+                if self._is_there(file.needs):
+                    assert snapshot.read(path) == file.data
                 else:
                     with pytest.raises(ReferenceBrokenError):
                         snapshot.read(path)
@@ -115,18 +128,19 @@ class SourceThatChanges(RuleBasedStateMachine):
     @invariant()
     def the_check_names_what_changed(self):
         assert self.store.fsck().is_clean
-        broken = {needs for tree in self.commits.values() for _, needs in tree.values() if not self._is_there(needs)}
+        needed = {file.needs for tree in self.commits.values() for file in tree.values()}
+        broken = {needs for needs in needed if not self._is_there(needs)}
         problems = self.store.fsck(sources=True).problems
         assert {problem.kind for problem in problems} <= {"source"}
         assert len(problems) == len(broken)
 
     def _referred(self, key):
         data, number = self.now[key]
-        return data, (key, number) if data else None  # of an empty object nothing is needed
+        return File(data, (key, number) if data else None, bool(data))  # of an empty object nothing is needed
 
-    def _appended(self, data, needs):
+    def _appended(self, file):
         # All but the last part stays elsewhere.
-        return data + b"+", needs if len(data) > parts._PART_BYTES else None
+        return File(file.data + b"+", file.needs if len(file.data) > parts._PART_BYTES else None, False)
 
     def _is_there(self, needs):
         return needs is None or (needs[0] in self.now and self.now[needs[0]][1] == needs[1])
