@@ -7,8 +7,6 @@ from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
-import psycopg
-
 import versioned_io as vio
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.pages.source import PageSource
@@ -86,6 +84,8 @@ class Databases:
         self._server, self._prefix = server, prefix
 
     def _run(self, command):
+        import psycopg  # where the core is alone there is none
+
         with psycopg.connect(self._server.url("postgres"), autocommit=True) as connection:
             connection.execute(command)
 
