@@ -45,9 +45,8 @@ class PlainTransaction:
 
     def taken_from(self, tree, origin):
         """What is at *origin*, as {the path below it: data}, or None."""
-        if origin in tree:
-            return {"": tree[origin]}
-        return {path[len(origin) + 1 :]: data for path, data in below(tree, origin).items()} or None
+        found = {"": tree[origin]} if origin in tree else {}
+        return found | {path[len(origin) + 1 :]: data for path, data in below(tree, origin).items()} or None
 
     def overlap(self, head):
         changed = {path for path in {*self.base, *head} if self.base.get(path) != head.get(path)}

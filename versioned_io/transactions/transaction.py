@@ -347,10 +347,6 @@ class StagedBranch(InPlace):
         return any(not self.staging.hides(path) for path in paths)
 
     def _staged_below(self, origin: str) -> Iterator[tuple[str, StagedFile]]:
-        file = self.staging.find(origin)
-        if file is not None:
-            yield "", file
-            return
         found: dict[str, StagedFile] = {}
         if not self._snapshot.is_empty and self._snapshot.exists(origin):
             rows = _rows_below(self._snapshot, origin)
@@ -359,6 +355,9 @@ class StagedBranch(InPlace):
                 for below, row in rows
                 if not self.staging.hides(f"{origin}/{below}" if below else origin)
             }
+        file = self.staging.find(origin)
+        # Where a file and what is below it are both there, the commit refuses that: neither is lost before.
+        found |= {} if file is None else {"": file}
         found |= {path[len(origin) + 1 :]: file for path, file in self.staging.below(origin)}
         if not found:
             raise PathNotFoundError(origin, self._snapshot.name)

@@ -273,6 +273,32 @@ def test_a_move_is_a_renaming(repo, files_of, source, target, moved):
     assert tx.commit.stats.bytes_stored < 10_000
 
 
+@pytest.mark.parametrize("call", ["move", "copy"])
+@pytest.mark.parametrize("is_staged", [True, False])
+def test_a_file_and_what_is_staged_below_it_go_together_and_the_commit_refuses_them(store, write, call, is_staged):
+    store.create_repo("r")
+    write(store, "r@main", {"kept": b"1", **({} if is_staged else {"a": b"file"})})
+    tx = store.transaction("r@main")
+    if is_staged:
+        tx.write("a", b"file")
+    tx.write("a/x", b"below")
+    assert (tx.move("a", "b") if call == "move" else tx.copy(":a", "b")) == 2
+    assert (tx.read("b"), tx.read("b/x")) == (b"file", b"below")
+    with pytest.raises(PathCollisionError):
+        tx.finish()
+
+
+def test_a_move_of_a_file_staged_over_a_directory_loses_nothing(store, write, files_of):
+    store.create_repo("r")
+    write(store, "r@main", {"a/x": b"1", "a/y": b"2"})
+    tx = store.transaction("r@main")
+    tx.write("a", b"file")
+    assert tx.move("a", "b") == 3
+    with pytest.raises(PathCollisionError):
+        tx.finish()
+    assert files_of(store, "r@main") == {"a/x": b"1", "a/y": b"2"}
+
+
 def test_a_move_onto_its_own_parent_keeps_a_file_of_the_same_name(store, write, files_of):
     store.create_repo("r")
     write(store, "r@main", {"a/b/b": b"inner", "a/b/c": b"c"})
