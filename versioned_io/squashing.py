@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 from sqlalchemy import Connection
 
 from versioned_io.backend import Backend
-from versioned_io.catalog.commits import Publication, ancestor_at, get_commit, history_batch, hold_trees, insert_beside
+from versioned_io.catalog.commits import ancestor_at, get_commit, history_batch
 from versioned_io.catalog.journal import Action, JournalEntry, append_entry
 from versioned_io.catalog.lineage import inputs_of
+from versioned_io.catalog.publishing import Publication, hold_trees, insert_beside
 from versioned_io.catalog.repos import BranchRow, hold_commit, set_head
 from versioned_io.catalog.touched import touched_filter
 from versioned_io.catalog.values import Commit, CommitStats, InputFile

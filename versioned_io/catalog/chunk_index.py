@@ -23,6 +23,7 @@ LIVE: Final = "live"
 """The state of a pack that new commits may refer to."""
 
 _BATCH = 500
+_INSERT_PACKS: Final = insert(packs)
 _LIVE_CHUNKS = select(chunks).join(packs, packs.c.name == chunks.c.pack).where(packs.c.state == LIVE)
 
 
@@ -71,7 +72,7 @@ def insert_packs(connection: Connection, infos: Iterable[PackInfo], now: datetim
     if not rows:
         return
     try:
-        connection.execute(insert(packs), rows)
+        connection.execute(_INSERT_PACKS, rows)
     except DuplicateRowError:
         raise PackCondemnedError(str(rows[0]["name"])) from None
 

@@ -1,198 +1,38 @@
-"""Commits in the catalog: found by ID, by name, by place in history; and published, which is the commit point."""
+"""Commits in the catalog: found by ID, by name, by place in history."""
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Final
 
-import pyarrow as pa
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
-from versioned_io.catalog.chunk_index import insert_chunks, insert_packs, refuse_condemned
-from versioned_io.catalog.repos import BranchRow, branch_names, find_repo_id
-from versioned_io.catalog.tables import branches, commits, input_files, journal, provenance, repos, segments, tags
-from versioned_io.catalog.values import Commit, CommitState, CommitStats, InputFile, RunInfo
-from versioned_io.errors import CommitNotFoundError, HeadMovedError, RefNotFoundError, RefSyntaxError
+from versioned_io.catalog.repos import branch_names, find_repo_id
+from versioned_io.catalog.tables import branches, commits, journal, provenance, repos, segments, tags
+from versioned_io.catalog.values import Commit, CommitState, CommitStats, RunInfo
+from versioned_io.errors import CommitNotFoundError, RefNotFoundError, RefSyntaxError
 from versioned_io.identifiers import CommitId, LineageId, PackName, is_id
-from versioned_io.packs.writer import PackInfo
 from versioned_io.pages.schema import PageRef
 from versioned_io.refs import Ref
 
 _LOG_BATCH = 200
 _SHOWN = 5
+_SEPARATOR: Final = ","
 _PREFIX = re.compile(r"[0-9a-f]{4,31}")
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """One commit that is durable in its pack and waits for its branch to take it."""
-
-    branch: BranchRow
-    commit: Commit
-    pack: PackName
-    inputs: tuple[InputFile, ...]
-    reused_packs: frozenset[PackName]
-    parent_generation: int = 0
-    """Of the tree that the commit's pages were built on, whose pages it shares."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredContent:
-    """The packs that a transaction wrote, and the chunks in them, as `DataWriter.new_chunks` returns them."""
-
-    packs: Sequence[PackInfo]
-    chunks: pa.Table
-
-
-def publish(connection: Connection, publications: Sequence[Publication], content: StoredContent, now: datetime) -> None:
-    """Move every branch to its new commit, or raise and leave the catalog as it was.
-
-    This is the commit point: all that the commits refer to is already durable, and once the catalog
-    transaction around this call ends, every reader sees all of them. Of several writers that start
-    from the same head, exactly one succeeds.
-
-    Raises:
-        HeadMovedError: A branch points at another commit than `BranchRow.head`, or that one's tree lies elsewhere.
-            Rebase on it and try again.
-        RefNotFoundError: A branch was deleted meanwhile.
-        PackCondemnedError: A pack that the commits refer to is being collected; begin the transaction again.
-
-    Cost: 4 SELECTs, 1 UPDATE and 1 to 4 INSERTs a commit, 1 INSERT for all packs and one for all chunks.
-
-    Source: docs/design/0002-commit-protocol.md, "The commit point".
-    """
-    # One order for all writers, so that two transactions over the same branches can't wait for each other.
-    ordered = sorted(publications, key=lambda publication: publication.branch.id)
-    for publication in ordered:
-        _lock_head(connection, publication.branch)
-        refuse_condemned(connection, publication.reused_packs)
-    parents = hold_trees(connection, [one.commit.parent for one in ordered if one.commit.parent is not None])
-    for publication in ordered:
-        _refuse_moved_tree(parents, publication)
-    insert_packs(connection, content.packs, now)
-    insert_chunks(connection, content.chunks)
-    for publication in ordered:
-        _insert_commit(connection, publication, parents)
-    for publication in ordered:
-        moved = update(branches).where(branches.c.id == publication.branch.id).values(head_id=publication.commit.id)
-        connection.execute(moved)
-
-
-def insert_beside(connection: Connection, publication: Publication, packs: Sequence[PackInfo], now: datetime) -> None:
-    """Enter a commit that no branch leads to yet; who calls this moves one there in the same catalog transaction.
-
-    Cost: 4 SELECTs, 2 to 5 INSERTs.
-    """
-    parent = publication.commit.parent
-    held = hold_trees(connection, [] if parent is None else [parent])
-    insert_packs(connection, packs, now)
-    _insert_commit(connection, publication, held)
-
-
-def _lock_head(connection: Connection, branch: BranchRow) -> None:
-    """Hold the branch until the transaction ends (SQLite holds everything already), if its head is the expected one."""
-    found = connection.execute(
-        select(branches.c.head_id, branches.c.epoch).where(branches.c.id == branch.id).with_for_update()
-    ).one_or_none()
-    if found is None:
-        raise RefNotFoundError(branch.ref.repo, branch.ref.branch, reason="the branch was deleted meanwhile")
-    if (found.head_id, found.epoch) != (branch.head, branch.epoch):
-        raise HeadMovedError(str(branch.ref), branch.head, found.head_id)
-
-
-@dataclass(frozen=True, slots=True)
-class HeldTree:
-    """A commit whose tree stays where it is until the transaction ends."""
-
-    segment_id: int
-    number: int
-    generation: int
-
-
-def hold_trees(connection: Connection, commit_ids: Iterable[CommitId]) -> dict[CommitId, HeldTree]:
-    """Return the commits, whose trees nobody can write again before the transaction ends.
-
-    Cost: 1 SELECT for each.
-    """
-    found: dict[CommitId, HeldTree] = {}
-    # In the order in which compaction holds them, so that neither waits for the other for ever.
-    for commit_id in sorted(set(commit_ids)):
-        query = select(commits.c.segment_id, commits.c.number, commits.c.generation).where(commits.c.id == commit_id)
-        found[commit_id] = HeldTree(*connection.execute(query.with_for_update(read=True)).one())
-    return found
-
-
-def _refuse_moved_tree(parents: Mapping[CommitId, HeldTree], publication: Publication) -> None:
-    """Raise when the parent's tree was written again: its old pages, which the new commit shares, may be garbage."""
-    parent = publication.commit.parent
-    if parent is not None and parents[parent].generation != publication.parent_generation:
-        raise HeadMovedError(str(publication.branch.ref), parent, f"{parent}, whose tree was written again")
-
-
-def _insert_commit(connection: Connection, publication: Publication, parents: Mapping[CommitId, HeldTree]) -> None:
-    commit = publication.commit
-    connection.execute(
-        insert(commits).values(
-            id=commit.id,
-            lineage_id=commit.lineage_id,
-            repo_id=publication.branch.repo_id,
-            branch=commit.branch,
-            segment_id=_continue_segment(connection, commit, parents),
-            number=commit.number,
-            parent_id=commit.parent,
-            message=commit.message,
-            author=commit.author,
-            metadata=json.dumps(dict(commit.metadata)),
-            created_at=commit.created_at,
-            run=None if commit.run is None else json.dumps(asdict(commit.run)),
-            stats=json.dumps(asdict(commit.stats)),
-            root=None if commit.root is None else json.dumps(commit.root.to_json()),
-            pack=publication.pack,
-            epoch=commit.epoch,
-            generation=commit.generation,
-            merged_id=commit.merged,
-            touched=commit.touched,
-        )
-    )
-    if commit.provenance:
-        connection.execute(
-            insert(provenance), [{"commit_id": commit.id, "input_id": source} for source in commit.provenance]
-        )
-    if publication.inputs:
-        connection.execute(
-            insert(input_files),
-            [
-                {
-                    "commit_id": commit.id,
-                    "input_id": source.commit,
-                    "path": source.path,
-                    "output": source.output,
-                    "digest": bytes.fromhex(source.digest),
-                    "written_by": source.written_by,
-                }
-                for source in publication.inputs
-            ],
-        )
-
-
-def _continue_segment(connection: Connection, commit: Commit, parents: Mapping[CommitId, HeldTree]) -> int:
-    """Return the segment of *commit*: its parent's, unless another child has continued that one already."""
-    parent_segment: int | None = None
-    if commit.parent is not None:
-        parent = parents[commit.parent]
-        parent_segment = parent.segment_id
-        connection.execute(select(segments.c.id).where(segments.c.id == parent_segment).with_for_update())
-        last = connection.execute(
-            select(func.max(commits.c.number)).where(commits.c.segment_id == parent_segment)
-        ).scalar_one()
-        if last == parent.number:
-            return parent_segment
-    begun = insert(segments).values(parent_id=parent_segment, first_number=commit.number).returning(segments.c.id)
-    return int(connection.execute(begun).scalar_one())
-
-
-_COMMIT = select(commits, repos.c.name.label("repo")).join(repos, repos.c.id == commits.c.repo_id)
+_COMMIT: Final = select(
+    commits,
+    repos.c.name.label("repo"),
+    # In the same statement: a second one for what most commits have none or one of takes as long as this one.
+    select(func.aggregate_strings(provenance.c.input_id, _SEPARATOR))
+    .where(provenance.c.commit_id == commits.c.id)
+    .scalar_subquery()
+    .label("sources"),
+).join(repos, repos.c.id == commits.c.repo_id)
+_COMMIT_BY_ID: Final = _COMMIT.where(commits.c.id == bindparam("commit"))
+_EXISTS: Final = select(commits.c.id).where(commits.c.id == bindparam("commit"))
 
 
 def get_commit(connection: Connection, commit_id: str) -> Commit:
@@ -201,18 +41,18 @@ def get_commit(connection: Connection, commit_id: str) -> Commit:
     Raises:
         CommitNotFoundError: There is none.
 
-    Cost: 2 SELECTs.
+    Cost: 1 SELECT.
     """
-    found = _load(connection, _COMMIT.where(commits.c.id == commit_id))
-    if not found:
+    row = connection.execute(_COMMIT_BY_ID, {"commit": commit_id}).one_or_none()
+    if row is None:
         raise CommitNotFoundError(commit_id)
-    return found[0]
+    return _to_commit(row)
 
 
 def get_commits(connection: Connection, commit_ids: Sequence[str]) -> dict[CommitId, Commit]:
     """Return the commits of *commit_ids* that exist, by ID.
 
-    Cost: 2 SELECTs for each 500 IDs.
+    Cost: 1 SELECT for each 500 IDs.
     """
     found: dict[CommitId, Commit] = {}
     for start in range(0, len(commit_ids), 500):
@@ -224,7 +64,7 @@ def get_commits(connection: Connection, commit_ids: Sequence[str]) -> dict[Commi
 def commits_of_lineage(connection: Connection, lineage_id: str) -> list[Commit]:
     """Return the commit set of a lineage ID, oldest first.
 
-    Cost: 2 SELECTs, in time proportional to the set.
+    Cost: 1 SELECT, in time proportional to the set.
     """
     return _load(
         connection, _COMMIT.where(commits.c.lineage_id == lineage_id).order_by(commits.c.created_at, commits.c.id)
@@ -389,7 +229,7 @@ def ancestor_at(connection: Connection, commit_id: CommitId, number: int) -> Com
 def history_batch(connection: Connection, newest: CommitId, limit: int = _LOG_BATCH) -> list[Commit]:
     """Return *newest* and the commits before it, newest first: at most *limit*, or fewer at the end of a segment.
 
-    Cost: 3 SELECTs, whatever the length of history.
+    Cost: 2 SELECTs, whatever the length of history.
     """
     row = connection.execute(select(commits.c.segment_id, commits.c.number).where(commits.c.id == newest)).one_or_none()
     if row is None:
@@ -399,25 +239,12 @@ def history_batch(connection: Connection, newest: CommitId, limit: int = _LOG_BA
 
 
 def _load(connection: Connection, query: Select[tuple[object, ...]]) -> list[Commit]:
-    rows = connection.execute(query).all()
-    if not rows:
-        return []
-    sources = _provenance_of(connection, [row.id for row in rows])
-    return [_to_commit(row, tuple(sources.get(row.id, ()))) for row in rows]
+    return [_to_commit(row) for row in connection.execute(query)]
 
 
-def _provenance_of(connection: Connection, commit_ids: Sequence[str]) -> dict[str, list[CommitId]]:
-    found: dict[str, list[CommitId]] = {}
-    for start in range(0, len(commit_ids), 500):
-        batch = provenance.c.commit_id.in_(commit_ids[start : start + 500])
-        for commit_id, source in connection.execute(select(provenance).where(batch).order_by(provenance.c.input_id)):
-            found.setdefault(commit_id, []).append(CommitId(source))
-    return found
-
-
-def _to_commit(row: Row[tuple[object, ...]], sources: tuple[CommitId, ...]) -> Commit:
+def _to_commit(row: Row[tuple[object, ...]]) -> Commit:
     fields = row._mapping  # noqa: SLF001 (SQLAlchemy's public way to read a row by name)
-    run, root = fields["run"], fields["root"]
+    run, root, sources = fields["run"], fields["root"], fields["sources"]
     return Commit(
         id=CommitId(fields["id"]),
         lineage_id=LineageId(fields["lineage_id"]),
@@ -425,7 +252,7 @@ def _to_commit(row: Row[tuple[object, ...]], sources: tuple[CommitId, ...]) -> C
         branch=fields["branch"],
         number=fields["number"],
         parent=fields["parent_id"],
-        provenance=sources,
+        provenance=() if sources is None else tuple(sorted(map(CommitId, sources.split(_SEPARATOR)))),
         message=fields["message"],
         author=fields["author"],
         metadata=json.loads(fields["metadata"]),
@@ -446,7 +273,7 @@ def commit_exists(connection: Connection, commit_id: CommitId) -> bool:
 
     Cost: 1 SELECT.
     """
-    return connection.execute(select(commits.c.id).where(commits.c.id == commit_id)).one_or_none() is not None
+    return connection.execute(_EXISTS, {"commit": commit_id}).one_or_none() is not None
 
 
 def pack_of(connection: Connection, commit_id: CommitId) -> PackName:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError as DuplicateRowError
 
 from versioned_io.catalog.tables import branches, commits, due_keys, repos, subscriptions, tags
@@ -13,6 +14,19 @@ from versioned_io.identifiers import CommitId
 from versioned_io.refs import DEFAULT_BRANCH, BranchRef
 
 _SHOWN_NAMES = 10
+
+# Made once, with names where the values go: to make a statement anew takes as long as to run it.
+_BRANCH_BY_NAME: Final = (
+    select(branches.c.id, branches.c.repo_id, branches.c.head_id, branches.c.epoch)
+    .join(repos, repos.c.id == branches.c.repo_id)
+    .where(repos.c.name == bindparam("repo"), branches.c.name == bindparam("branch"))
+)
+_BRANCH: Final = (
+    select(branches.c.repo_id, branches.c.head_id, branches.c.epoch, branches.c.name, repos.c.name.label("repo"))
+    .join(repos, repos.c.id == branches.c.repo_id)
+    .where(branches.c.id == bindparam("branch"))
+)
+_LOCKED_BRANCH: Final = _BRANCH.with_for_update(of=branches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +109,7 @@ def find_branch(connection: Connection, ref: BranchRef) -> BranchRow:
 
     Cost: 1 SELECT; two more to say what exists instead.
     """
-    row = connection.execute(
-        select(branches.c.id, branches.c.repo_id, branches.c.head_id, branches.c.epoch)
-        .join(repos, repos.c.id == branches.c.repo_id)
-        .where(repos.c.name == ref.repo, branches.c.name == ref.branch)
-    ).one_or_none()
+    row = connection.execute(_BRANCH_BY_NAME, {"repo": ref.repo, "branch": ref.branch}).one_or_none()
     if row is None:
         repo_id = find_repo_id(connection, ref.repo)
         raise RefNotFoundError(ref.repo, ref.branch, branch_names(connection, repo_id))
@@ -116,12 +126,7 @@ def lock_branch(connection: Connection, branch_id: int, *, wait: bool = True) ->
 
     Cost: 1 SELECT.
     """
-    query = (
-        select(branches.c.repo_id, branches.c.head_id, branches.c.epoch, branches.c.name, repos.c.name.label("repo"))
-        .join(repos, repos.c.id == branches.c.repo_id)
-        .where(branches.c.id == branch_id)
-    )
-    row = connection.execute(query.with_for_update(of=branches) if wait else query).one_or_none()
+    row = connection.execute(_LOCKED_BRANCH if wait else _BRANCH, {"branch": branch_id}).one_or_none()
     if row is None:
         raise RefNotFoundError("", str(branch_id), reason="the branch was deleted meanwhile")
     return BranchRow(branch_id, row.repo_id, BranchRef(row.repo, row.name), row.head_id, row.epoch)

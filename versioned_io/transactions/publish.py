@@ -13,16 +13,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from versioned_io.backend import Backend
-from versioned_io.catalog.commits import (
-    Publication,
-    StoredContent,
-    commit_exists,
-    get_commit,
-    hold_trees,
-    publish,
-)
+from versioned_io.catalog.commits import commit_exists, get_commit
 from versioned_io.catalog.due_keys import DueKey, complete_key
 from versioned_io.catalog.idempotency import FirstTry, find_first_try, insert_key
+from versioned_io.catalog.publishing import Publication, StoredContent, hold_trees, publish
 from versioned_io.catalog.repos import BranchRow, lock_branch
 from versioned_io.catalog.touched import MOST_ENTRIES, touched_filter
 from versioned_io.catalog.values import (

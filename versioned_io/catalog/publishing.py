@@ -1,0 +1,200 @@
+"""The commit point: branches take the commits that are durable in their packs, all at once or not at all.
+
+Statements are made once, with names where the values go: to make one anew takes as long as to run it.
+
+Source: docs/design/0002-commit-protocol.md, "The commit point".
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Final
+
+import pyarrow as pa
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from versioned_io.catalog.chunk_index import insert_chunks, insert_packs, refuse_condemned
+from versioned_io.catalog.repos import BranchRow
+from versioned_io.catalog.tables import branches, commits, input_files, provenance, segments
+from versioned_io.catalog.values import Commit, InputFile
+from versioned_io.errors import HeadMovedError, RefNotFoundError
+from versioned_io.identifiers import CommitId, PackName
+from versioned_io.packs.writer import PackInfo
+
+_LOCKED_HEAD: Final = (
+    select(branches.c.head_id, branches.c.epoch).where(branches.c.id == bindparam("branch")).with_for_update()
+)
+_HELD_TREE: Final = (
+    select(commits.c.segment_id, commits.c.number, commits.c.generation)
+    .where(commits.c.id == bindparam("commit"))
+    .with_for_update(read=True)
+)
+_LOCKED_SEGMENT: Final = select(segments.c.id).where(segments.c.id == bindparam("segment")).with_for_update()
+_LAST_NUMBER: Final = select(func.max(commits.c.number)).where(commits.c.segment_id == bindparam("segment"))
+_MOVE_HEAD: Final = update(branches).where(branches.c.id == bindparam("branch")).values(head_id=bindparam("head"))
+_BEGIN_SEGMENT: Final = insert(segments).returning(segments.c.id)
+_INSERT_COMMIT: Final = insert(commits)
+_INSERT_PROVENANCE: Final = insert(provenance)
+_INSERT_INPUTS: Final = insert(input_files)
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One commit that is durable in its pack and waits for its branch to take it."""
+
+    branch: BranchRow
+    commit: Commit
+    pack: PackName
+    inputs: tuple[InputFile, ...]
+    reused_packs: frozenset[PackName]
+    parent_generation: int = 0
+    """Of the tree that the commit's pages were built on, whose pages it shares."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """The packs that a transaction wrote, and the chunks in them, as `DataWriter.new_chunks` returns them."""
+
+    packs: Sequence[PackInfo]
+    chunks: pa.Table
+
+
+def publish(connection: Connection, publications: Sequence[Publication], content: StoredContent, now: datetime) -> None:
+    """Move every branch to its new commit, or raise and leave the catalog as it was.
+
+    This is the commit point: all that the commits refer to is already durable, and once the catalog
+    transaction around this call ends, every reader sees all of them. Of several writers that start
+    from the same head, exactly one succeeds.
+
+    Raises:
+        HeadMovedError: A branch points at another commit than `BranchRow.head`, or that one's tree lies elsewhere.
+            Rebase on it and try again.
+        RefNotFoundError: A branch was deleted meanwhile.
+        PackCondemnedError: A pack that the commits refer to is being collected; begin the transaction again.
+
+    Cost: 4 SELECTs, 1 UPDATE and 1 to 4 INSERTs a commit, 1 INSERT for all packs and one for all chunks.
+
+    Source: docs/design/0002-commit-protocol.md, "The commit point".
+    """
+    # One order for all writers, so that two transactions over the same branches can't wait for each other.
+    ordered = sorted(publications, key=lambda publication: publication.branch.id)
+    for publication in ordered:
+        _lock_head(connection, publication.branch)
+        refuse_condemned(connection, publication.reused_packs)
+    parents = hold_trees(connection, [one.commit.parent for one in ordered if one.commit.parent is not None])
+    for publication in ordered:
+        _refuse_moved_tree(parents, publication)
+    insert_packs(connection, content.packs, now)
+    insert_chunks(connection, content.chunks)
+    for publication in ordered:
+        _insert_commit(connection, publication, parents)
+    for publication in ordered:
+        connection.execute(_MOVE_HEAD, {"branch": publication.branch.id, "head": publication.commit.id})
+
+
+def insert_beside(connection: Connection, publication: Publication, packs: Sequence[PackInfo], now: datetime) -> None:
+    """Enter a commit that no branch leads to yet; who calls this moves one there in the same catalog transaction.
+
+    Cost: 4 SELECTs, 2 to 5 INSERTs.
+    """
+    parent = publication.commit.parent
+    held = hold_trees(connection, [] if parent is None else [parent])
+    insert_packs(connection, packs, now)
+    _insert_commit(connection, publication, held)
+
+
+def _lock_head(connection: Connection, branch: BranchRow) -> None:
+    """Hold the branch until the transaction ends (SQLite holds everything already), if its head is the expected one."""
+    found = connection.execute(_LOCKED_HEAD, {"branch": branch.id}).one_or_none()
+    if found is None:
+        raise RefNotFoundError(branch.ref.repo, branch.ref.branch, reason="the branch was deleted meanwhile")
+    if (found.head_id, found.epoch) != (branch.head, branch.epoch):
+        raise HeadMovedError(str(branch.ref), branch.head, found.head_id)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTree:
+    """A commit whose tree stays where it is until the transaction ends."""
+
+    segment_id: int
+    number: int
+    generation: int
+
+
+def hold_trees(connection: Connection, commit_ids: Iterable[CommitId]) -> dict[CommitId, HeldTree]:
+    """Return the commits, whose trees nobody can write again before the transaction ends.
+
+    Cost: 1 SELECT for each.
+    """
+    found: dict[CommitId, HeldTree] = {}
+    # In the order in which compaction holds them, so that neither waits for the other for ever.
+    for commit_id in sorted(set(commit_ids)):
+        found[commit_id] = HeldTree(*connection.execute(_HELD_TREE, {"commit": commit_id}).one())
+    return found
+
+
+def _refuse_moved_tree(parents: Mapping[CommitId, HeldTree], publication: Publication) -> None:
+    """Raise when the parent's tree was written again: its old pages, which the new commit shares, may be garbage."""
+    parent = publication.commit.parent
+    if parent is not None and parents[parent].generation != publication.parent_generation:
+        raise HeadMovedError(str(publication.branch.ref), parent, f"{parent}, whose tree was written again")
+
+
+def _insert_commit(connection: Connection, publication: Publication, parents: Mapping[CommitId, HeldTree]) -> None:
+    commit = publication.commit
+    values = {
+        "id": commit.id,
+        "lineage_id": commit.lineage_id,
+        "repo_id": publication.branch.repo_id,
+        "branch": commit.branch,
+        "segment_id": _continue_segment(connection, commit, parents),
+        "number": commit.number,
+        "parent_id": commit.parent,
+        "message": commit.message,
+        "author": commit.author,
+        "metadata": json.dumps(dict(commit.metadata)),
+        "created_at": commit.created_at,
+        "run": None if commit.run is None else json.dumps(asdict(commit.run)),
+        "stats": json.dumps(asdict(commit.stats)),
+        "root": None if commit.root is None else json.dumps(commit.root.to_json()),
+        "pack": publication.pack,
+        "epoch": commit.epoch,
+        "generation": commit.generation,
+        "merged_id": commit.merged,
+        "touched": commit.touched,
+    }
+    connection.execute(_INSERT_COMMIT, values)
+    if commit.provenance:
+        connection.execute(
+            _INSERT_PROVENANCE, [{"commit_id": commit.id, "input_id": source} for source in commit.provenance]
+        )
+    if publication.inputs:
+        connection.execute(
+            _INSERT_INPUTS,
+            [
+                {
+                    "commit_id": commit.id,
+                    "input_id": source.commit,
+                    "path": source.path,
+                    "output": source.output,
+                    "digest": bytes.fromhex(source.digest),
+                    "written_by": source.written_by,
+                }
+                for source in publication.inputs
+            ],
+        )
+
+
+def _continue_segment(connection: Connection, commit: Commit, parents: Mapping[CommitId, HeldTree]) -> int:
+    """Return the segment of *commit*: its parent's, unless another child has continued that one already."""
+    parent_segment: int | None = None
+    if commit.parent is not None:
+        parent = parents[commit.parent]
+        parent_segment = parent.segment_id
+        if connection.dialect.name != "sqlite":  # whose writers hold everything
+            connection.execute(_LOCKED_SEGMENT, {"segment": parent_segment})
+        if connection.execute(_LAST_NUMBER, {"segment": parent_segment}).scalar_one() == parent.number:
+            return parent_segment
+    begun = {"parent_id": parent_segment, "first_number": commit.number}
+    return int(connection.execute(_BEGIN_SEGMENT, begun).scalar_one())
