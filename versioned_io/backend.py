@@ -16,6 +16,7 @@ class Backend:
 
     Attributes:
         elsewhere: What may be read outside of the store; by default nothing.
+        busy_branches: The keys of the branches on which the last commit of this process met another writer.
     """
 
     objects: ObjectStore
@@ -24,3 +25,4 @@ class Backend:
     chunks: ChunkReader
     clock: Clock
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    busy_branches: set[int] = field(default_factory=set)

@@ -4,13 +4,15 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Semaphore
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from versioned_io.catalog.read_only import FileState, connect_read_only, is_read_only, state_of
 from versioned_io.catalog.tables import metadata
@@ -28,6 +30,13 @@ BUSY_TIMEOUT_S = 60
 
 _BUSY_POLL_S = 0.01
 
+_IDLE_S = 1.0
+"""A connection that was used more recently is not asked whether it lives: that takes as long as a statement."""
+
+_WRITERS = 8
+"""How many threads may be in a writing transaction, or wait for their turn in one. Each may need a second connection to
+read with, and the pool has 15: if waiting writers took them all, the one that they wait for could not go on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
@@ -36,6 +45,8 @@ class Catalog:
     engine: Engine
     read_only: Path | None = None
     """The SQLite file, where it can't be written to."""
+
+    _turns: Semaphore = field(default_factory=lambda: Semaphore(_WRITERS), repr=False, compare=False)
 
     @property
     def url(self) -> str:
@@ -57,6 +68,25 @@ class Catalog:
             yield connection
 
     @contextmanager
+    def look_up(self) -> Iterator[Connection]:
+        """Yield a connection for a single statement, which sees one state of the catalog anyway.
+
+        Raises:
+            StorageError: As `read`.
+
+        Cost: beside the statement none, where `read` has PostgreSQL begin and end a transaction.
+        """
+        if self.engine.dialect.name != "postgresql":
+            with self.read() as connection:
+                yield connection
+            return
+        with (
+            _translated(self.url),
+            self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
+            yield connection
+
+    @contextmanager
     def write(self) -> Iterator[Connection]:
         """Yield a connection whose changes become durable together at the end, or not at all on an exception.
 
@@ -70,6 +100,7 @@ class Catalog:
             msg = f"the store can be read but not changed here: this user may not write to its catalog {self.url}"
             raise StorageError(msg)
         with (
+            self._turns,
             _translated(self.url),
             self.engine.connect().execution_options(takes_write_lock=True) as connection,
             connection.begin(),
@@ -106,11 +137,7 @@ def connect_catalog(url: str | URL) -> Catalog:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database and is_read_only(Path(parsed.database)):
             return _connect_read_only(parsed, Path(parsed.database))
-        engine = (
-            _create_sqlite(parsed)
-            if parsed.get_backend_name() == "sqlite"
-            else create_engine(parsed, pool_pre_ping=True)
-        )
+        engine = _create_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _create_networked(parsed)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
         # A module's name is safe to show; what can't be parsed may hold a password anywhere.
         reason = str(error) if isinstance(error, NoSuchModuleError | ModuleNotFoundError) else "it can't be parsed"
@@ -216,6 +243,27 @@ def _create_sqlite(url: URL) -> Engine:
     def begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get("takes_write_lock", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _create_networked(url: URL) -> Engine:
+    """Return an engine that asks a connection whether it still lives, if it was idle: the server may be another one."""
+    engine = create_engine(url)
+
+    @event.listens_for(engine, "connect")
+    @event.listens_for(engine, "checkin")
+    def note_use(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ask(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if time.monotonic() - record.info["used_at"] < _IDLE_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error  # the pool makes another one
 
     return engine
 

@@ -60,12 +60,32 @@ class StoredContent:
     chunks: pa.Table
 
 
-def publish(connection: Connection, publications: Sequence[Publication], content: StoredContent, now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class HeldTree:
+    """A commit whose tree stays where it is until the transaction ends."""
+
+    segment_id: int
+    number: int
+    generation: int
+
+
+def publish(
+    connection: Connection,
+    publications: Sequence[Publication],
+    content: StoredContent,
+    now: datetime,
+    *,
+    held: Mapping[CommitId, HeldTree] | None = None,
+) -> None:
     """Move every branch to its new commit, or raise and leave the catalog as it was.
 
     This is the commit point: all that the commits refer to is already durable, and once the catalog
     transaction around this call ends, every reader sees all of them. Of several writers that start
     from the same head, exactly one succeeds.
+
+    Args:
+        held: The trees of the heads, by a caller who has held the branches and these since it read the heads in this
+            very transaction; None to compare them now.
 
     Raises:
         HeadMovedError: A branch points at another commit than `BranchRow.head`, or that one's tree lies elsewhere.
@@ -80,9 +100,12 @@ def publish(connection: Connection, publications: Sequence[Publication], content
     # One order for all writers, so that two transactions over the same branches can't wait for each other.
     ordered = sorted(publications, key=lambda publication: publication.branch.id)
     for publication in ordered:
-        _lock_head(connection, publication.branch)
+        if held is None:
+            _lock_head(connection, publication.branch)
         refuse_condemned(connection, publication.reused_packs)
-    parents = hold_trees(connection, [one.commit.parent for one in ordered if one.commit.parent is not None])
+    parents = held
+    if parents is None:
+        parents = hold_trees(connection, [one.commit.parent for one in ordered if one.commit.parent is not None])
     for publication in ordered:
         _refuse_moved_tree(parents, publication)
     insert_packs(connection, content.packs, now)
@@ -111,15 +134,6 @@ def _lock_head(connection: Connection, branch: BranchRow) -> None:
         raise RefNotFoundError(branch.ref.repo, branch.ref.branch, reason="the branch was deleted meanwhile")
     if (found.head_id, found.epoch) != (branch.head, branch.epoch):
         raise HeadMovedError(str(branch.ref), branch.head, found.head_id)
-
-
-@dataclass(frozen=True, slots=True)
-class HeldTree:
-    """A commit whose tree stays where it is until the transaction ends."""
-
-    segment_id: int
-    number: int
-    generation: int
 
 
 def hold_trees(connection: Connection, commit_ids: Iterable[CommitId]) -> dict[CommitId, HeldTree]:

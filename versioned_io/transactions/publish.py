@@ -16,7 +16,7 @@ from versioned_io.backend import Backend
 from versioned_io.catalog.commits import commit_exists, get_commit
 from versioned_io.catalog.due_keys import DueKey, complete_key
 from versioned_io.catalog.idempotency import FirstTry, find_first_try, insert_key
-from versioned_io.catalog.publishing import Publication, StoredContent, hold_trees, publish
+from versioned_io.catalog.publishing import HeldTree, Publication, StoredContent, hold_trees, publish
 from versioned_io.catalog.repos import BranchRow, lock_branch
 from versioned_io.catalog.touched import MOST_ENTRIES, touched_filter
 from versioned_io.catalog.values import (
@@ -57,7 +57,10 @@ from versioned_io.transactions.record import CommitRecord, encode_record
 from versioned_io.transactions.staging import EffectiveRows, effective_rows
 
 OPTIMISTIC_ATTEMPTS = 3
-"""How often a transaction commits without holding the branches; after that it holds them, and can't lose again."""
+"""How often a large transaction commits without holding the branches; then it holds them, and can't lose again."""
+
+MOST_CHANGES_HELD = 1_000
+"""A transaction of more changes is large: to write its pages takes longer than others should wait."""
 
 _LONGEST_PAUSE_S = 0.05
 
@@ -110,8 +113,9 @@ def publish_plan(backend: Backend, data: DataWriter, plan: CommitPlan) -> list[O
     """Make the plan's commits visible, all or none, and return what became of each branch, in the plan's order.
 
     First without holding anything: the branches' heads are compared and moved in one catalog transaction. When they
-    have moved and the changes are disjoint, again, with fresh pages on the new heads; after a few lost races with the
-    branches held, so that every writer gets its turn.
+    have moved and the changes are disjoint, with fresh pages on the new heads, and with the branches held, so that
+    nobody is faster again. Who met others on a branch holds it from the start the next time. A large transaction
+    tries three times before it holds anything.
 
     Raises:
         ConflictError, PathCollisionError, EmptyCommitError, ClaimLostError, StorageError: As `Transaction.finish` says.
@@ -159,17 +163,37 @@ def _first_try(backend: Backend, plan: CommitPlan) -> list[Outcome] | None:
 
 
 def _publish_in_turn(backend: Backend, data: DataWriter, plan: CommitPlan, origin: _Origin) -> list[_Draft]:
-    for attempt in range(OPTIMISTIC_ATTEMPTS):
+    for attempt in range(_optimistic_attempts(backend, plan)):
         if attempt:
             time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 (spreads writers out, guards nothing)
-        with backend.catalog.read() as connection:
-            heads = [_head_of(connection, branch.target) for branch in plan.branches]
+        with backend.catalog.look_up() as connection:
+            heads = [_head_of(connection, branch, is_first=attempt == 0) for branch in plan.branches]
+        if not _is_large(plan) and _moved_branches(plan, heads):
+            break
         # A tree may move to other packs while it is drafted on, and the old ones may be deleted: try where it lies now.
         with suppress(HeadMovedError, ObjectNotFoundError):
             drafts = _draft_all(backend, data, plan, origin, heads)
             _commit_drafts(backend, data, plan, drafts)
             return drafts
+    data.open_pack()  # what is much is stored before others have to wait for it
     return _commit_holding_branches(backend, data, plan, origin)
+
+
+def _is_large(plan: CommitPlan) -> bool:
+    return sum(branch.staging.changes for branch in plan.branches) > MOST_CHANGES_HELD
+
+
+def _optimistic_attempts(backend: Backend, plan: CommitPlan) -> int:
+    """Return how often to try without holding the branches. Where others write too, most races would be lost."""
+    if _is_large(plan):
+        return OPTIMISTIC_ATTEMPTS
+    return 0 if any(branch.target.id in backend.busy_branches for branch in plan.branches) else 1
+
+
+def _moved_branches(plan: CommitPlan, heads: Sequence[_Head]) -> set[int]:
+    """Return the keys of the branches whose heads are not those any more that their changes were staged on."""
+    pairs = zip(plan.branches, heads, strict=True)
+    return {row.id for branch, (row, _) in pairs if row.head != (None if branch.base is None else branch.base.id)}
 
 
 def _settle_origin(plan: CommitPlan) -> _Origin:
@@ -187,8 +211,14 @@ def _inputs_for(inputs: tuple[InputFile, ...], outputs: Mapping[str, str]) -> tu
     return tuple(dict.fromkeys(chosen))
 
 
-def _head_of(connection: Connection, branch: BranchRow) -> _Head:
-    row = lock_branch(connection, branch.id, wait=False)
+def _head_of(connection: Connection, branch: BranchChanges, *, is_first: bool) -> _Head:
+    row = lock_branch(connection, branch.target.id, wait=False)
+    if is_first and branch.base is not None and branch.base.id == row.head:
+        return row, branch.base  # its tree may lie elsewhere by now, which the draft or the catalog will say
+    return _with_commit(connection, row)
+
+
+def _with_commit(connection: Connection, row: BranchRow) -> _Head:
     return row, None if row.head is None else get_commit(connection, row.head)
 
 
@@ -301,11 +331,13 @@ def _commit_holding_branches(backend: Backend, data: DataWriter, plan: CommitPla
     try:
         with backend.catalog.write() as connection:
             ordered = sorted(plan.branches, key=lambda branch: branch.target.id)
-            held = [lock_branch(connection, branch.target.id) for branch in ordered]
-            hold_trees(connection, [row.head for row in held if row.head is not None])
-            heads = [_head_of(connection, branch.target) for branch in plan.branches]
+            rows = {branch.target.id: lock_branch(connection, branch.target.id) for branch in ordered}
+            held = hold_trees(connection, [row.head for row in rows.values() if row.head is not None])
+            heads = [_with_commit(connection, rows[branch.target.id]) for branch in plan.branches]
+            backend.busy_branches.difference_update(rows)
+            backend.busy_branches.update(_moved_branches(plan, heads))
             drafts += _draft_all(backend, data, plan, origin, heads)
-            _enter(connection, backend, data, plan, drafts)
+            _enter(connection, backend, data, plan, drafts, held=held)
     except StorageError:
         if not _were_published(backend, drafts):
             raise
@@ -323,11 +355,18 @@ def _commit_drafts(backend: Backend, data: DataWriter, plan: CommitPlan, drafts:
 
 
 def _enter(
-    connection: Connection, backend: Backend, data: DataWriter, plan: CommitPlan, drafts: Sequence[_Draft]
+    connection: Connection,
+    backend: Backend,
+    data: DataWriter,
+    plan: CommitPlan,
+    drafts: Sequence[_Draft],
+    *,
+    held: Mapping[CommitId, HeldTree] | None = None,
 ) -> None:
     publications = [draft.publication for draft in drafts if draft.publication is not None]
     if publications:
-        publish(connection, publications, StoredContent(data.packs(), data.new_chunks()), backend.clock())
+        content = StoredContent(data.packs(), data.new_chunks())
+        publish(connection, publications, content, backend.clock(), held=held)
     plan.lease.end(connection)
     for due in plan.completes:
         complete_key(connection, due, backend.clock())

@@ -83,6 +83,11 @@ class Staging:
         """The paths to delete before the writes, sorted; a directory ends with ``/``, the root is ``""``."""
         return sorted(self._deleted)
 
+    @property
+    def changes(self) -> int:
+        """How many files and deletions are staged; a deleted directory is one."""
+        return len(self._files) + sum(map(len, self._runs)) + len(self._deleted)
+
     def write(self, path: str, file: StagedFile) -> None:
         """Stage *file* as the new content of *path*."""
         self._drop_from_runs(path)

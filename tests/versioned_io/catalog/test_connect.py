@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 
 import pytest
 from sqlalchemy import text
@@ -54,6 +55,36 @@ def test_a_server_that_does_not_answer_is_told_without_the_password(url):
     assert "secret" not in catalog.url
 
 
+def end_connections_of(catalog):
+    with catalog.look_up() as connection:
+        own = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    other = connect_catalog(catalog.engine.url)
+    with other.look_up() as connection:
+        assert connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": own}).scalar_one()
+    other.close()
+
+
+def test_a_connection_that_died_while_it_was_idle_is_replaced(postgres_url, monkeypatch):
+    monkeypatch.setattr(connecting, "_IDLE_S", 0)
+    catalog = connect_catalog(postgres_url)
+    for use in (catalog.look_up, catalog.read, catalog.write):
+        end_connections_of(catalog)
+        with use() as connection:
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+    catalog.close()
+
+
+def test_a_connection_that_died_right_after_its_use_is_a_storage_error_once(postgres_url, monkeypatch):
+    monkeypatch.setattr(connecting, "_IDLE_S", 3600)
+    catalog = connect_catalog(postgres_url)
+    end_connections_of(catalog)
+    with pytest.raises(StorageError, match="terminating connection"), catalog.look_up() as connection:
+        connection.execute(text("SELECT 1"))
+    with catalog.look_up() as connection:
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
+    catalog.close()
+
+
 def test_a_write_is_seen_whole_or_not_at_all(tmp_path):
     catalog = connect_catalog(sqlite_url(tmp_path / "catalog.db"))
     migrate(catalog)
@@ -67,6 +98,40 @@ def test_a_write_is_seen_whole_or_not_at_all(tmp_path):
         fail_halfway()
     with catalog.read() as connection:
         assert connection.execute(text("SELECT count(*) FROM properties")).scalar_one() == 0
+    catalog.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_who_writes_can_read_too_however_many_threads_wait_for_their_turn(tmp_path, kind, request):
+    url = sqlite_url(tmp_path / "c.db") if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    catalog = connect_catalog(url)
+    migrate(catalog)
+    turns = []
+
+    def hold(connection):
+        if kind == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(1)"))
+
+    def wait_for_turn():
+        with catalog.write() as connection:
+            hold(connection)
+            turns.append(1)
+
+    waiting = [threading.Thread(target=wait_for_turn) for _ in range(20)]
+    with catalog.write() as connection:
+        hold(connection)
+        for thread in waiting:
+            thread.start()
+        # Until they wait with all connections of the pool; it does not matter if some are late.
+        give_up = time.monotonic() + 0.5
+        while catalog.engine.pool.checkedout() < 15 and time.monotonic() < give_up:
+            time.sleep(0.01)
+        with catalog.read() as reading:
+            assert reading.execute(text("SELECT 1")).scalar_one() == 1
+        assert turns == []
+    for thread in waiting:
+        thread.join(60)
+    assert len(turns) == 20
     catalog.close()
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import event
 from tests.versioned_io.conftest import dump_store
 from versioned_io.errors import StorageError
 from versioned_io.store import Store
-from versioned_io.transactions.publish import OPTIMISTIC_ATTEMPTS
+from versioned_io.transactions import publish
 
 pytestmark = pytest.mark.slow
 
@@ -176,11 +176,12 @@ def test_a_catalog_that_fails_at_any_call_tells_the_truth(new_faulty, after):
 
 
 class RacedObjects:
-    """Whenever a pack is stored, somebody is faster with the branch; at the fourth the reply to the commit is lost."""
+    """Whenever a pack is stored, somebody is faster with the branch; at last the reply to the commit is lost."""
 
-    def __init__(self, store):
+    def __init__(self, store, races):
         self._objects = store._backend.objects
         self._store = store
+        self._races = races
         self.puts = 0
 
     def __getattr__(self, name):
@@ -189,21 +190,23 @@ class RacedObjects:
     def put(self, key, data):
         self._objects.put(key, data)
         self.puts += 1
-        if self.puts <= OPTIMISTIC_ATTEMPTS:
+        if self.puts <= self._races:
             with self._store.transaction("data@main") as faster:
                 faster.write(f"race/{self.puts}", b"1")
         else:
             FaultyConnection.loses_reply_to_commit = True
 
 
-def test_the_lost_reply_to_the_last_attempt_is_recognised_too(new_faulty):
+@pytest.mark.parametrize(("most_held", "races"), [(publish.MOST_CHANGES_HELD, 1), (0, publish.OPTIMISTIC_ATTEMPTS)])
+def test_the_lost_reply_to_the_last_attempt_is_recognised_too(new_faulty, monkeypatch, most_held, races):
+    monkeypatch.setattr(publish, "MOST_CHANGES_HELD", most_held)
     store = new_faulty()
-    objects = RacedObjects(store)
+    objects = RacedObjects(store, races)
     with Store(store.url, replace(store._backend, objects=objects)).transaction("data@main") as tx:
         tx.write("new", b"1")
-    assert objects.puts == OPTIMISTIC_ATTEMPTS + 1
+    assert objects.puts == races + 1
     assert not FaultyConnection.loses_reply_to_commit
     assert tx.commit == store.commit("data@main")
-    assert tx.commit.number == 1 + OPTIMISTIC_ATTEMPTS + 1
+    assert tx.commit.number == 1 + races + 1
     assert store.snapshot("data@main").read("new") == b"1"
     assert store.fsck().is_clean

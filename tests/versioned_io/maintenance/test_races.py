@@ -106,7 +106,7 @@ def test_a_commit_whose_head_was_compacted_and_collected_before_it_was_stored_lo
 
 def test_a_writer_that_holds_the_branches_is_not_overtaken_by_a_compaction(any_store, files_of, monkeypatch):
     wanted = files_of(any_store, "r@main")
-    monkeypatch.setattr(publish, "OPTIMISTIC_ATTEMPTS", 0)
+    monkeypatch.setattr(publish, "_optimistic_attempts", lambda *_: 0)
     with any_store.transaction("r@main") as tx:
         tx.write("new", b"new")
     any_store.compact()

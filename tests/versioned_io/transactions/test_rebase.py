@@ -6,6 +6,7 @@ import pytest
 
 from tests.versioned_io.conftest import dump_store
 from versioned_io.errors import ConflictError, PathCollisionError
+from versioned_io.transactions import publish
 
 
 @pytest.fixture
@@ -232,6 +233,46 @@ def test_a_transaction_over_several_branches_lands_or_not_as_a_whole(repo, write
         lose_on_the_second()
     assert (repo.commit("r@main").number, repo.commit("other@main").number) == (3, 3)
     assert files_of(repo, "r@main")["mine"] == b"m"
+
+
+def packs_of(store):
+    return sum(1 for _ in store._backend.objects.list("packs/"))
+
+
+def overtaken_commit(store, write, number):
+    """Commit to a branch that another writer is faster with; return how many packs that took, the other's apart."""
+    with store.transaction("r@main") as tx:
+        tx.write(f"mine/{number}", b"m%d" % number)
+        before = packs_of(store)
+        write(store, "r@main", {f"theirs/{number}": b"t%d" % number})
+        theirs = packs_of(store) - before
+    assert theirs == 1
+    return packs_of(store) - before - theirs
+
+
+def test_a_small_change_that_was_overtaken_holds_the_branch_and_is_stored_once(repo, write, files_of):
+    assert [overtaken_commit(repo, write, number) for number in range(3)] == [1, 1, 1]
+    assert len(files_of(repo, "r@main").keys() & {"mine/0", "theirs/0", "mine/2", "theirs/2"}) == 4
+
+
+def test_who_lost_a_race_for_a_branch_loses_none_the_next_time(repo, write, monkeypatch):
+    """A race is lost when the other commits after the head was looked at."""
+    original = publish._draft_all
+
+    def race(*arguments):
+        if not races:
+            races.append(packs_of(repo))
+            write(repo, "r@main", {"theirs": b"t"})
+        return original(*arguments)
+
+    races = []
+    monkeypatch.setattr(publish, "_draft_all", race)
+    write(repo, "r@main", {"mine": b"m"})
+    assert packs_of(repo) - races[0] == 3  # the other's, the lost one, and the one that counts
+    branch = repo.transaction("r@main").target.id
+    assert repo._backend.busy_branches == {branch}
+    write(repo, "r@main", {"mine": b"m2"})
+    assert repo._backend.busy_branches == set()  # nobody was there
 
 
 def test_data_is_not_stored_again_for_a_rebase(repo, write):
