@@ -61,8 +61,8 @@ class Catalog:
             StorageError: The catalog is out of reach or failed; nothing was changed, so try again.
         """
         with (
-            _unchanged(self.url, self.read_only),
-            _translated(self.url),
+            _unchanged(self),
+            _translated(self),
             self.engine.connect().execution_options(**self._one_state) as connection,
         ):
             yield connection
@@ -81,7 +81,7 @@ class Catalog:
                 yield connection
             return
         with (
-            _translated(self.url),
+            _translated(self),
             self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
         ):
             yield connection
@@ -101,7 +101,7 @@ class Catalog:
             raise StorageError(msg)
         with (
             self._turns,
-            _translated(self.url),
+            _translated(self),
             self.engine.connect().execution_options(takes_write_lock=True) as connection,
             connection.begin(),
         ):
@@ -298,23 +298,24 @@ def _connect_read_only(url: URL, path: Path) -> Catalog:
 
 
 @contextmanager
-def _unchanged(url: str, path: Path | None) -> Iterator[None]:
-    """Fail a read of *path*, made without locks, that somebody may have written beside.
+def _unchanged(catalog: Catalog) -> Iterator[None]:
+    """Fail a read of a file, made without locks, that somebody may have written beside.
 
     Raises:
         StorageError: The file changed meanwhile; read again.
     """
+    path = catalog.read_only
     if path is None:
         yield
         return
-    before = _state(url, path)
+    before = _state(catalog.url, path)
     failure: StorageError | None = None
     try:
         yield
     except StorageError as error:
         failure = error  # what was read of two states at once may look like damage
-    if _state(url, path) != before:
-        msg = f"the catalog {url} was written to while it was read without the right to lock it: try again"
+    if _state(catalog.url, path) != before:
+        msg = f"the catalog {catalog.url} was written to while it was read without the right to lock it: try again"
         raise StorageError(msg) from failure
     if failure is not None:
         raise failure
@@ -329,15 +330,15 @@ def _state(url: str, path: Path) -> FileState:
 
 
 @contextmanager
-def _translated(url: str) -> Iterator[None]:
+def _translated(catalog: Catalog) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
         # The driver's own words only: SQLAlchemy's would repeat the statement and its parameters.
-        msg = f"the catalog {url} failed: {error.orig}"
+        msg = f"the catalog {catalog.url} failed: {error.orig}"
         raise StorageError(msg) from error
     except SQLAlchemyError as error:
-        msg = f"the catalog {url} failed: {error}"
+        msg = f"the catalog {catalog.url} failed: {error}"
         raise StorageError(msg) from error
 
 
