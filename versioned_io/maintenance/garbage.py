@@ -13,10 +13,10 @@ from versioned_io.backend import Backend
 from versioned_io.catalog import collection as catalog
 from versioned_io.catalog.chunk_index import LIVE
 from versioned_io.catalog.collection import CONDEMNED, PackRow
-from versioned_io.errors import InvalidInputError, ObjectNotFoundError
+from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId, PackName
 from versioned_io.maintenance.expiry import forget_unreachable
-from versioned_io.maintenance.marking import Marks, mark_trees
+from versioned_io.maintenance.marking import Marks, mark_trees, walk_where_they_lie
 from versioned_io.objects.local import LocalObjects
 from versioned_io.objects.time import PROBE_PREFIX, store_time
 from versioned_io.packs.frames import pack_key, parse_pack_key
@@ -141,15 +141,15 @@ def mark_store(
     """Return what the kept commits lead to, apart from the commits *ignored*. Cost: as `mark_trees`."""
     # A source of its own: a walk over everything would push what readers need out of the shared cache.
     source = PageSource(backend.objects)
-    roots = _roots(backend, ignored or set())
-    while True:
-        try:
-            return mark_trees(source, roots, progress=progress)
-        except ObjectNotFoundError:
-            before, roots = roots, _roots(backend, ignored or set())
-            if roots == before:
-                raise
-            # The trees moved to other packs, and the old ones were deleted: mark them where they are now.
+    return walk_where_they_lie(
+        lambda: _roots(backend, ignored or set()), lambda roots: mark_trees(source, roots, progress=progress)
+    )
+
+
+def is_collected(backend: Backend, name: str) -> bool:
+    """Say whether a pack is gone because it was collected; one that is gone and was not, is lost. Cost: 1 SELECT."""
+    with backend.catalog.read() as connection:
+        return catalog.states_of(connection, [PackName(name)]).get(PackName(name)) == catalog.DELETED
 
 
 def _roots(backend: Backend, ignored: set[CommitId]) -> list[PageRef | None]:

@@ -18,7 +18,7 @@ from versioned_io.chunks.refs import ChunkRef
 from versioned_io.errors import (
     InvalidInputError,
     NotAFileError,
-    ObjectNotFoundError,
+    PackLostError,
     PathNotFoundError,
     RefNotFoundError,
 )
@@ -366,7 +366,7 @@ class Snapshot:
                 for batch in scan(before, prefix, source=self._backend.pages, start=start):
                     yield batch
                     start = successor(batch.column(0)[-1].as_py())
-            except ObjectNotFoundError:
+            except PackLostError:
                 if not self._has_moved(before):
                     raise
             else:
@@ -377,7 +377,7 @@ class Snapshot:
         before = self._root
         try:
             return call()
-        except ObjectNotFoundError:
+        except PackLostError:
             if not self._has_moved(before):
                 raise
             return call()
@@ -435,7 +435,7 @@ class Snapshot:
     def _read_rows(self, rows: Sequence[FileRow]) -> Iterator[tuple[str, bytes]]:
         try:
             found = self._backend.chunks.read_chunks([chunk for row in rows for chunk in row.chunks])
-        except ObjectNotFoundError:
+        except PackLostError:
             self._find_again()
             again = [self._row(row.path) for row in rows]
             if again == rows:
