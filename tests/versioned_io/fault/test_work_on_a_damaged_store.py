@@ -9,6 +9,8 @@ import pytest
 
 import versioned_io as vio
 from versioned_io.errors import IntegrityError, VersionedError
+from versioned_io.packs.frames import FrameKind
+from versioned_io.packs.reader import read_footer
 
 NOW = {"grace": timedelta(0), "expire": timedelta(0)}
 
@@ -188,3 +190,28 @@ def test_a_catalog_rebuilt_from_packs_with_broken_ends_reads_all_as_before(whole
     assert len(report.damaged) == len(packs)
     with vio.open_store(place) as store:
         assert readable(store, list(dict.fromkeys(commit for commit, _ in truth))) == truth
+
+
+@pytest.mark.parametrize("back", range(0, 11, 2))
+def test_a_catalog_rebuilt_without_one_commit_reads_all_others_and_says_which_is_missing(whole, tmp_path, back):
+    _, _, truth = whole
+    place, _ = open_copy(whole, tmp_path, "of another repo")
+    with vio.open_store(place) as store:
+        newest, lost = store.commit("r@main"), store.commit(f"r@main~{back}")
+        kinds = {frame.kind for frame in read_footer(store._backend.objects, lost.root.pack.hex()).frames}
+        assert FrameKind.COMMIT in kinds
+    [pack] = place.rglob(f"{lost.root.pack.hex()}.pack")
+    pack.unlink()
+    with vio.open_store(place) as store:
+        before = readable(store, list(dict.fromkeys(commit for commit, _ in truth)))
+    for file in Path(place).glob("catalog.db*"):
+        file.unlink()
+    report = vio.rebuild_store(place)
+    with vio.open_store(place) as store:
+        # What lay in the pack is lost; no file that could still be read is.
+        assert readable(store, list(dict.fromkeys(commit for commit, _ in truth))) == before
+        if back:
+            assert store.commit("r@main") == newest
+    # Of a newest commit nothing tells that there was one.
+    named = [sentence for sentence in report.uncertain if lost.id in sentence and "is missing" in sentence]
+    assert bool(named) == bool(back)
