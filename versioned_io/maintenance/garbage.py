@@ -228,8 +228,9 @@ def _collect_orphans(
             states = catalog.states_of(connection, list(sizes))
         # What commits lead to has lost its row, and is no garbage: fsck says so, and can put it right.
         strangers = [name for name in sizes if name not in states and name not in tally.alive]
-        # An object whose pack was noted as deleted before: the process died before it deleted the object itself.
-        left_over = [name for name, state in states.items() if state == catalog.DELETED]
+        # An object whose pack was noted as deleted before: the process died before it deleted the object itself. Where
+        # something leads to it all the same, the row is wrong, and the object may be all that there is.
+        left_over = [name for name, state in states.items() if state == catalog.DELETED and name not in tally.alive]
         if not dry_run:
             with backend.catalog.write() as connection:
                 strangers = catalog.bury_orphans(connection, [(name, sizes[name]) for name in strangers], now)

@@ -151,7 +151,7 @@ def test_stats_of_trees_that_move_meanwhile_are_those_of_the_trees_as_they_are(a
 
 
 def test_a_purge_of_trees_that_move_meanwhile_begins_again(any_store, files_of, monkeypatch):
-    at_call(monkeypatch, purge_module, "_without", 1, lambda: compact(any_store))
+    at_call(monkeypatch, purge_module, "_rows_at", 1, lambda: compact(any_store))
     assert any_store.purge("r", "secret").gone
     check(any_store, FILES, files_of)
 
