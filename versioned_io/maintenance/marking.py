@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from versioned_io.columns import groups_of
 from versioned_io.errors import PackLostError
 from versioned_io.identifiers import PackName
 from versioned_io.packs.frames import FrameRef, pack_name
@@ -40,7 +41,7 @@ class Marks:
 
     def add_places(self, places: pa.Table) -> None:
         """Mark the frames of *places*, with the columns pack, offset and stored."""
-        for row in places.group_by(_PLACE).aggregate([]).to_pylist():
+        for row in groups_of(places, _PLACE).to_pylist():
             self._frames.setdefault(row["pack"], {})[row["offset"]] = row["stored"]
 
     def discard(self, frame: FrameRef) -> None:

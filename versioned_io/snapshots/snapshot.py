@@ -15,6 +15,7 @@ from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit
 from versioned_io.catalog.values import Commit, InputFile
 from versioned_io.chunks.refs import ChunkRef
+from versioned_io.columns import groups_of
 from versioned_io.errors import (
     InvalidInputError,
     NotAFileError,
@@ -341,7 +342,7 @@ class Snapshot:
         found: dict[CommitId, set[str]] = {}
         for batch in self.batches(directory):
             written = pa.Table.from_batches([batch.select(["commit", "path"])])
-            by_commit = written.group_by("commit").aggregate([("path", "list")])
+            by_commit = groups_of(written, ["commit"], ["path"])
             for commit, paths in zip(
                 *(by_commit.column(name).to_pylist() for name in ("commit", "path_list")), strict=True
             ):
