@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit, history_batch
 from versioned_io.catalog.values import Commit
+from versioned_io.columns import groups_of
 from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId
 from versioned_io.pages.diff import diff
@@ -152,7 +153,7 @@ def _newest_touches(
     newest: dict[str, Commit] = {}
     keys = template.keys_of(writers.column("path"))
     pairs = pa.table({"key": keys, "commit": writers.column("commit")}).filter(keys.is_valid())
-    for row in pairs.group_by(["key", "commit"]).aggregate([]).to_pylist():
+    for row in groups_of(pairs, ["key", "commit"]).to_pylist():
         # What was merged in has authors that are not among the commits; the merge is compared with its parent below.
         writer = by_commit.get(CommitId(row["commit"].hex()))
         if writer is not None:

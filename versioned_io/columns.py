@@ -100,3 +100,14 @@ def number_scalar(value: int, kind: pa.DataType) -> pa.Scalar:
 def whole_column(column: pa.ChunkedArray) -> pa.Array:
     """Return *column* in one piece."""
     return column.combine_chunks() if column.num_chunks else column_of([], column.type)
+
+
+def groups_of(table: pa.Table, columns: Sequence[str], collected: Sequence[str] = ()) -> pa.Table:
+    """Return the different rows of *columns*, each with lists of what *collected* holds in its rows, ``<name>_list``.
+
+    In this thread alone. Arrow's threads may let go of a buffer after the result is there, and one that Python owns
+    needs the interpreter for that: a process that ended at that moment was aborted.
+
+    Cost: time and memory proportional to the rows.
+    """
+    return table.group_by(columns, use_threads=False).aggregate([(name, "list") for name in collected])

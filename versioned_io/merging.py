@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit, history_batch
 from versioned_io.catalog.values import Commit
-from versioned_io.errors import ConflictError, InvalidInputError, MergeConflictError, ObjectNotFoundError
+from versioned_io.errors import ConflictError, InvalidInputError, MergeConflictError, PackLostError
 from versioned_io.identifiers import CommitId, Digest
 from versioned_io.pages.collisions import find_collisions
 from versioned_io.pages.diff import diff
@@ -149,7 +149,7 @@ def bring_in(
             transaction.finish()
         except MergeConflictError:
             raise
-        except (ConflictError, ObjectNotFoundError):
+        except (ConflictError, PackLostError):
             # Where a tree moved to other packs meanwhile, the next attempt finds it there.
             if attempt == ATTEMPTS - 1:
                 raise

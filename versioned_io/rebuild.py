@@ -297,11 +297,36 @@ def _follow_branches(found: _Contents) -> set[CommitId]:
             children.setdefault((commit.repo, commit.epoch, commit.parent), []).append(commit)
     for name, repo in found.repos.items():
         for branch_name, branch in repo.branches.items():
-            while following := children.get((name, branch.epoch, branch.head)):
-                branch.head = _real(found, following, children, f"{name}@{branch_name}").id
+            ref = f"{name}@{branch_name}"
+            while following := children.get((name, branch.epoch, branch.head)) or _after_gap(found, branch, name, ref):
+                branch.head = _real(found, following, children, ref).id
     return {
         branch.head for repo in found.repos.values() for branch in repo.branches.values() if branch.head is not None
     }
+
+
+def _after_gap(found: _Contents, branch: _Branch, repo: str, ref: str) -> list[Commit]:
+    """Return the candidates for the commit of a branch that comes next after one or more whose records are lost."""
+    before = found.records.get(branch.head) if branch.head is not None else None
+    number = 0 if before is None else before[0].commit.number
+    beyond = [
+        record.commit
+        for record, _ in found.records.values()
+        if (record.commit.repo, record.commit.epoch) == (repo, branch.epoch)
+        and record.commit.number > number
+        and record.commit.id not in found.lost
+        and record.commit.parent is not None
+        and record.commit.parent not in found.records
+    ]
+    if not beyond:
+        return []
+    lost = min(beyond, key=lambda one: one.number).parent
+    text = f"the record of commit {lost} is missing: the history of {ref} begins after it"
+    if before is not None:
+        found.named.add(before[0].commit.id)
+        text += f"; what was before it ends at {before[0].commit.id}, to which no name leads: tag it to keep it"
+    found.uncertain.append(text)
+    return [one for one in beyond if one.parent == lost]
 
 
 def _real(

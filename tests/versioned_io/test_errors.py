@@ -43,6 +43,7 @@ EXAMPLES = [
     errors.EmptyCommitError("weather@main"),
     errors.StorageError("disk full: free some space"),
     errors.IntegrityError("pack is damaged: run fsck"),
+    errors.PackLostError("0" * 32, "/data"),
     errors.FormatError("format 2: upgrade"),
     errors.GateError("12 nulls: fix the data"),
 ]

@@ -5,7 +5,7 @@ import json
 import random
 import sqlite3
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,12 +13,12 @@ import pytest
 from sqlalchemy import text, update
 
 import versioned_io as vio
-from versioned_io.catalog.tables import commits
+from versioned_io.catalog.tables import commits, packs
 from versioned_io.chunks.cutting import digest_of
 from versioned_io.errors import StorageError, VersionedError
 from versioned_io.fsck.check import check_store
 from versioned_io.packs.footer import TRAILER_SIZE, decode_trailer
-from versioned_io.packs.frames import FrameKind
+from versioned_io.packs.frames import FrameKind, pack_key
 from versioned_io.packs.walking import walk_frames
 from versioned_io.packs.writer import PackWriter
 from versioned_io.pages.build import build_tree
@@ -363,6 +363,83 @@ def test_a_wrong_size_is_found_and_put_right_only_when_that_is_asked_for(place):
     with vio.open_store(place) as store:
         assert store.fsck(repair=True).repaired == (f"the size of pack {pack} was corrected from 7 to {size} bytes",)
         assert store.fsck().is_clean
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_store(request, tmp_path, write):
+    catalog = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
+    with vio.create_store(tmp_path / "any", catalog=catalog) as store:
+        store.create_repo("r")
+        write(store, "r@main", {"large": random.Random(6).randbytes(9_000_000), "small": b"s" * 50})
+        write(store, "r@main", {"small": b"t" * 50})
+        yield store
+
+
+def set_state(store, name, state):
+    with store._backend.catalog.write() as connection:
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        connection.execute(update(packs).where(packs.c.name == name).values(state=state, condemned_at=at))
+
+
+@pytest.mark.parametrize("which", ["pages and a record", "data"])
+def test_a_pack_wrongly_noted_as_deleted_is_found_kept_by_gc_and_made_live_only_on_demand(any_store, write, which):
+    head = any_store.commit("r@main")
+    [chunk] = any_store.snapshot("r@main").row("large").chunks[:1]
+    name = (head.root.pack if "pages" in which else chunk.pack).hex()
+    assert (head.root.pack == chunk.pack) is False
+    set_state(any_store, name, "deleted")
+    for _ in range(2):
+        report = any_store.fsck()
+        assert names_in(report) == {("pack", name)}
+        assert all("deleted it" in problem.found for problem in report.problems)
+        assert report.repaired == ()
+        # What is led to is not taken away, whatever its row says.
+        assert any_store.gc(grace=timedelta(0), expire=timedelta(0)).deleted == 0
+    repaired = any_store.fsck(repair=True).repaired
+    assert repaired == (f"pack {name}, which commits lead to, was made live again",)
+    assert any_store.fsck().is_clean
+    # New commits may refer to it again.
+    any_store.create_repo("other")
+    with any_store.transaction("other@main") as tx:
+        tx.copy("r@main:large", to="large")
+    assert any_store.gc(grace=timedelta(0), expire=timedelta(0)).deleted == 0
+    assert any_store.snapshot("other@main").read("large") == any_store.snapshot("r@main~1").read("large")
+
+
+def test_a_pack_noted_as_deleted_that_is_gone_is_not_brought_back_by_a_repair(any_store):
+    [chunk] = any_store.snapshot("r@main").row("large").chunks[:1]
+    set_state(any_store, chunk.pack.hex(), "deleted")
+    any_store._backend.objects.delete([pack_key(chunk.pack.hex())])
+    report = any_store.fsck(repair=True)
+    assert not [done for done in report.repaired if "live" in done]
+    assert {kind for kind, _ in names_in(report)} >= {"pack", "file"}
+
+
+def test_a_deleted_pack_that_nothing_leads_to_stays_deleted(any_store, write):
+    objects = any_store._backend.objects
+    write(any_store, "r@main", {"other": random.Random(7).randbytes(9_000_000)})
+    key = pack_key(any_store.snapshot("r@main").row("other").chunks[0].pack.hex())
+    data = objects.get(key)
+    any_store.reset("r@main", "r@main~1")
+    assert any_store.gc(grace=timedelta(0), expire=timedelta(0)).deleted >= 1
+    objects.put(key, [data])  # as if the collector had died before it deleted the object
+    report = any_store.fsck(repair=True)
+    assert (report.is_clean, report.repaired) == (True, ())
+    assert any_store.gc(grace=timedelta(0), expire=timedelta(0)).deleted == 1
+    assert key not in {item.key for item in objects.list("packs/")}
+
+
+def test_a_condemned_pack_that_commits_lead_to_is_no_damage_but_told_and_made_live_on_demand_or_by_gc(any_store):
+    [chunk] = any_store.snapshot("r@main").row("large").chunks[:1]
+    name = chunk.pack.hex()
+    for cure in (lambda: any_store.fsck(repair=True), lambda: any_store.gc(grace=timedelta(0))):
+        set_state(any_store, name, "condemned")
+        for _ in range(2):
+            report = any_store.fsck()
+            assert (report.is_clean, report.condemned, report.repaired) == (True, (name,), ())
+        cure()
+        assert any_store.fsck().condemned == ()
+        assert any_store.snapshot("r@main").read("small") == b"t" * 50
 
 
 @pytest.mark.parametrize("column", ["offset", "stored", "inner", "size"])

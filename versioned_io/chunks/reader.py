@@ -12,7 +12,7 @@ from versioned_io.chunks.cutting import digest_of
 from versioned_io.chunks.refs import ChunkRef
 from versioned_io.elsewhere import Elsewhere
 from versioned_io.elsewhere.parts import decode_part, name_part
-from versioned_io.errors import IntegrityError, InvalidInputError, ObjectNotFoundError
+from versioned_io.errors import IntegrityError, InvalidInputError, PackLostError
 from versioned_io.objects.port import ObjectStore
 from versioned_io.packs.frames import CONTENT_KINDS, FrameKind, FrameRef
 from versioned_io.packs.reader import fetch_one_of
@@ -56,7 +56,7 @@ class ChunkReader:
         Fewer bytes come back only where the file ends, as with `io.RawIOBase.read`.
 
         Raises:
-            ObjectNotFoundError: A pack is gone.
+            PackLostError: A pack is gone.
             IntegrityError: Stored bytes are not what was written.
             ReferenceBrokenError, InvalidInputError: As for `load_frames`.
 
@@ -95,7 +95,7 @@ class ChunkReader:
         """Return the bytes of every chunk, in order.
 
         Raises:
-            ObjectNotFoundError: A pack is gone.
+            PackLostError: A pack is gone.
             IntegrityError: Stored bytes are not what was written.
 
         Cost: at most 1 GET a frame that is not cached, neighbours in one.
@@ -114,7 +114,7 @@ class ChunkReader:
         """Return the raw blocks of *frames*, in order, for `cut_chunk`; those that are needed again, `keep_blocks`.
 
         Raises:
-            ObjectNotFoundError: A pack is gone.
+            PackLostError: A pack is gone.
             IntegrityError: Stored bytes are not what was written.
 
         Cost: at most 1 GET a frame that is not cached, neighbours in one.
@@ -148,7 +148,7 @@ class ChunkReader:
         """Return the raw blocks of *frames*, from the object store or from where they are a reference to.
 
         Raises:
-            ObjectNotFoundError: A pack is gone.
+            PackLostError: A pack is gone.
             IntegrityError: Stored bytes are not what was written.
             ReferenceBrokenError: An object elsewhere is not as it was pinned; import it again.
             InvalidInputError: It lies where whoever opened the store does not let it read.
@@ -163,7 +163,7 @@ class ChunkReader:
         """Return the digest that what is stored for *chunk* really has; nothing elsewhere is read.
 
         Raises:
-            ObjectNotFoundError: Its pack is gone.
+            PackLostError: Its pack is gone.
             IntegrityError: What is stored is damaged, or it is another chunk's.
         """
         [(kind, payload)] = self.fetch_content([chunk.frame])
@@ -290,7 +290,7 @@ class ChunkFile(io.RawIOBase):
         """Return what *call* returns, tried once more when the chunks lie elsewhere by now."""
         try:
             return call()
-        except ObjectNotFoundError:
+        except PackLostError:
             found = self._chunks if self._find_again is None else self._find_again()
             if found == self._chunks:
                 raise

@@ -51,6 +51,11 @@ def fsck(
             typer.echo(
                 f"{len(report.orphans)} packs that the catalog does not know, which is no damage; gc takes them away"
             )
+        if report.condemned:
+            typer.echo(
+                f"{len(report.condemned)} packs that commits lead to are condemned, which is no damage; gc or --repair "
+                "makes them live again"
+            )
     if not report.is_clean:
         raise typer.Exit(_DAMAGED)
 

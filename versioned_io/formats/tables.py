@@ -45,8 +45,19 @@ def write_parquet(table: pa.Table) -> pa.Buffer | Unfit:
 
 
 def read_parquet(content: bytes | pa.Buffer) -> pa.Table:
-    """Return the table of a Parquet file that `write_parquet` wrote."""
-    return _read_parquet(content, None)
+    """Return the table of a Parquet file that `write_parquet` wrote. Cost: memory for one more copy of *content*."""
+    return _read_parquet(content if isinstance(content, pa.Buffer) else _owned_by_arrow(content), None)
+
+
+def _owned_by_arrow(content: bytes) -> pa.Buffer:
+    """Return a copy of *content* that any thread can let go of.
+
+    Arrow's threads hold what they read for a moment longer than the reading takes, and bytes of Python's need the
+    interpreter to be let go of: a process that ended at that moment was aborted. 200 MB are copied in 0.05 s.
+    """
+    buffer = pa.allocate_buffer(len(content))
+    memoryview(buffer).cast("B")[:] = content
+    return buffer
 
 
 def write_ipc(table: pa.Table) -> pa.Buffer | Unfit:
@@ -100,7 +111,7 @@ def _batches(table: pa.Table) -> list[pa.RecordBatch]:
     return [pa.RecordBatch.from_arrays(columns, schema=table.schema)]
 
 
-def _read_parquet(content: bytes | pa.Buffer, columns: list[str] | None) -> pa.Table:
+def _read_parquet(content: pa.Buffer, columns: list[str] | None) -> pa.Table:
     # Parquet has no seconds, no 64-bit dates and dictionaries of text only; the writer's own schema is in the file.
     file = pq.ParquetFile(pa.BufferReader(content))
     table = file.read(columns=columns)

@@ -8,7 +8,7 @@ import numpy as np
 
 from versioned_io.backend import Backend
 from versioned_io.catalog.chunk_index import LIVE
-from versioned_io.catalog.collection import CONDEMNED, states_of
+from versioned_io.catalog.collection import CONDEMNED, DELETED, revive_packs, states_of
 from versioned_io.catalog.consistency import (
     Place,
     correct_size,
@@ -17,6 +17,7 @@ from versioned_io.catalog.consistency import (
     pack_rows,
     record_places,
     remove_places,
+    revive_deleted,
 )
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.elsewhere import Pin
@@ -35,10 +36,16 @@ _LOOKED_AT_ONCE: Final = 256
 
 @dataclass(slots=True)
 class _Packs:
-    """What the catalog and the object store say of packs, and what was found in them."""
+    """What the catalog and the object store say of packs, and what was found in them.
+
+    Attributes:
+        needed: Those that something kept leads to.
+        led_to: Those of them that the catalog has no row of, or noted as deleted.
+    """
 
     rows: Mapping[PackName, tuple[int, str]]
     sizes: Mapping[PackName, int]
+    needed: set[PackName] = field(default_factory=set)
     led_to: set[PackName] = field(default_factory=set)
     right: KeySet = field(default_factory=KeySet)
     content_bytes: int = 0
@@ -49,6 +56,17 @@ class _Packs:
     @property
     def kept(self) -> set[PackName]:
         return {name for name, (_, state) in self.rows.items() if state in _KEPT}
+
+    @property
+    def buried(self) -> set[PackName]:
+        """The packs that the catalog noted as deleted, that are stored, and that something kept leads to."""
+        deleted = {name for name, (_, state) in self.rows.items() if state == DELETED}
+        return deleted & self.led_to & self.sizes.keys()
+
+    @property
+    def condemned(self) -> set[PackName]:
+        """The packs that a collection condemned, and that something kept leads to."""
+        return {name for name, (_, state) in self.rows.items() if state == CONDEMNED} & self.needed
 
     @property
     def strangers(self) -> set[PackName]:
@@ -66,8 +84,9 @@ def check_store(
 
     Args:
         repair: Correct the sizes of packs, enter those packs again that commits lead to and that the catalog has no row
-            of, and remove from the index the places that hold no content any more, so that who writes the content again
-            stores it again. No name is moved, no object touched. A file whose content is
+            of, make those live again that commits lead to and that it condemned, or noted as deleted while they are
+            stored, and remove from the index the places that hold no content any more, so that who writes the content
+            again stores it again. No name is moved, no object touched. A file whose content is
             lost stays lost: the problems say which, in which commits. To have it again, bring the pack back from a
             backup, or delete the file, commit, and write it again: the same content over the same path changes nothing.
         sources: Look at the objects elsewhere that files are a reference to, too, whether each is still as it was
@@ -86,6 +105,7 @@ def check_store(
     _read_packs(backend, findings, packs, notes_pins=sources)
     with backend.catalog.read() as connection:
         for what, pack in record_places(connection):
+            packs.needed.add(pack)
             # One that was committed since the packs were listed is known to the catalog by now.
             if pack not in packs.kept and states_of(connection, [pack]).get(pack) not in _KEPT:
                 packs.led_to.add(pack)
@@ -101,6 +121,7 @@ def check_store(
     )
     names = NameCheck(findings, backend, tree.check)
     names.check()
+    packs.needed |= tree.needed
     packs.led_to |= tree.unknown
     _check_sources(backend, findings, tree)
     wrong_places = _check_index(backend, findings, packs)
@@ -114,6 +135,7 @@ def check_store(
         bytes_checked=packs.content_bytes,
         packs=packs.checked,
         orphans=tuple(sorted(packs.strangers - packs.led_to)),
+        condemned=tuple(sorted(packs.condemned)),
         repaired=repaired,
     )
 
@@ -197,11 +219,15 @@ def _keys_of(rows: Sequence[Place]) -> Keys:
 def _repair(backend: Backend, packs: _Packs, wrong_places: Sequence[Place]) -> tuple[str, ...]:
     done: list[str] = []
     missing = {name: packs.sizes[name] for name in packs.strangers & packs.led_to}
-    if not (wrong_places or packs.wrong_sizes or missing):
+    buried = {name: packs.sizes[name] for name in packs.buried}
+    if not (wrong_places or packs.wrong_sizes or missing or buried or packs.condemned):
         return ()
     with backend.catalog.write() as connection:
         entered = enter_packs(connection, missing, backend.clock())
         done += [f"pack {name}, which commits lead to, was entered in the catalog again" for name in entered]
+        # No collection deletes what commits lead to, whatever its row says: the object is there now, as it was before.
+        revived = [*revive_deleted(connection, buried), *revive_packs(connection, packs.condemned)]
+        done += [f"pack {name}, which commits lead to, was made live again" for name in revived]
         # What the index says of a pack without a row was not compared with the pack: the next check does that.
         removed = remove_places(connection, [place for place in wrong_places if place[1] not in entered])
         if removed:

@@ -38,6 +38,8 @@ class FsckReport:
         sources: Objects elsewhere that files refer to and that were looked at, changed or not.
         orphans: Packs that the catalog does not know: of attempts that never counted, or of writers at work. No damage;
             `gc` takes them away.
+        condemned: Packs that commits lead to and that a collection condemned before it could know. No damage: the next
+            `gc` makes them live again, and so does a repair. Until then new commits can't refer to them.
         repaired: What was put right, each as a sentence; the problem is among *problems* too.
     """
 
@@ -49,6 +51,7 @@ class FsckReport:
     packs: int = 0
     sources: int = 0
     orphans: tuple[str, ...] = ()
+    condemned: tuple[str, ...] = ()
     repaired: tuple[str, ...] = ()
 
     @property

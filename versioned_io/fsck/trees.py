@@ -44,6 +44,8 @@ class TreeCheck:
         pins: Objects elsewhere, by the frames that stand for their first parts; empty where they are not to be looked
             at.
         referred: Those that files refer to, each with the first of these files; filled by the check.
+        needed: The packs that trees lead to; filled by the check.
+        unknown: Those of them that are not known; filled by the check.
     """
 
     findings: Findings
@@ -56,6 +58,7 @@ class TreeCheck:
     referred: dict[Pin, str] = field(default_factory=dict)
     pages: dict[FrameRef, _Bounds | None] = field(default_factory=dict)
     files: KeySet = field(default_factory=KeySet)
+    needed: set[PackName] = field(default_factory=set)
     unknown: set[PackName] = field(default_factory=set)
 
     def check(self, commit: Commit, root: PageRef) -> None:
@@ -161,7 +164,8 @@ class TreeCheck:
                     self.referred.setdefault(pin, f"{commit}:{path}")
 
     def _note_packs(self, commit: Commit, packs: set[bytes]) -> None:
-        for name in {pack_name(pack) for pack in packs} - self.unknown:
+        for name in {pack_name(pack) for pack in packs} - self.needed:
+            self.needed.add(name)
             if name not in self.known:
                 self.unknown.add(name)
                 self.findings.add(

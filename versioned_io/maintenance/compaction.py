@@ -1,7 +1,6 @@
 """Compaction: small packs become large ones, and packs that are mostly dead give their dead bytes back."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,9 +8,9 @@ from versioned_io.backend import Backend
 from versioned_io.catalog import collection as catalog
 from versioned_io.catalog.chunk_index import LIVE
 from versioned_io.catalog.collection import PackRow
-from versioned_io.errors import InvalidInputError, ObjectNotFoundError, PackCondemnedError
+from versioned_io.errors import InvalidInputError, PackCondemnedError, PackLostError
 from versioned_io.identifiers import PackName
-from versioned_io.maintenance.garbage import mark_store
+from versioned_io.maintenance.garbage import is_collected, mark_store
 from versioned_io.maintenance.marking import Marks
 from versioned_io.maintenance.moving import move_packs
 from versioned_io.packs.frames import FrameKind
@@ -67,7 +66,8 @@ def compact_store(
         max_bytes: Stop choosing packs at so many bytes to be read; None for all.
 
     Raises:
-        IntegrityError: Something that is alive is damaged; nothing changed. Run fsck.
+        IntegrityError: Something that is alive is damaged or gone, or the end of a pack that is to be rewritten is;
+            nothing changed. Run fsck.
         InvalidInputError: An argument is out of its range.
         StorageError: The objects or the catalog failed; nothing changed. Call again.
 
@@ -81,9 +81,12 @@ def compact_store(
     report = progress or (lambda _stage, _done: None)
     choice = _Choice(min_live, small_bytes, max_bytes)
     for _ in range(_ATTEMPTS - 1):
-        with suppress(ObjectNotFoundError, PackCondemnedError):
+        try:
             return _compact_once(backend, choice, dry_run=dry_run, report=report)
-        # Somebody else rewrote the same packs, and they are collected already: choose among those that are left.
+        except (PackCondemnedError, PackLostError) as error:
+            if isinstance(error, PackLostError) and not is_collected(backend, error.pack):
+                raise
+            # Somebody else rewrote the same packs, and they are collected already: choose among those that are left.
     return _compact_once(backend, choice, dry_run=dry_run, report=report)
 
 

@@ -13,10 +13,10 @@ from versioned_io.backend import Backend
 from versioned_io.catalog import collection as catalog
 from versioned_io.catalog.chunk_index import LIVE
 from versioned_io.catalog.collection import CONDEMNED, PackRow
-from versioned_io.errors import InvalidInputError, ObjectNotFoundError
+from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId, PackName
 from versioned_io.maintenance.expiry import forget_unreachable
-from versioned_io.maintenance.marking import Marks, mark_trees
+from versioned_io.maintenance.marking import Marks, mark_trees, walk_where_they_lie
 from versioned_io.objects.local import LocalObjects
 from versioned_io.objects.time import PROBE_PREFIX, store_time
 from versioned_io.packs.frames import pack_key, parse_pack_key
@@ -141,15 +141,15 @@ def mark_store(
     """Return what the kept commits lead to, apart from the commits *ignored*. Cost: as `mark_trees`."""
     # A source of its own: a walk over everything would push what readers need out of the shared cache.
     source = PageSource(backend.objects)
-    roots = _roots(backend, ignored or set())
-    while True:
-        try:
-            return mark_trees(source, roots, progress=progress)
-        except ObjectNotFoundError:
-            before, roots = roots, _roots(backend, ignored or set())
-            if roots == before:
-                raise
-            # The trees moved to other packs, and the old ones were deleted: mark them where they are now.
+    return walk_where_they_lie(
+        lambda: _roots(backend, ignored or set()), lambda roots: mark_trees(source, roots, progress=progress)
+    )
+
+
+def is_collected(backend: Backend, name: str) -> bool:
+    """Say whether a pack is gone because it was collected; one that is gone and was not, is lost. Cost: 1 SELECT."""
+    with backend.catalog.read() as connection:
+        return catalog.states_of(connection, [PackName(name)]).get(PackName(name)) == catalog.DELETED
 
 
 def _roots(backend: Backend, ignored: set[CommitId]) -> list[PageRef | None]:
@@ -228,8 +228,9 @@ def _collect_orphans(
             states = catalog.states_of(connection, list(sizes))
         # What commits lead to has lost its row, and is no garbage: fsck says so, and can put it right.
         strangers = [name for name in sizes if name not in states and name not in tally.alive]
-        # An object whose pack was noted as deleted before: the process died before it deleted the object itself.
-        left_over = [name for name, state in states.items() if state == catalog.DELETED]
+        # An object whose pack was noted as deleted before: the process died before it deleted the object itself. Where
+        # something leads to it all the same, the row is wrong, and the object may be all that there is.
+        left_over = [name for name, state in states.items() if state == catalog.DELETED and name not in tally.alive]
         if not dry_run:
             with backend.catalog.write() as connection:
                 strangers = catalog.bury_orphans(connection, [(name, sizes[name]) for name in strangers], now)

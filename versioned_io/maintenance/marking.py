@@ -1,11 +1,13 @@
 """Marking: which frames of which packs the trees of a store still lead to."""
 
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from versioned_io.columns import groups_of
+from versioned_io.errors import PackLostError
 from versioned_io.identifiers import PackName
 from versioned_io.packs.frames import FrameRef, pack_name
 from versioned_io.pages.schema import PageRef
@@ -13,6 +15,7 @@ from versioned_io.pages.source import PageSource
 
 _PAGES_AT_ONCE: Final = 64
 _PLACE: Final = ["pack", "offset", "stored"]
+_T = TypeVar("_T")
 
 
 class Marks:
@@ -38,7 +41,7 @@ class Marks:
 
     def add_places(self, places: pa.Table) -> None:
         """Mark the frames of *places*, with the columns pack, offset and stored."""
-        for row in places.group_by(_PLACE).aggregate([]).to_pylist():
+        for row in groups_of(places, _PLACE).to_pylist():
             self._frames.setdefault(row["pack"], {})[row["offset"]] = row["stored"]
 
     def discard(self, frame: FrameRef) -> None:
@@ -70,7 +73,7 @@ def mark_trees(
         leaf: Called with the rows of each leaf page.
 
     Raises:
-        IntegrityError, ObjectNotFoundError: A page is damaged or gone: nothing can be collected; run fsck.
+        IntegrityError, PackLostError: A page is damaged or gone: nothing can be collected; run fsck.
 
     Cost: 1 GET for each page that differs between the trees; memory for one row of each frame.
     """
@@ -101,6 +104,24 @@ def mark_trees(
             if progress is not None:
                 progress(pages)
     return marks
+
+
+def walk_where_they_lie(
+    find: Callable[[], Sequence[PageRef | None]], walk: Callable[[Sequence[PageRef | None]], _T]
+) -> _T:
+    """Return what *walk* makes of the trees that *find* returns; where they move to other packs meanwhile, once more.
+
+    Raises:
+        PackLostError: A pack is gone, and no tree moved: it is lost.
+    """
+    roots = find()
+    while True:
+        try:
+            return walk(roots)
+        except PackLostError:
+            before, roots = roots, find()
+            if roots == before:
+                raise
 
 
 def places_of(leaf: pa.RecordBatch) -> pa.Table:

@@ -21,8 +21,8 @@ from versioned_io.identifiers import CommitId, PackName
 from versioned_io.maintenance.marking import Marks
 from versioned_io.objects.port import Buffer
 from versioned_io.packs.footer import Footer, FooterFrame
-from versioned_io.packs.frames import CONTENT_KINDS, FrameKind, FrameRef, decode_frame, pack_key, pack_name
-from versioned_io.packs.reader import read_footer, read_frames_of
+from versioned_io.packs.frames import CONTENT_KINDS, FrameKind, FrameRef, decode_frame, pack_name
+from versioned_io.packs.reader import read_footer, read_frames_of, read_part
 from versioned_io.packs.writer import PackInfo, PackWriter
 from versioned_io.pages.schema import (
     ROWS,
@@ -125,7 +125,7 @@ def move_packs(
 
     Raises:
         IntegrityError: A frame that is alive is damaged; nothing changed. Run fsck.
-        ObjectNotFoundError, PackCondemnedError: Others moved and collected the same packs meanwhile; nothing changed.
+        PackLostError, PackCondemnedError: Others moved and collected the same packs meanwhile; nothing changed.
             Mark and call again.
         StorageError: The objects or the catalog failed; nothing changed. Call again.
 
@@ -199,9 +199,7 @@ class _Move:
         ]
         for run in _runs(wanted):
             first, last = run[0][1], run[-1][1]
-            data = self.backend.objects.get_range(
-                pack_key(victim), first.offset, last.offset + last.stored_size - first.offset
-            )
+            data = read_part(self.backend.objects, victim, first.offset, last.offset + last.stored_size - first.offset)
             for number, frame in run:
                 named = chunks.get(number, [])
                 if frame.kind is FrameKind.SOURCE and any(digest in self.blank for digest, _, _ in named):

@@ -14,9 +14,9 @@ from versioned_io.catalog.moving import commits_of_repo, live_trees
 from versioned_io.catalog.repos import find_repo_id
 from versioned_io.chunks.refs import may_be_elsewhere
 from versioned_io.elsewhere.parts import decode_part
-from versioned_io.errors import ObjectNotFoundError, PathNotFoundError
+from versioned_io.errors import PackLostError, PathNotFoundError
 from versioned_io.identifiers import CommitId, Digest, PackName
-from versioned_io.maintenance.garbage import mark_store
+from versioned_io.maintenance.garbage import is_collected, mark_store
 from versioned_io.maintenance.marking import Marks, mark_trees
 from versioned_io.maintenance.moving import Edit, PackSeries, move_packs
 from versioned_io.objects.time import store_time
@@ -102,7 +102,8 @@ def purge_path(
     Raises:
         RepoNotFoundError: There is no such repo.
         PathNotFoundError: No kept commit of it holds the path.
-        IntegrityError: Something is damaged; nothing was removed. Run fsck.
+        IntegrityError: Something is damaged or gone, or the end of any pack is, and nobody could prove what is left;
+            nothing was removed. Run fsck, and bring that pack back from a backup.
         StorageError: The objects or the catalog failed; call again.
 
     Cost: as a compaction of every pack that holds some of it; footer and pages of all packs are read twice.
@@ -111,6 +112,22 @@ def purge_path(
     """
     path = parse_directory(path)
     report = progress or (lambda _stage, _done: None)
+    entry = JournalEntry(repo, "", Action.PURGE, details={"path": path, "reason": reason}, author=author)
+    while True:
+        try:
+            return _purge_once(backend, path, entry, report, dry_run=dry_run)
+        except PackLostError as error:
+            if not is_collected(backend, error.pack):
+                raise
+            # Trees moved while they were looked at, and the old packs were collected: begin again. Where none did, the
+            # mark finds the pack missing, too, and that is the end.
+            mark_store(backend)
+
+
+def _purge_once(
+    backend: Backend, path: str, entry: JournalEntry, report: Callable[[str, int], None], *, dry_run: bool
+) -> PurgeReport:
+    repo = entry.repo
     source = PageSource(backend.objects)
     found = _find(backend, repo, path, source)
     lease = Lease(backend)
@@ -134,7 +151,6 @@ def purge_path(
         victims = _packs_with(backend, path, doomed, marks, report) - set(drafts)
         if dry_run:
             return _report(found, doomed, shared, elsewhere, len(victims), gone=False, dry_run=True)
-        entry = JournalEntry(repo, "", Action.PURGE, details={"path": path, "reason": reason}, author=author)
         move_packs(
             backend,
             sorted(_still_there(backend, victims) | set(drafts)),
@@ -235,7 +251,7 @@ def _urls_of(backend: Backend, frames: set[FrameRef]) -> set[str]:
     for some in by_pack.values():
         try:
             found = fetch_one_of(backend.objects, some, CONTENT_KINDS)
-        except ObjectNotFoundError:
+        except PackLostError:
             continue  # of a version that nothing kept leads to, and that was collected
         urls |= {decode_part(payload).pin.url for kind, payload in found if kind is FrameKind.SOURCE}
     return urls
@@ -263,7 +279,7 @@ def _footers(backend: Backend) -> Iterator[tuple[PackName, Footer]]:
             continue
         try:
             footer = read_footer(backend.objects, name)
-        except ObjectNotFoundError:
+        except PackLostError:
             continue  # collected since it was listed, so nothing is in it any more
         yield name, footer
 
@@ -275,7 +291,7 @@ def _dead_pages(backend: Backend, name: PackName, footer: Footer, marks: Marks) 
     dead = [frame for frame in frames if frame not in marks]
     try:
         return [decode_page(payload) for payload in fetch_frames(backend.objects, dead, FrameKind.PAGE)]
-    except ObjectNotFoundError:
+    except PackLostError:
         return []
 
 
@@ -308,7 +324,7 @@ def _remove(backend: Backend, victims: set[PackName], report: Callable[[str, int
         buried = catalog.bury_packs(connection, [row for row in seen if row.name not in alive])
         orphans = catalog.bury_orphans(connection, [(name, 0) for name in sorted(victims - alive)], now)
     # Of a purge or a collection that died between the row and the object; nothing can lead to them.
-    left_over = [name for name, state in states.items() if state == catalog.DELETED]
+    left_over = [name for name, state in states.items() if state == catalog.DELETED and name not in alive]
     removed = [*buried, *orphans, *left_over]
     backend.objects.delete([pack_key(name) for name in removed])
     return removed

@@ -1,6 +1,6 @@
 """How large a store is: what people see in it, what lies in the packs, and how much of that is dead."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import starmap
 
@@ -12,7 +12,7 @@ from versioned_io.catalog import collection as catalog
 from versioned_io.catalog.moving import commits_of_repo
 from versioned_io.catalog.repos import find_repo_id
 from versioned_io.chunks.refs import may_be_elsewhere
-from versioned_io.maintenance.marking import Marks, mark_trees, places_of
+from versioned_io.maintenance.marking import Marks, mark_trees, places_of, walk_where_they_lie
 from versioned_io.objects.port import ObjectStore
 from versioned_io.packs.frames import FrameKind, FrameRef, pack_name
 from versioned_io.packs.reader import read_footer
@@ -117,16 +117,28 @@ def measure_store(
 
     Raises:
         RepoNotFoundError: There is no such repo.
-        IntegrityError: A page is damaged; run fsck.
+        IntegrityError: A page is damaged or gone, or the end of a pack that may hold references; run fsck.
 
     Cost: 1 GET for each page of the kept commits, 1 HEAD and 2 GETs for each pack that may hold references to parts
         elsewhere; memory for the names of the versions and of the chunks.
     """
+
+    def measure(roots: Sequence[PageRef | None]) -> StoreStats:
+        return _measure(backend, repo, roots, progress)
+
+    return walk_where_they_lie(lambda: _roots(backend, repo), measure)
+
+
+def _roots(backend: Backend, repo: str | None) -> list[PageRef | None]:
     with backend.catalog.read() as connection:
         own = None if repo is None else set(commits_of_repo(connection, find_repo_id(connection, repo)))
-        roots: list[PageRef | None] = [
-            root for commit, root in catalog.live_roots(connection) if own is None or commit in own
-        ]
+        return [root for commit, root in catalog.live_roots(connection) if own is None or commit in own]
+
+
+def _measure(
+    backend: Backend, repo: str | None, roots: Sequence[PageRef | None], progress: Callable[[int], None] | None
+) -> StoreStats:
+    with backend.catalog.read() as connection:
         rows = catalog.list_packs(connection)
     count = _Count()
     marks = mark_trees(PageSource(backend.objects), roots, progress=progress, leaf=count.add_leaf)

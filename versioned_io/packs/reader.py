@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import Final
 
-from versioned_io.errors import IntegrityError
+from versioned_io.errors import IntegrityError, ObjectNotFoundError, PackLostError
 from versioned_io.identifiers import PackName
 from versioned_io.objects.port import ObjectStore
 from versioned_io.packs.footer import (
@@ -27,12 +28,12 @@ def read_frame(objects: ObjectStore, ref: FrameRef, kind: FrameKind) -> memoryvi
     """Return the payload of the frame at *ref*, checked and decompressed.
 
     Raises:
-        ObjectNotFoundError: The pack is gone.
+        PackLostError: The pack is gone.
         IntegrityError: The bytes are not the ones that were written there.
 
     Cost: 1 GET.
     """
-    data = objects.get_range(pack_key(pack_name(ref.pack)), ref.offset, ref.stored_size)
+    data = read_part(objects, pack_name(ref.pack), ref.offset, ref.stored_size)
     return decode_frame(ref.pack, ref.offset, data, kind)
 
 
@@ -40,7 +41,7 @@ def fetch_frames(objects: ObjectStore, refs: Sequence[FrameRef], kind: FrameKind
     """Return the payloads of several frames, in the order of *refs*.
 
     Raises:
-        ObjectNotFoundError: A pack is gone.
+        PackLostError: A pack is gone.
         IntegrityError: Some bytes are not the ones that were written there.
 
     Cost: at most 1 GET a frame; frames of one pack that lie within 64 KiB of each other share one of up to 16 MiB.
@@ -61,7 +62,9 @@ def fetch_one_of(
     def fetch(pack: bytes) -> None:
         positions = sorted(by_pack[pack], key=lambda position: refs[position].offset)
         runs = _runs([refs[position] for position in positions])
-        parts = objects.get_ranges(pack_key(pack_name(pack)), [(start, end - start) for start, end, _ in runs])
+        name = pack_name(pack)
+        with _as_pack(objects, name):
+            parts = objects.get_ranges(pack_key(name), [(start, end - start) for start, end, _ in runs])
         numbers = iter(positions)
         for (start, _, count), part in zip(runs, parts, strict=True):
             for position in islice(numbers, count):
@@ -93,33 +96,60 @@ def _runs(refs: Sequence[FrameRef]) -> list[tuple[int, int, int]]:
     return runs
 
 
+def read_part(objects: ObjectStore, name: PackName, offset: int, length: int) -> memoryview:
+    """Return *length* stored bytes of the pack *name* from *offset*, unchecked.
+
+    Raises:
+        PackLostError: There is no such pack.
+        IntegrityError: It ends before that.
+
+    Cost: 1 GET.
+    """
+    with _as_pack(objects, name):
+        return objects.get_range(pack_key(name), offset, length)
+
+
+@contextmanager
+def _as_pack(objects: ObjectStore, name: PackName) -> Iterator[None]:
+    """Say of a pack what its object store says of the object: what leads to a pack says that it is there, and whole."""
+    try:
+        yield
+    except ObjectNotFoundError as error:
+        raise PackLostError(name, objects.url) from error
+    except IntegrityError as error:
+        msg = f"pack {name} is damaged: {error}; run fsck"
+        raise IntegrityError(msg) from error
+
+
 def read_footer(objects: ObjectStore, name: PackName) -> Footer:
     """Return the index of the pack *name*.
 
     Raises:
-        ObjectNotFoundError: There is no such pack.
+        PackLostError: There is no such pack.
         IntegrityError: Its end is damaged; `walk_frames` still finds the frames that are whole.
 
     Cost: 1 HEAD and 2 GETs.
     """
-    key, pack = pack_key(name), bytes.fromhex(name)
-    size = objects.size(key)
+    pack = bytes.fromhex(name)
+    with _as_pack(objects, name):
+        size = objects.size(pack_key(name))
     if size < HEAD_SIZE + TRAILER_SIZE:
         msg = f"pack {name} is damaged: it is only {size} bytes long; run fsck"
         raise IntegrityError(msg)
-    offset, footer_size = decode_trailer(pack, objects.get_range(key, size - TRAILER_SIZE, TRAILER_SIZE))
+    trailer = read_part(objects, name, size - TRAILER_SIZE, TRAILER_SIZE)
+    offset, footer_size = decode_trailer(pack, trailer)
     if offset + footer_size + TRAILER_SIZE != size:
         msg = f"pack {name} is damaged: it is {size} bytes long, its trailer says otherwise; run fsck"
         raise IntegrityError(msg)
-    payload = decode_frame(pack, offset, objects.get_range(key, offset, footer_size), FrameKind.FOOTER)
-    return decode_footer(name, payload)
+    data = read_part(objects, name, offset, footer_size)
+    return decode_footer(name, decode_frame(pack, offset, data, FrameKind.FOOTER))
 
 
 def read_frames_of(objects: ObjectStore, name: PackName, kind: FrameKind) -> list[memoryview]:
     """Return the payloads of a pack's frames of one *kind*, which are few: commit records, entries of the journal.
 
     Raises:
-        ObjectNotFoundError: There is no such pack.
+        PackLostError: There is no such pack.
         IntegrityError: Its footer or one of the frames is damaged.
 
     Cost: 1 HEAD, 2 GETs for the footer, and 1 for neighbouring frames.
@@ -135,14 +165,15 @@ def iterate_frames(objects: ObjectStore, name: PackName) -> Iterator[tuple[Frame
     The pack's head, its trailer and its footer are checked too, and that the footer lists exactly these frames.
 
     Raises:
-        ObjectNotFoundError: There is no such pack.
+        PackLostError: There is no such pack.
         IntegrityError: Some byte is not the one that was written.
 
     Cost: 1 HEAD and 3 GETs, the whole pack in memory.
     """
     pack = bytes.fromhex(name)
     footer = read_footer(objects, name)
-    data = memoryview(objects.get(pack_key(name)))
+    with _as_pack(objects, name):
+        data = memoryview(objects.get(pack_key(name)))
     check_head(pack, data)
     end = HEAD_SIZE
     for frame in footer.frames:

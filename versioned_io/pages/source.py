@@ -55,7 +55,7 @@ class PageSource:
                 where that pushes no other page out.
 
         Raises:
-            ObjectNotFoundError: A pack is gone.
+            PackLostError: A pack is gone.
             IntegrityError: Stored bytes are not what was written.
 
         Cost: at most 1 GET a page that is not cached, neighbours in one; sent together to a remote store.

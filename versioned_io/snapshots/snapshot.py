@@ -15,10 +15,11 @@ from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit
 from versioned_io.catalog.values import Commit, InputFile
 from versioned_io.chunks.refs import ChunkRef
+from versioned_io.columns import groups_of
 from versioned_io.errors import (
     InvalidInputError,
     NotAFileError,
-    ObjectNotFoundError,
+    PackLostError,
     PathNotFoundError,
     RefNotFoundError,
 )
@@ -341,7 +342,7 @@ class Snapshot:
         found: dict[CommitId, set[str]] = {}
         for batch in self.batches(directory):
             written = pa.Table.from_batches([batch.select(["commit", "path"])])
-            by_commit = written.group_by("commit").aggregate([("path", "list")])
+            by_commit = groups_of(written, ["commit"], ["path"])
             for commit, paths in zip(
                 *(by_commit.column(name).to_pylist() for name in ("commit", "path_list")), strict=True
             ):
@@ -366,7 +367,7 @@ class Snapshot:
                 for batch in scan(before, prefix, source=self._backend.pages, start=start):
                     yield batch
                     start = successor(batch.column(0)[-1].as_py())
-            except ObjectNotFoundError:
+            except PackLostError:
                 if not self._has_moved(before):
                     raise
             else:
@@ -377,7 +378,7 @@ class Snapshot:
         before = self._root
         try:
             return call()
-        except ObjectNotFoundError:
+        except PackLostError:
             if not self._has_moved(before):
                 raise
             return call()
@@ -435,7 +436,7 @@ class Snapshot:
     def _read_rows(self, rows: Sequence[FileRow]) -> Iterator[tuple[str, bytes]]:
         try:
             found = self._backend.chunks.read_chunks([chunk for row in rows for chunk in row.chunks])
-        except ObjectNotFoundError:
+        except PackLostError:
             self._find_again()
             again = [self._row(row.path) for row in rows]
             if again == rows:

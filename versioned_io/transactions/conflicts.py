@@ -7,7 +7,7 @@ from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit
 from versioned_io.catalog.repos import BranchRow
 from versioned_io.catalog.values import Commit
-from versioned_io.errors import ConflictError, ObjectNotFoundError, PathCollisionError
+from versioned_io.errors import ConflictError, PackLostError, PathCollisionError
 from versioned_io.pages.collisions import find_collisions
 from versioned_io.pages.diff import diff
 from versioned_io.pages.read import lookup
@@ -30,7 +30,7 @@ def refuse_overlap(backend: Backend, branch: BranchChanges, head: Commit | None)
 
     Raises:
         ConflictError: It does not; the error says which paths, and who won.
-        ObjectNotFoundError: The tree of *head* lies elsewhere by now, or is lost; ask for the head again.
+        PackLostError: The tree of *head* lies elsewhere by now, or is lost; ask for the head again.
 
     Cost: the pages that differ between the base and *head*.
     """
@@ -47,7 +47,7 @@ def _with_base(backend: Backend, branch: BranchChanges, look: Callable[[PageRef 
     while True:
         try:
             return look(base)
-        except ObjectNotFoundError:
+        except PackLostError:
             before = base
             if branch.base is not None:
                 with backend.catalog.read() as connection:
@@ -81,7 +81,7 @@ def refuse_collisions(backend: Backend, branch: BranchChanges, head: Commit | No
     Raises:
         PathCollisionError: The transaction's own paths, or one of them and one that it began with, collide.
         ConflictError: The other path came from a writer who was faster.
-        ObjectNotFoundError: As `refuse_overlap`.
+        PackLostError: As `refuse_overlap`.
 
     Cost: the pages of the changed paths and of those around them.
     """

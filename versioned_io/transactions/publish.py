@@ -31,7 +31,7 @@ from versioned_io.errors import (
     ExistsError,
     HeadMovedError,
     InvalidInputError,
-    ObjectNotFoundError,
+    PackLostError,
     StorageError,
     VersionedError,
 )
@@ -171,7 +171,7 @@ def _publish_in_turn(backend: Backend, data: DataWriter, plan: CommitPlan, origi
         if not _is_large(plan) and _moved_branches(plan, heads):
             break
         # A tree may move to other packs while it is drafted on, and the old ones may be deleted: try where it lies now.
-        with suppress(HeadMovedError, ObjectNotFoundError):
+        with suppress(HeadMovedError, PackLostError):
             drafts = _draft_all(backend, data, plan, origin, heads)
             _commit_drafts(backend, data, plan, drafts)
             return drafts

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.versioned_io.chunks.data import new_objects, noise
 from tests.versioned_io.objects.stores import CountingObjects
 from versioned_io.chunks import ChunkReader, ChunkRef, DataWriter, NoIndex, chunk_refs
-from versioned_io.errors import IntegrityError, InvalidInputError, ObjectNotFoundError
+from versioned_io.errors import IntegrityError, InvalidInputError, PackLostError
 
 DATA = noise(3_000_000)
 
@@ -143,5 +143,5 @@ def test_a_reference_that_reaches_past_its_block_is_noticed():
 def test_a_pack_that_is_gone_is_told():
     objects, [chunks] = stored([b"some text"])
     objects.delete([info.key for info in objects.list("packs/")])
-    with pytest.raises(ObjectNotFoundError, match="pack"):
+    with pytest.raises(PackLostError, match="pack"):
         ChunkReader(objects).read_file(chunks)

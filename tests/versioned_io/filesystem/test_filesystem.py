@@ -9,8 +9,9 @@ import fsspec
 import pytest
 
 import versioned_io as vio
-from versioned_io.errors import ConflictError, InvalidInputError, NotAFileError, PathNotFoundError
+from versioned_io.errors import ConflictError, IntegrityError, InvalidInputError, NotAFileError, PathNotFoundError
 from versioned_io.filesystem import VersionedFileSystem
+from versioned_io.packs.frames import pack_key
 
 
 @pytest.fixture
@@ -295,3 +296,15 @@ def test_only_the_registered_file_system_reads_the_environment(monkeypatch, tmp_
     monkeypatch.setenv("VERSIONED_STORE", str(tmp_path))
     with pytest.raises(InvalidInputError, match="which store"):
         VersionedFileSystem()
+
+
+def test_a_file_whose_pack_is_lost_is_not_taken_for_one_that_is_not_there(tmp_path, write):
+    with vio.create_store(tmp_path / "s") as store:
+        store.create_repo("r")
+        commit = write(store, "r@main", {"a": b"1"})
+        store._backend.objects.delete([pack_key(commit.root.pack.hex())])
+    with vio.open_store(tmp_path / "s") as store:
+        fs = VersionedFileSystem.of(store)
+        for look in (fs.exists, fs.info, fs.cat_file):
+            with pytest.raises(IntegrityError, match=f"{commit.root.pack.hex()} is gone .* fsck"):
+                look("r@main/a")

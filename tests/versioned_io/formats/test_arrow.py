@@ -1,6 +1,9 @@
+import threading
+
 import pytest
 
 from versioned_io.errors import InvalidInputError
+from versioned_io.formats import tables
 
 pa = pytest.importorskip("pyarrow")
 
@@ -112,3 +115,23 @@ def test_a_pickled_table_is_not_converted(objects):
     objects.save(pd.DataFrame({"a": [[1], [2]]}))
     with pytest.raises(InvalidInputError, match=r"holds a pandas.DataFrame \(pickle\).* as polars.DataFrame"):
         objects.load(pl.DataFrame)
+
+
+class Watched(bytes):
+    """Bytes that note which thread lets go of them."""
+
+    def __del__(self):
+        LET_GO_IN.add(threading.get_ident())
+
+
+LET_GO_IN = set()
+
+
+def test_reading_parquet_lets_go_of_the_content_in_this_thread():
+    """Every other time it was a thread of Arrow's, after the table was there; at the interpreter's exit that aborts."""
+    table = pa.table({f"c{number}": [float(row) for row in range(2000)] for number in range(6)})
+    content = tables.write_parquet(table).to_pybytes()
+    LET_GO_IN.clear()
+    for _ in range(300):
+        assert tables.read_parquet(Watched(content)).num_rows == 2000
+    assert {threading.get_ident()} == LET_GO_IN

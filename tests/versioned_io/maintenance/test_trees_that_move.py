@@ -8,7 +8,9 @@ import pytest
 
 import versioned_io as vio
 from versioned_io import merging
-from versioned_io.errors import ConflictError, ObjectNotFoundError
+from versioned_io.errors import ConflictError, PackLostError
+from versioned_io.maintenance import purge as purge_module
+from versioned_io.maintenance import stats
 from versioned_io.packs.frames import pack_key
 from versioned_io.snapshots.snapshot import Snapshot
 from versioned_io.transactions import conflicts, publish
@@ -141,11 +143,25 @@ def test_a_merge_of_trees_that_moved_meanwhile_is_worked_out_again(any_store, wr
     check(any_store, {**FILES, "dev": b"dev"}, files_of)
 
 
+@MOVES
+def test_stats_of_trees_that_move_meanwhile_are_those_of_the_trees_as_they_are(any_store, monkeypatch, move):
+    at_call(monkeypatch, stats, "mark_trees", 1, lambda: move(any_store))
+    found = any_store.stats()
+    assert (found.commits, found.packs) == (any_store.stats().commits, any_store.stats().packs)
+    assert found == any_store.stats()
+
+
+def test_a_purge_of_trees_that_move_meanwhile_begins_again(any_store, files_of, monkeypatch):
+    at_call(monkeypatch, purge_module, "_rows_at", 1, lambda: compact(any_store))
+    assert any_store.purge("r", "secret").gone
+    check(any_store, FILES, files_of)
+
+
 def test_a_pack_that_is_really_lost_is_told_of(any_store, write):
     head = any_store.commit("r@main")
     any_store._backend.objects.delete([pack_key(head.root.pack.hex())])
     forget_caches(any_store)
-    with pytest.raises(ObjectNotFoundError):
+    with pytest.raises(PackLostError):
         write(any_store, "r@main", {"new": b"new"})
     assert any_store.commit("r@main") == head
 
@@ -179,7 +195,7 @@ def test_an_open_file_whose_pack_is_really_lost_raises(any_store, write):
     commit = write(any_store, "r@main", {"large": LARGE})
     file = any_store.snapshot("r@main").open("large")
     any_store._backend.objects.delete([pack_key(commit.root.pack.hex())])
-    with pytest.raises(ObjectNotFoundError):
+    with pytest.raises(PackLostError):
         file.read()
 
 

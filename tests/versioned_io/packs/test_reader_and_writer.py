@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.versioned_io.objects.stores import CountingObjects
-from versioned_io.errors import ExistsError, IntegrityError, InvalidInputError, ObjectNotFoundError, StorageError
+from versioned_io.errors import ExistsError, IntegrityError, InvalidInputError, PackLostError, StorageError
 from versioned_io.identifiers import PackName, new_pack_name
 from versioned_io.objects import open_objects
 from versioned_io.packs import FrameKind, FrameRef, PackWriter, fetch_frames, iterate_frames, read_footer, read_frame
@@ -116,14 +116,14 @@ def assert_damaged(name: PackName, data: bytes) -> None:
         list(iterate_frames(damaged, name))
 
 
-def test_a_pack_that_is_gone_is_not_found(objects):
+def test_a_pack_that_is_gone_is_told_as_a_loss(objects):
     name = new_pack_name()
     for read in (
         lambda: read_footer(objects, name),
         lambda: list(iterate_frames(objects, name)),
         lambda: read_frame(objects, FrameRef(bytes.fromhex(name), 32, 30), FrameKind.PAGE),
     ):
-        with pytest.raises(ObjectNotFoundError, match=name):
+        with pytest.raises(PackLostError, match=name):
             read()
 
 
