@@ -43,18 +43,19 @@ def refuse_overlap(backend: Backend, branch: BranchChanges, head: Commit | None)
 
 def _with_base(backend: Backend, branch: BranchChanges, look: Callable[[PageRef | None], _T]) -> _T:
     """Return what *look* makes of the tree that *branch* was staged on, wherever it lies by now."""
-    base = None if branch.base is None else branch.base.root
+    before: PageRef | None = None
     while True:
+        base = None
+        if branch.base is not None:
+            with backend.catalog.look_up() as connection:
+                base = get_commit(connection, branch.base.id).readable_root
         try:
             return look(base)
         except PackLostError:
-            before = base
-            if branch.base is not None:
-                with backend.catalog.read() as connection:
-                    base = get_commit(connection, branch.base.id).readable_root
-            # It may have moved since it was asked for; where it has not, its pages are lost, or the head's.
+            # It may have moved once more since it was asked for; where it has not, its pages are lost, or the head's.
             if base == before:
                 raise
+            before = base
 
 
 def refuse_other_history(backend: Backend, branch: BranchChanges, head: Commit | None) -> None:
