@@ -5,7 +5,7 @@ Source: docs/design/0004-journal-and-rebuild.md.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -15,17 +15,8 @@ from sqlalchemy import Connection, func, insert, select, text
 from versioned_io.catalog.chunk_index import insert_chunks, insert_packs
 from versioned_io.catalog.connect import Catalog
 from versioned_io.catalog.journal import Action, RecordedEntry, decode_entry
-from versioned_io.catalog.tables import (
-    branches,
-    commits,
-    idempotency_keys,
-    input_files,
-    journal,
-    provenance,
-    repos,
-    segments,
-    tags,
-)
+from versioned_io.catalog.publishing import insert_commit_row, insert_sources
+from versioned_io.catalog.tables import branches, idempotency_keys, journal, repos, segments, tags
 from versioned_io.catalog.values import Commit, CommitState
 from versioned_io.chunks.refs import NEW_CHUNKS
 from versioned_io.errors import InvalidInputError, ObjectNotFoundError
@@ -295,29 +286,32 @@ def _follow_branches(found: _Contents) -> set[CommitId]:
         commit = record.commit
         if commit.id not in found.lost:
             children.setdefault((commit.repo, commit.epoch, commit.parent), []).append(commit)
+    gaps: dict[tuple[str, int], list[Commit]] = {}
+    for (repo_name, epoch, parent), commits in children.items():
+        if parent is not None and parent not in found.records:
+            gaps.setdefault((repo_name, epoch), []).extend(commits)
     for name, repo in found.repos.items():
         for branch_name, branch in repo.branches.items():
+            beyond = gaps.get((name, branch.epoch), [])
             ref = f"{name}@{branch_name}"
-            while following := children.get((name, branch.epoch, branch.head)) or _after_gap(found, branch, name, ref):
+            while following := children.get((name, branch.epoch, branch.head)) or _after_gap(
+                found, branch, beyond, ref
+            ):
                 branch.head = _real(found, following, children, ref).id
     return {
         branch.head for repo in found.repos.values() for branch in repo.branches.values() if branch.head is not None
     }
 
 
-def _after_gap(found: _Contents, branch: _Branch, repo: str, ref: str) -> list[Commit]:
-    """Return the candidates for the commit of a branch that comes next after one or more whose records are lost."""
+def _after_gap(found: _Contents, branch: _Branch, orphans: Sequence[Commit], ref: str) -> list[Commit]:
+    """Return the candidates for the commit of a branch that comes next after one or more whose records are lost.
+
+    Args:
+        orphans: The commits of the branch's epoch whose parents are lost.
+    """
     before = found.records.get(branch.head) if branch.head is not None else None
     number = 0 if before is None else before[0].commit.number
-    beyond = [
-        record.commit
-        for record, _ in found.records.values()
-        if (record.commit.repo, record.commit.epoch) == (repo, branch.epoch)
-        and record.commit.number > number
-        and record.commit.id not in found.lost
-        and record.commit.parent is not None
-        and record.commit.parent not in found.records
-    ]
+    beyond = [commit for commit in orphans if commit.number > number]
     if not beyond:
         return []
     lost = min(beyond, key=lambda one: one.number).parent
@@ -411,55 +405,12 @@ def _insert_commits(
             segment = int(connection.execute(begun).scalar_one())
         segment_of[commit.id], ends[segment] = segment, commit.number
         state = CommitState.FORGOTTEN if commit.id in found.forgotten else CommitState.LIVE
-        row = _commit_row(commit, pack, state)
-        row |= {"repo_id": repo_ids[commit.repo], "segment_id": segment, "parent_id": parent}
-        connection.execute(insert(commits).values(**row))
+        row = replace(commit, parent=parent, state=state)
+        insert_commit_row(connection, row, pack, repo_id=repo_ids[commit.repo], segment_id=segment)
     for record, _ in ordered:
-        _insert_sources(connection, record, kept)
-
-
-def _commit_row(commit: Commit, pack: PackName, state: CommitState) -> dict[str, object]:
-    return {
-        "id": commit.id,
-        "lineage_id": commit.lineage_id,
-        "branch": commit.branch,
-        "number": commit.number,
-        "message": commit.message,
-        "author": commit.author,
-        "metadata": json.dumps(dict(commit.metadata)),
-        "created_at": commit.created_at,
-        "run": None if commit.run is None else json.dumps(asdict(commit.run)),
-        "stats": json.dumps(asdict(commit.stats)),
-        "root": None if commit.root is None else json.dumps(commit.root.to_json()),
-        "pack": pack,
-        "epoch": commit.epoch,
-        "generation": commit.generation,
-        "merged_id": commit.merged,
-        "state": state.value,
-    }
-
-
-def _insert_sources(
-    connection: Connection, record: CommitRecord, kept: dict[CommitId, tuple[CommitRecord, PackName]]
-) -> None:
-    commit_id = record.commit.id
-    sources = [{"commit_id": commit_id, "input_id": one} for one in record.commit.provenance if one in kept]
-    files = [
-        {
-            "commit_id": commit_id,
-            "input_id": file.commit,
-            "path": file.path,
-            "output": file.output,
-            "digest": bytes.fromhex(file.digest),
-            "written_by": file.written_by,
-        }
-        for file in record.inputs
-        if file.commit in kept and file.written_by in kept
-    ]
-    if sources:
-        connection.execute(insert(provenance), sources)
-    if files:
-        connection.execute(insert(input_files), files)
+        made_from = [one for one in record.commit.provenance if one in kept]
+        files = [file for file in record.inputs if file.commit in kept and file.written_by in kept]
+        insert_sources(connection, record.commit.id, made_from, files)
 
 
 def _insert_journal(connection: Connection, found: _Contents) -> None:

@@ -39,7 +39,7 @@ class CatalogChunkIndex:
         Cost: 1 SELECT for each 500 digests.
         """
         found: dict[bytes, ChunkRef] = {}
-        with self.catalog.look_up() if len(digests) <= _BATCH else self.catalog.read() as connection:
+        with self.catalog.look_up() as connection:
             for start in range(0, len(digests), _BATCH):
                 for digest, pack, offset, stored, inner, size in _find(connection, digests[start : start + _BATCH]):
                     found[digest] = ChunkRef(digest, bytes.fromhex(pack), offset, stored, inner, size)

@@ -69,12 +69,12 @@ class Catalog:
 
     @contextmanager
     def look_up(self) -> Iterator[Connection]:
-        """Yield a connection for a single statement, which sees one state of the catalog anyway.
+        """Yield a connection for a single statement, or for several that need not see the same state.
 
         Raises:
             StorageError: As `read`.
 
-        Cost: beside the statement none, where `read` has PostgreSQL begin and end a transaction.
+        Cost: none beside the statements, where `read` has PostgreSQL begin and end a transaction.
         """
         if self.engine.dialect.name != "postgresql":
             with self.read() as connection:

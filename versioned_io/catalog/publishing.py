@@ -157,12 +157,19 @@ def _refuse_moved_tree(parents: Mapping[CommitId, HeldTree], publication: Public
 
 def _insert_commit(connection: Connection, publication: Publication, parents: Mapping[CommitId, HeldTree]) -> None:
     commit = publication.commit
+    segment_id = _continue_segment(connection, commit, parents)
+    insert_commit_row(connection, commit, publication.pack, repo_id=publication.branch.repo_id, segment_id=segment_id)
+    insert_sources(connection, commit.id, commit.provenance, publication.inputs)
+
+
+def insert_commit_row(connection: Connection, commit: Commit, pack: PackName, *, repo_id: int, segment_id: int) -> None:
+    """Enter *commit*, whose record is in *pack*; its sources are not entered. Cost: 1 INSERT."""
     values = {
         "id": commit.id,
         "lineage_id": commit.lineage_id,
-        "repo_id": publication.branch.repo_id,
+        "repo_id": repo_id,
         "branch": commit.branch,
-        "segment_id": _continue_segment(connection, commit, parents),
+        "segment_id": segment_id,
         "number": commit.number,
         "parent_id": commit.parent,
         "message": commit.message,
@@ -172,32 +179,35 @@ def _insert_commit(connection: Connection, publication: Publication, parents: Ma
         "run": None if commit.run is None else json.dumps(asdict(commit.run)),
         "stats": json.dumps(asdict(commit.stats)),
         "root": None if commit.root is None else json.dumps(commit.root.to_json()),
-        "pack": publication.pack,
+        "pack": pack,
+        "state": commit.state.value,
         "epoch": commit.epoch,
         "generation": commit.generation,
         "merged_id": commit.merged,
         "touched": commit.touched,
     }
     connection.execute(_INSERT_COMMIT, values)
-    if commit.provenance:
-        connection.execute(
-            _INSERT_PROVENANCE, [{"commit_id": commit.id, "input_id": source} for source in commit.provenance]
-        )
-    if publication.inputs:
-        connection.execute(
-            _INSERT_INPUTS,
-            [
-                {
-                    "commit_id": commit.id,
-                    "input_id": source.commit,
-                    "path": source.path,
-                    "output": source.output,
-                    "digest": bytes.fromhex(source.digest),
-                    "written_by": source.written_by,
-                }
-                for source in publication.inputs
-            ],
-        )
+
+
+def insert_sources(
+    connection: Connection, commit_id: CommitId, made_from: Sequence[CommitId], files: Sequence[InputFile]
+) -> None:
+    """Enter the commits and the versions of files that a commit was made from. Cost: at most 2 INSERTs."""
+    if made_from:
+        connection.execute(_INSERT_PROVENANCE, [{"commit_id": commit_id, "input_id": one} for one in made_from])
+    if files:
+        rows = [
+            {
+                "commit_id": commit_id,
+                "input_id": file.commit,
+                "path": file.path,
+                "output": file.output,
+                "digest": bytes.fromhex(file.digest),
+                "written_by": file.written_by,
+            }
+            for file in files
+        ]
+        connection.execute(_INSERT_INPUTS, rows)
 
 
 def _continue_segment(connection: Connection, commit: Commit, parents: Mapping[CommitId, HeldTree]) -> int:

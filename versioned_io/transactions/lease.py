@@ -1,8 +1,8 @@
 """The lease of a transaction under way: garbage collection leaves alone what it has stored and nobody refers to yet."""
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,9 +24,10 @@ class Lease:
     id: str = field(default_factory=new_uuid7)
     seconds: Callable[[], float] = time.monotonic
     _renewed: float | None = None
+    _is_paused: bool = False
 
     def hold(self) -> None:
-        """Take the lease, or renew it when that is due.
+        """Take the lease, or renew it when that is due; not within `pause`.
 
         Raises:
             StorageError: The catalog is out of reach.
@@ -34,11 +35,26 @@ class Lease:
         Cost: 1 SQL transaction the first time, and then at most every minute.
         """
         now = self.seconds()
+        if self._is_paused:
+            return
         if self._renewed is not None and now - self._renewed < _RENEWAL_S:
             return
         with self.backend.catalog.write() as connection:
             hold_lease(connection, self.id, self.backend.clock(), is_new=self._renewed is None)
         self._renewed = now
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Neither take nor renew it in here, where the branches are held: to write a lease would wait for the holder.
+
+        What is stored in here is young, and a collector takes only what is older than its grace; one that takes it all
+        the same makes the commit fail (`PackCondemnedError`), and nothing is lost.
+        """
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
 
     def end(self, connection: Connection) -> None:
         """End the lease together with the commit, if there is one.

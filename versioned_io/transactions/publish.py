@@ -329,7 +329,7 @@ def _commit_holding_branches(backend: Backend, data: DataWriter, plan: CommitPla
     """Draft and publish while no other writer can move the branches: what has lost every race can't lose this one."""
     drafts: list[_Draft] = []
     try:
-        with backend.catalog.write() as connection:
+        with backend.catalog.write() as connection, plan.lease.pause():
             ordered = sorted(plan.branches, key=lambda branch: branch.target.id)
             rows = {branch.target.id: lock_branch(connection, branch.target.id) for branch in ordered}
             held = hold_trees(connection, [row.head for row in rows.values() if row.head is not None])

@@ -252,6 +252,7 @@ def overtaken_commit(store, write, number):
 
 def test_a_small_change_that_was_overtaken_holds_the_branch_and_is_stored_once(repo, write, files_of):
     assert [overtaken_commit(repo, write, number) for number in range(3)] == [1, 1, 1]
+    assert repo._backend.busy_branches  # only who holds branches notes them
     assert len(files_of(repo, "r@main").keys() & {"mine/0", "theirs/0", "mine/2", "theirs/2"}) == 4
 
 
@@ -273,6 +274,18 @@ def test_who_lost_a_race_for_a_branch_loses_none_the_next_time(repo, write, monk
     assert repo._backend.busy_branches == {branch}
     write(repo, "r@main", {"mine": b"m2"})
     assert repo._backend.busy_branches == set()  # nobody was there
+
+
+def test_pages_that_fill_packs_while_the_branch_is_held_need_no_second_writer(repo, files_of, monkeypatch):
+    """Each full pack asks for the lease, and to write that would be to wait for oneself."""
+    monkeypatch.setattr(publish, "_optimistic_attempts", lambda *_: 0)
+    with repo.transaction("r@main") as tx:
+        tx._data._roll_bytes = 10_000
+        for number in range(3_000):
+            tx.write(f"many/{number}", b"%d" % number)
+    assert len(tx._data.packs()) > 2
+    assert len(files_of(repo, "r@main")) == 3_000 + 5
+    assert repo.fsck().is_clean
 
 
 def test_data_is_not_stored_again_for_a_rebase(repo, write):
