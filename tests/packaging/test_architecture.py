@@ -16,7 +16,7 @@ CONTRACTS = {
 FRONT_DOOR = {"errors", "formats", "identifiers", "partitions", "refs"}
 
 BREAKS = {
-    "layers": ("versioned_io/errors.py", "import versioned_io.catalog\n", "versioned_io.errors"),
+    "layers": ("versioned_io/errors/__init__.py", "import versioned_io.catalog\n", "versioned_io.errors"),
     "acyclic": ("dagster_versioned/__init__.py", "", "dagster_versioned"),
     "core": ("versioned_io/paths.py", "import dagster\n", "versioned_io.paths"),
     "independent": ("dagster_versioned/__init__.py", "import airflow_versioned\n", "airflow_versioned"),

@@ -1,0 +1,97 @@
+"""Every error that versioned-io raises, branched by what the caller does next.
+
+| branch | the caller |
+|---|---|
+| `NotFoundError` | looks elsewhere |
+| `ConflictError` | re-reads and tries again |
+| `InvalidInputError` | fixes the call |
+| `StorageError` | backs off and retries |
+| `IntegrityError` | stops: stored bytes are not what was written |
+| `FormatError` | upgrades this library, or migrates the store |
+| `GateError` | fixes the data |
+
+Facts are in ``args``, words in ``str(error)``, and a stable ``code`` is there for logs and for the
+command line's exit codes. Every class pickles, since executors raise across processes.
+"""
+
+from versioned_io.errors.conflict import (
+    ClaimLostError,
+    ConflictError,
+    HeadMovedError,
+    MergeConflictError,
+    PackCondemnedError,
+)
+from versioned_io.errors.integrity import PackLostError
+from versioned_io.errors.invalid_input import (
+    EmptyCommitError,
+    ExistsError,
+    IllegalPathError,
+    InvalidInputError,
+    NotAFileError,
+    PartitionKeyError,
+    PathCollisionError,
+    PathExistsError,
+    ReadOnlyRefError,
+    RefSyntaxError,
+    SourceChangedError,
+    TransactionClosedError,
+)
+from versioned_io.errors.not_found import (
+    CommitForgottenError,
+    CommitNotFoundError,
+    LineageNotFoundError,
+    NotFoundError,
+    ObjectNotFoundError,
+    PathNotFoundError,
+    ReferenceBrokenError,
+    RefNotFoundError,
+    RepoNotFoundError,
+    StoreNotFoundError,
+)
+from versioned_io.errors.root import (
+    FormatError,
+    GateError,
+    IntegrityError,
+    StorageError,
+    VersionedError,
+)
+
+__all__ = [
+    "ClaimLostError",
+    "CommitForgottenError",
+    "CommitNotFoundError",
+    "ConflictError",
+    "EmptyCommitError",
+    "ExistsError",
+    "FormatError",
+    "GateError",
+    "HeadMovedError",
+    "IllegalPathError",
+    "IntegrityError",
+    "InvalidInputError",
+    "LineageNotFoundError",
+    "MergeConflictError",
+    "NotAFileError",
+    "NotFoundError",
+    "ObjectNotFoundError",
+    "PackCondemnedError",
+    "PackLostError",
+    "PartitionKeyError",
+    "PathCollisionError",
+    "PathExistsError",
+    "PathNotFoundError",
+    "ReadOnlyRefError",
+    "RefNotFoundError",
+    "RefSyntaxError",
+    "ReferenceBrokenError",
+    "RepoNotFoundError",
+    "SourceChangedError",
+    "StorageError",
+    "StoreNotFoundError",
+    "TransactionClosedError",
+    "VersionedError",
+]
+
+for _name in __all__:
+    # They pickle by the name that callers import them by, so that a process with another version finds them, too.
+    globals()[_name].__module__ = __name__

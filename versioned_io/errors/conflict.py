@@ -1,0 +1,160 @@
+"""Errors of another writer who was first: the caller re-reads and tries again."""
+
+from typing import ClassVar
+
+from versioned_io.errors.root import VersionedError
+
+
+class ConflictError(VersionedError):
+    """Another writer changed the same thing first: read its commit, then decide and try again.
+
+    Args: the branch (``repo@branch``), the overlapping paths, the commit that won.
+    """
+
+    code: ClassVar[str] = "conflict"
+
+    def __init__(self, branch: str, paths: tuple[str, ...] = (), winner: str = "") -> None:
+        super().__init__(branch, paths, winner)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that both writers changed, sorted."""
+        paths: tuple[str, ...] = self.args[1]
+        return paths
+
+    @property
+    def winner(self) -> str:
+        """The ID of the commit that changed them first."""
+        winner: str = self.args[2]
+        return winner
+
+    def __str__(self) -> str:
+        branch, paths, winner = self.args
+        shown = ", ".join(map(repr, paths[:5])) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+        return (
+            f"{branch} changed under this transaction: commit {winner} already changed {shown}; read it and try again"
+        )
+
+
+class MergeConflictError(ConflictError):
+    """Both sides changed the same paths, differently, and no strategy decides: merge again with one.
+
+    Args: the branch, the conflicts (path, and the digests in the base, in the branch and on the other side, None where
+    there is none), the commit of the other side.
+    """
+
+    code: ClassVar[str] = "merge_conflict"
+
+    def __init__(
+        self, branch: str, conflicts: tuple[tuple[str, str | None, str | None, str | None], ...], theirs: str
+    ) -> None:
+        VersionedError.__init__(self, branch, conflicts, theirs)
+
+    @property
+    def conflicts(self) -> tuple[tuple[str, str | None, str | None, str | None], ...]:
+        """What both changed: path, digest in the common base, in the branch, and on the other side."""
+        found: tuple[tuple[str, str | None, str | None, str | None], ...] = self.args[1]
+        return found
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that both sides changed, sorted."""
+        return tuple(conflict[0] for conflict in self.conflicts)
+
+    def __str__(self) -> str:
+        branch, conflicts, theirs = self.args
+        shown = ", ".join(
+            f"{path!r} ({_side(base, ours)} here, {_side(base, other)} there)"
+            for path, base, ours, other in conflicts[:5]
+        )
+        more = f" and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
+        return (
+            f"{branch} and {theirs or 'the other side'} both changed {shown}{more}: pass a strategy, or change one side"
+        )
+
+
+def _side(base: str | None, version: str | None) -> str:
+    if version is None:
+        return "deleted" if base is not None else "absent"
+    return "added" if base is None else "unchanged" if base == version else "changed"
+
+
+class HeadMovedError(ConflictError):
+    """A branch's head is no longer the commit that this transaction was built on: rebase and retry.
+
+    Args: the branch, the expected head, the head found.
+    """
+
+    code: ClassVar[str] = "head_moved"
+
+    def __init__(self, branch: str, expected: str | None, found: str | None) -> None:
+        VersionedError.__init__(self, branch, expected, found)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Always empty: the paths were not compared yet."""
+        return ()
+
+    @property
+    def winner(self) -> str:
+        """The ID of the commit that the branch points at."""
+        return str(self.args[2])
+
+    def __str__(self) -> str:
+        branch, expected, found = self.args
+        return f"the head of {branch} is {found}, not {expected}: rebase on it and try again"
+
+
+class PackCondemnedError(ConflictError):
+    """Stored data that this transaction counted on is being collected: begin the transaction again.
+
+    Args: the name of the pack.
+    """
+
+    code: ClassVar[str] = "pack_condemned"
+
+    def __init__(self, pack: str) -> None:
+        VersionedError.__init__(self, pack)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Always empty: no path overlapped."""
+        return ()
+
+    @property
+    def winner(self) -> str:
+        """Always empty: no commit won."""
+        return ""
+
+    def __str__(self) -> str:
+        return (
+            f"pack {self.args[0]}, which holds data that this transaction refers to, is being collected: begin it again"
+        )
+
+
+class ClaimLostError(ConflictError):
+    """The claim on a partition key passed to somebody else: throw this work away, theirs counts.
+
+    Args: the subscription, the key, who holds or completed it.
+    """
+
+    code: ClassVar[str] = "claim_lost"
+
+    def __init__(self, subscription: str, key: str, holder: str) -> None:
+        VersionedError.__init__(self, subscription, key, holder)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Always empty: no path overlapped."""
+        return ()
+
+    @property
+    def winner(self) -> str:
+        """Who holds or completed it."""
+        return str(self.args[2])
+
+    def __str__(self) -> str:
+        subscription, key, holder = self.args
+        return (
+            f"{holder!r} has taken partition key {key!r} of {subscription!r} over: throw this work away, theirs counts"
+        )

@@ -1,0 +1,151 @@
+"""Errors of what does not exist: the caller looks elsewhere."""
+
+import errno
+import os
+from typing import ClassVar
+
+from versioned_io.errors.root import VersionedError
+
+
+class NotFoundError(VersionedError):
+    """What was asked for does not exist: look elsewhere."""
+
+    code: ClassVar[str] = "not_found"
+
+
+class StoreNotFoundError(NotFoundError):
+    """There is no store at this location. Args: the location."""
+
+    code: ClassVar[str] = "store_not_found"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+
+    def __str__(self) -> str:
+        return f"no store at {self.args[0]!r}: make one with create_store() or `versioned init`, or check the location"
+
+
+class RepoNotFoundError(NotFoundError):
+    """The store has no repo of this name. Args: the name, the names that exist (at most a few)."""
+
+    code: ClassVar[str] = "repo_not_found"
+
+    def __init__(self, repo: str, known: tuple[str, ...] = ()) -> None:
+        super().__init__(repo, known)
+
+    def __str__(self) -> str:
+        known: tuple[str, ...] = self.args[1]
+        found = f"the store holds {', '.join(map(repr, known))}" if known else "the store holds no repo yet"
+        return f"no repo {self.args[0]!r}: {found}; make it with create_repo({self.args[0]!r})"
+
+
+class RefNotFoundError(NotFoundError):
+    """The repo has no branch, tag, commit or lineage ID of this name. Args: the repo, the ref, the branches."""
+
+    code: ClassVar[str] = "ref_not_found"
+
+    def __init__(self, repo: str, ref: str, branches: tuple[str, ...] = (), reason: str = "") -> None:
+        super().__init__(repo, ref, branches, reason)
+
+    def __str__(self) -> str:
+        repo, ref, branches, reason = self.args
+        if reason:
+            return f"no commit for {f'{repo}@{ref}'!r}: {reason}"
+        found = f"; its branches are {', '.join(map(repr, branches))}" if branches else ""
+        return f"repo {repo!r} has no branch, tag, commit or lineage ID {ref!r}{found}"
+
+
+class CommitNotFoundError(NotFoundError):
+    """The store has no commit with this ID. Args: the ID."""
+
+    code: ClassVar[str] = "commit_not_found"
+
+    def __init__(self, commit_id: str) -> None:
+        super().__init__(commit_id)
+
+    def __str__(self) -> str:
+        return f"no commit {self.args[0]!r} in this store: list the commits of a branch with log()"
+
+
+class CommitForgottenError(NotFoundError):
+    """The commit's record and lineage are kept, its data is not: retention, a drop or a purge let go of it.
+
+    Args: the ID.
+    """
+
+    code: ClassVar[str] = "commit_forgotten"
+
+    def __init__(self, commit_id: str) -> None:
+        super().__init__(commit_id)
+
+    def __str__(self) -> str:
+        return (
+            f"the data of commit {self.args[0]!r} was let go of, only its record and lineage are kept: "
+            f"read a newer commit, or make the data again from what lineage says"
+        )
+
+
+class LineageNotFoundError(NotFoundError):
+    """No commit carries this lineage ID. Args: the ID."""
+
+    code: ClassVar[str] = "lineage_not_found"
+
+    def __init__(self, lineage_id: str) -> None:
+        super().__init__(lineage_id)
+
+    def __str__(self) -> str:
+        return f"no commit carries the lineage ID {self.args[0]!r}: take one from log()"
+
+
+class PathNotFoundError(NotFoundError, FileNotFoundError):
+    """The snapshot has no such file (or directory). Args: the path, the snapshot, a hint.
+
+    It is a `FileNotFoundError` too, because that is what readers of files already catch.
+    """
+
+    code: ClassVar[str] = "path_not_found"
+
+    def __init__(self, path: str, where: str, hint: str = "") -> None:
+        super().__init__(errno.ENOENT, os.strerror(errno.ENOENT))
+        self.args = (path, where, hint)
+        self.filename = path
+
+    def __str__(self) -> str:
+        path, where, hint = self.args
+        return f"no file {path!r} in {where}" + (f": {hint}" if hint else "")
+
+    def __reduce__(self) -> tuple[type["PathNotFoundError"], tuple[str, str, str]]:
+        # OSError would rebuild itself from an errno and a text.
+        path, where, hint = self.args
+        return type(self), (path, where, hint)
+
+
+class ObjectNotFoundError(NotFoundError):
+    """The object store holds no object of this key. Args: the key, the object store's URL."""
+
+    code: ClassVar[str] = "object_not_found"
+
+    def __init__(self, key: str, url: str) -> None:
+        super().__init__(key, url)
+
+    def __str__(self) -> str:
+        return f"no object {self.args[0]!r} in {self.args[1]}"
+
+
+class ReferenceBrokenError(NotFoundError):
+    """A file is a reference to an object elsewhere, which is not as it was when it was imported any more.
+
+    Args: the object's URL, what was pinned of it, what was found.
+    """
+
+    code: ClassVar[str] = "reference_broken"
+
+    def __init__(self, url: str, pinned: str, found: str) -> None:
+        super().__init__(url, pinned, found)
+
+    def __str__(self) -> str:
+        url, pinned, found = self.args
+        return (
+            f"{url!r}, which the file is a reference to, changed since it was imported: {found}, not {pinned}; "
+            f"import it again, or read a commit whose version is still there"
+        )
