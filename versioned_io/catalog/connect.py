@@ -1,5 +1,6 @@
 """A connection to the catalog: transactions, durability settings, and its errors in our words."""
 
+import random
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,8 +11,15 @@ from threading import Semaphore
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from versioned_io.catalog.read_only import FileState, connect_read_only, is_read_only, state_of
@@ -29,6 +37,9 @@ BUSY_TIMEOUT_S = 60
 """How long a SQLite writer waits for the others before it gives up."""
 
 _BUSY_POLL_S = 0.01
+_TURN_POLL_S = (0.002, 0.02)
+_PRIMARY_CODE = 0xFF
+"""What of an error code of SQLite is its kind; the rest says more."""
 
 _IDLE_S = 1.0
 """A connection that was used more recently is not asked whether it lives: that takes as long as a statement."""
@@ -241,10 +252,42 @@ def _create_sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("takes_write_lock", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if connection.get_execution_options().get("takes_write_lock", False):
+            _take_turn(connection)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _take_turn(connection: Connection) -> None:
+    """Begin a transaction that writes, once no other process does.
+
+    SQLite's own waiting asks ever more seldom, in the end every 100 ms, so that who has waited long is overtaken by all
+    who came just now. Here all ask alike.
+    """
+    cursor = connection.connection.cursor()
+    give_up = time.monotonic() + BUSY_TIMEOUT_S
+    try:
+        cursor.execute("PRAGMA busy_timeout=0")
+        while not _begins_to_write(cursor, give_up):
+            time.sleep(random.uniform(*_TURN_POLL_S))  # noqa: S311 (spreads writers out, guards nothing)
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+    except sqlite3.Error as error:
+        connection.invalidate(error)  # its timeout is not the usual one
+        raise OperationalError("BEGIN IMMEDIATE", None, error) from error
+    cursor.close()
+
+
+def _begins_to_write(cursor: DBAPICursor, give_up: float) -> bool:
+    try:
+        cursor.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        code = getattr(error, "sqlite_errorcode", 0)  # which only SQLite's own errors have
+        if code & _PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+            raise
+        return False
+    return True
 
 
 def _create_networked(url: URL) -> Engine:

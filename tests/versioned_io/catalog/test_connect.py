@@ -173,6 +173,20 @@ def test_a_writer_on_sqlite_waits_for_the_others_and_reads_what_they_wrote(tmp_p
     catalog.close()
 
 
+def test_a_writer_on_sqlite_that_waited_in_vain_is_told_and_can_try_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(connecting, "BUSY_TIMEOUT_S", 1)
+    catalog = connect_catalog(sqlite_url(tmp_path / "c.db"))
+    migrate(catalog)
+    with catalog.write():
+        with pytest.raises(StorageError, match="database is locked"), catalog.write():
+            pass
+        with catalog.read() as connection:
+            assert connection.execute(text("PRAGMA busy_timeout")).scalar_one() == 1000
+    with catalog.write() as connection:
+        assert connection.execute(text("PRAGMA busy_timeout")).scalar_one() == 1000
+    catalog.close()
+
+
 @pytest.fixture
 def file_being_made(tmp_path):
     """A new file, not yet in WAL mode, that another connection writes to."""
