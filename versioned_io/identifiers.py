@@ -6,6 +6,7 @@ import time
 from typing import NewType
 
 from versioned_io.errors import InvalidInputError
+from versioned_io.errors.root import quoted
 
 CommitId = NewType("CommitId", str)
 """32 lower-case hex digits of a UUIDv7: unique to the writer that chose it, ordered by time of choice."""
@@ -60,7 +61,7 @@ def new_pack_name() -> PackName:
 
 def is_id(text: str) -> bool:
     """Say whether *text* has the form of a commit ID, a lineage ID or a pack name."""
-    return _ID.fullmatch(text) is not None
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
 def parse_commit_id(text: str) -> CommitId:
@@ -87,14 +88,14 @@ def parse_digest(text: str) -> Digest:
     Raises:
         InvalidInputError: It is not 64 lower-case hex digits; give the whole digest.
     """
-    if _DIGEST.fullmatch(text) is None:
-        msg = f"{text!r} is no content digest: it must be 64 lower-case hex digits"
+    if not isinstance(text, str) or _DIGEST.fullmatch(text) is None:
+        msg = f"{quoted(text)} is no content digest: it must be 64 lower-case hex digits"
         raise InvalidInputError(msg)
     return Digest(text)
 
 
 def _parse_id(text: str, kind: str) -> str:
     if not is_id(text):
-        msg = f"{text!r} is no {kind}: it must be 32 lower-case hex digits"
+        msg = f"{quoted(text)} is no {kind}: it must be 32 lower-case hex digits"
         raise InvalidInputError(msg)
     return text

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from sqlalchemy import URL, insert, select
 
+from versioned_io.arguments import parse_count, parse_local_path
 from versioned_io.backend import Backend
 from versioned_io.catalog.connect import (
     REVISION,
@@ -182,7 +183,7 @@ def upgrade_store(
 
     Cost: 1 GET, 1 SQL transaction.
     """
-    objects = open_objects(str(url), storage_options)
+    objects = open_objects(url, storage_options)
     marker = _read_marker(objects)
     if marker is None:
         raise StoreNotFoundError(objects.url)
@@ -223,7 +224,7 @@ def rebuild_store(
 
     Cost: 1 LIST for each 1,000 packs; 1 HEAD and 2 to 4 GETs for each.
     """
-    objects = open_objects(str(url), storage_options)
+    objects = open_objects(url, storage_options)
     marker = _read_marker(objects)
     if marker is None:
         raise StoreNotFoundError(objects.url)
@@ -278,8 +279,12 @@ def open_or_create_store(
 def _open_objects(
     url: str | Path, options: Mapping[str, str] | None, cache: str | Path | None, cache_bytes: int
 ) -> ObjectStore:
-    objects = open_objects(str(url), options)
-    return objects if cache is None else CachedObjects(objects, Path(cache), limit_bytes=cache_bytes)
+    objects = open_objects(url, options)
+    if cache is None:
+        return objects
+    return CachedObjects(
+        objects, Path(parse_local_path(cache, "cache")), limit_bytes=parse_count(cache_bytes, "cache_bytes")
+    )
 
 
 def _assemble(objects: ObjectStore, catalog: Catalog, elsewhere: Elsewhere, clock: Clock) -> Store:
@@ -331,7 +336,7 @@ def _put_marker(objects: ObjectStore, store_id: str) -> None:
 
 def _catalog_url(objects: ObjectStore, catalog: str | None) -> str | URL:
     if catalog is not None:
-        return catalog
+        return parse_local_path(catalog, "catalog")
     if objects.url.startswith(_MEMORY):
         return sqlite_url(_memory_directory(objects.url) / _CATALOG_FILE)
     if not isinstance(objects, LocalObjects):

@@ -8,7 +8,9 @@ from enum import StrEnum
 from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any
 
+from versioned_io.arguments import parse_text
 from versioned_io.errors import IllegalPathError, InvalidInputError, PartitionKeyError
+from versioned_io.errors.root import quoted
 from versioned_io.paths import parse_path
 
 if TYPE_CHECKING:
@@ -94,12 +96,15 @@ class PartitionTemplate:
         Raises:
             InvalidInputError: *text* or *key* is no template; the message names what is wrong and what to write.
         """
+        parse_text(text, "template")
         segments = _parse_segments(text)
         occurrences = tuple(part.text for segment in segments for part in segment if part.kind is _Kind.FIELD)
         fields = tuple(dict.fromkeys(occurrences))
         if not fields:
             raise _malformed(text, "it names no field; write one, such as {date}.csv")
         _check_repeats(text, segments, occurrences)
+        if key is not None:
+            parse_text(key, "key")
         key_text = KEY_SEPARATOR.join(f"{{{name}}}" for name in fields) if key is None else key
         key_parts = _parse_key(key_text, text, fields)
         can_mislead = any(sum(part.varies for part in segment) > 1 for segment in segments)
@@ -124,7 +129,7 @@ class PartitionTemplate:
         Raises:
             PartitionKeyError: The path, or its key, can be read in two ways; the message says which and what to change.
         """
-        values = self._values_of(path)
+        values = self._values_of(parse_text(path, "path"))
         if values is None:
             return None
         key = "".join(values[part.text] if part.varies else part.text for part in self._plan.key_parts)
@@ -407,5 +412,5 @@ def _differ(left: Sequence[_Column], right: Sequence[_Column]) -> _Column:
 
 
 def _malformed(text: str, reason: str) -> InvalidInputError:
-    msg = f"{text!r} is no partition template: {reason}"
+    msg = f"{quoted(text)} is no partition template: {reason}"
     return InvalidInputError(msg)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from versioned_io.errors import RefSyntaxError
+from versioned_io.errors.root import quoted
 from versioned_io.identifiers import is_id
 from versioned_io.paths import parse_directory
 
@@ -129,10 +130,10 @@ def parse_repo_name(name: str, text: str | None = None) -> str:
     Raises:
         RefSyntaxError: It is not; *text* is what the message quotes.
     """
-    if _REPO.fullmatch(name) is None:
+    if not isinstance(name, str) or _REPO.fullmatch(name) is None:
         raise RefSyntaxError(
-            text if text is not None else name,
-            f"{name!r} is no repo name "
+            text if text is not None else str(name),
+            f"{quoted(name)} is no repo name "
             f"(1 to 128 letters, digits, '.', '_', '=' or '-', starting with a letter, digit or '_')",
         )
     return name
@@ -144,10 +145,10 @@ def parse_ref_name(name: str, text: str | None = None) -> str:
     Raises:
         RefSyntaxError: It is empty, too long, or has a character or a ``..`` that it can't have.
     """
-    if _NAME.fullmatch(name) is None or ".." in name or name.endswith("/") or "//" in name:
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None or ".." in name or name.endswith("/") or "//" in name:
         raise RefSyntaxError(
-            text if text is not None else name,
-            f"{name!r} is no branch or tag name "
+            text if text is not None else str(name),
+            f"{quoted(name)} is no branch or tag name "
             f"(1 to 128 letters, digits, '.', '_', '/' or '-', without '..' or a '/' at the end)",
         )
     return name

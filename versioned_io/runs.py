@@ -8,7 +8,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from versioned_io.catalog.values import Commit, InputFile, JSONValue, RunInfo, parse_json_object, parse_text
+from versioned_io.arguments import parse_text
+from versioned_io.catalog.values import Commit, InputFile, JSONValue, RunInfo, parse_json_object
 from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId, LineageId
 

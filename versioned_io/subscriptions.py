@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from versioned_io.arguments import parse_flag, parse_items, parse_number, parse_optional_count, parse_text
 from versioned_io.backend import Backend
 from versioned_io.catalog import due_keys as due_catalog
 from versioned_io.catalog import subscriptions as catalog
@@ -11,7 +12,7 @@ from versioned_io.catalog.subscriptions import SubscriptionRow
 from versioned_io.catalog.values import Commit
 from versioned_io.changes import WHOLE_BRANCH, Changes, find_changes
 from versioned_io.errors import InvalidInputError, PartitionKeyError
-from versioned_io.identifiers import CommitId
+from versioned_io.identifiers import CommitId, parse_commit_id
 from versioned_io.partitions import PartitionTemplate
 from versioned_io.refs import BranchRef, Ref
 
@@ -75,7 +76,7 @@ class Subscription:
 
         Cost: 1 or 2 SELECTs, 1 UPDATE.
         """
-        target = to.id if isinstance(to, Commit) else to
+        target = to.id if isinstance(to, Commit) else parse_commit_id(to)
         with self._backend.catalog.write() as connection:
             commit = get_commit(connection, target)
             if commit.repo != self.branch.repo:
@@ -129,6 +130,7 @@ class Subscription:
 
         Cost: 1 SELECT.
         """
+        parse_number(redeliver_after_s, "redeliver_after_s")
         with self._backend.catalog.read() as connection:
             now = self._backend.clock()
             return due_catalog.list_unannounced(
@@ -143,7 +145,7 @@ class Subscription:
         Cost: 1 UPDATE a request, in one transaction.
         """
         with self._backend.catalog.write() as connection:
-            due_catalog.mark_announced(connection, dues, self._backend.clock())
+            due_catalog.mark_announced(connection, parse_items(dues, DueKey, "dues"), self._backend.clock())
 
     def find(self, key: str) -> DueKey | None:
         """Return the newest request for *key*, due or done, if there ever was one.
@@ -151,7 +153,7 @@ class Subscription:
         Cost: 1 SELECT.
         """
         with self._backend.catalog.read() as connection:
-            return due_catalog.get_key(connection, self._id, key)
+            return due_catalog.get_key(connection, self._id, parse_text(key, "key"))
 
     def claim(
         self,
@@ -178,7 +180,12 @@ class Subscription:
 
         Cost: 1 UPDATE and 1 SELECT.
         """
-        self._check_key(key)
+        self._check_key(parse_text(key, "key"))
+        parse_text(owner, "owner")
+        parse_number(lease_s, "lease_s")
+        parse_flag(force, "force")
+        if instead_of is not None:
+            parse_text(instead_of, "instead_of")
         with self._backend.catalog.write() as connection:
             claimant = due_catalog.Claimant(owner, self._backend.clock(), lease_s, instead_of)
             claimed = due_catalog.claim_key(connection, self._id, key, claimant)
@@ -195,7 +202,7 @@ class Subscription:
         Cost: 2 UPDATEs.
         """
         with self._backend.catalog.write() as connection:
-            due_catalog.release_key(connection, due, self._backend.clock())
+            due_catalog.release_key(connection, _parse_due(due), self._backend.clock())
 
     def complete(self, due: DueKey) -> None:
         """Note that a claimed key was done by work that stored nothing; else begin the transaction with ``completes``.
@@ -206,7 +213,7 @@ class Subscription:
         Cost: 1 UPDATE.
         """
         with self._backend.catalog.write() as connection:
-            due_catalog.complete_key(connection, due, self._backend.clock())
+            due_catalog.complete_key(connection, _parse_due(due), self._backend.clock())
 
     def _check_key(self, key: str) -> None:
         if self._template is not None:
@@ -221,8 +228,9 @@ class Subscription:
         return find_changes(self._backend, head, cursor, self._template if by_key else None)
 
 
+def _parse_due(due: DueKey) -> DueKey:
+    return parse_items([due], DueKey, "due")[0]
+
+
 def _parse_limit(limit: int | None) -> int | None:
-    if limit is not None and limit < 0:
-        msg = f"can't return {limit} of them: the limit is 0 or more, or None"
-        raise InvalidInputError(msg)
-    return limit
+    return parse_optional_count(limit, "limit")

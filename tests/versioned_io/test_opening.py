@@ -164,7 +164,7 @@ def test_a_catalog_elsewhere_is_used(tmp_path, write):
 
 
 def test_a_place_that_can_not_be_used_is_told():
-    with pytest.raises(InvalidInputError, match="can't open object store 'ftp://host/x'"):
+    with pytest.raises(InvalidInputError, match=r"can't open object store 'ftp://\.\.\.'"):
         vio.create_store("ftp://host/x")
 
 

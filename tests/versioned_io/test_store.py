@@ -176,7 +176,7 @@ BAD_REFS = [
     (lambda s: s.log("nope"), RepoNotFoundError, "no repo 'nope'"),
     (lambda s: s.log("weather@nope"), RefNotFoundError, "'nope'"),
     (lambda s: s.log("weather@main:foo"), RefSyntaxError, "can't stand here"),
-    (lambda s: s.log("weather@main", limit=-1), InvalidInputError, "can't return -1 commits"),
+    (lambda s: s.log("weather@main", limit=-1), InvalidInputError, "limit must be a whole number, 0 or more, not -1"),
     (lambda s: s.log("weather@main", path="a//b"), IllegalPathError, "'a//b'"),
     (lambda s: list(s.log("weather@main", path="nope")), PathNotFoundError, "no commit ever had it"),
     (lambda s: list(s.log("empty@main", path="nope")), PathNotFoundError, "the empty history"),
@@ -262,7 +262,7 @@ BAD_STAGING = [
     (lambda tx: tx.copy("weather@nope:foo", "x"), RefNotFoundError, "'nope'"),
     (lambda tx: tx.copy("nope:foo", "x"), RepoNotFoundError, "no repo 'nope'"),
     (lambda tx: tx.copy("weather@main:foo", "a//b"), IllegalPathError, "'a//b'"),
-    (lambda tx: tx.copy("weather@main:2012", "a//b"), IllegalPathError, "'a//b/01.csv'"),
+    (lambda tx: tx.copy("weather@main:2012", "a//b"), IllegalPathError, "'a//b'"),
     (lambda tx: tx.copy(":nope", "x"), PathNotFoundError, "no file 'nope'"),
     (lambda tx: tx.move("nope", "x"), PathNotFoundError, "no file 'nope'"),
     (lambda tx: tx.move("foo", "foo"), InvalidInputError, "that is the same place, or below it"),
@@ -370,7 +370,7 @@ def test_a_transaction_that_has_ended_takes_nothing_more(filled, dump, end):
 
 @pytest.mark.parametrize(("offset", "length"), [(-1, None), (0, -1), (-1, -1)])
 def test_a_negative_range_is_refused(filled, offset, length):
-    with pytest.raises(InvalidInputError, match="both must be 0 or more"):
+    with pytest.raises(InvalidInputError, match="must be a whole number, 0 or more, not -1"):
         filled.snapshot("weather@main").read("foo", offset, length)
 
 

@@ -72,7 +72,7 @@ def test_a_new_one_begins_at_the_beginning_or_now(timed, write):
     assert [commit.number for commit in early.pending(limit=1)] == [1]
     assert early.pending(limit=0) == []
     for call in (early.pending, early.due, lambda limit: early.unannounced(redeliver_after_s=1, limit=limit)):
-        with pytest.raises(InvalidInputError, match="the limit is 0 or more"):
+        with pytest.raises(InvalidInputError, match="limit must be a whole number, 0 or more"):
             call(limit=-1)
 
 

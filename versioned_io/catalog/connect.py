@@ -29,6 +29,9 @@ from versioned_io.errors import FormatError, InvalidInputError, StorageError
 REVISION = "0002"
 """The newest migration that this version knows."""
 
+CONNECT_TIMEOUT_S = 20
+"""How long a PostgreSQL server may take to answer, for each of its addresses, unless the URL has a connect_timeout."""
+
 # As Alembic makes it.
 _VERSION_TABLE = """CREATE TABLE alembic_version (
     version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"""
@@ -148,7 +151,7 @@ def connect_catalog(url: str | URL) -> Catalog:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database and is_read_only(Path(parsed.database)):
             return _connect_read_only(parsed, Path(parsed.database))
-        engine = _create_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _create_networked(parsed)
+        engine = _create_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _create_postgres(parsed)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
         # A module's name is safe to show; what can't be parsed may hold a password anywhere.
         reason = str(error) if isinstance(error, NoSuchModuleError | ModuleNotFoundError) else "it can't be parsed"
@@ -290,9 +293,11 @@ def _begins_to_write(cursor: DBAPICursor, give_up: float) -> bool:
     return True
 
 
-def _create_networked(url: URL) -> Engine:
+def _create_postgres(url: URL) -> Engine:
     """Return an engine that asks a connection whether it still lives, if it was idle: the server may be another one."""
-    engine = create_engine(url)
+    # A server that does not answer would be waited for as long as the system's TCP does, minutes.
+    waits = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
+    engine = create_engine(url, connect_args=waits)
 
     @event.listens_for(engine, "connect")
     @event.listens_for(engine, "checkin")
@@ -378,14 +383,17 @@ def _translated(catalog: Catalog) -> Iterator[None]:
         yield
     except DBAPIError as error:
         # The driver's own words only: SQLAlchemy's would repeat the statement and its parameters.
-        msg = f"the catalog {catalog.url} failed: {error.orig}"
+        msg = f"the catalog {catalog.url} failed: {' '.join(str(error.orig).split())}"
         raise StorageError(msg) from error
     except SQLAlchemyError as error:
-        msg = f"the catalog {catalog.url} failed: {error}"
+        # Its first line only, for the same reason.
+        msg = f"the catalog {catalog.url} failed: {str(error).partition(chr(10))[0]}"
         raise StorageError(msg) from error
 
 
 def _without_password(url: str) -> str:
+    if "://" not in url:
+        return "..."  # such as a driver's host=... password=...
     address, question, _ = url.partition("?")
     scheme, separator, rest = address.partition("://")
     credentials, at, host = rest.rpartition("@")

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError as DuplicateRowError
 
 from versioned_io.catalog.tables import idempotency_keys
 from versioned_io.errors import ExistsError, InvalidInputError
+from versioned_io.errors.root import quoted
 from versioned_io.identifiers import CommitId
 
 LONGEST_KEY = 250
@@ -30,7 +31,7 @@ def parse_key(key: str | None) -> str | None:
         InvalidInputError: It is empty, longer than `LONGEST_KEY` or no plain text.
     """
     if key is not None and (not isinstance(key, str) or not 0 < len(key) <= LONGEST_KEY or not key.isprintable()):
-        msg = f"{key!r} is no idempotency key: it must be 1 to {LONGEST_KEY} printable characters"
+        msg = f"{quoted(key)} is no idempotency key: it must be 1 to {LONGEST_KEY} printable characters"
         raise InvalidInputError(msg)
     return key
 

@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from versioned_io.arguments import parse_text
 from versioned_io.catalog.repos import find_branch
 from versioned_io.catalog.tables import branches, due_keys, subscriptions
-from versioned_io.catalog.values import parse_text
 from versioned_io.errors import InvalidInputError
+from versioned_io.errors.root import quoted
 from versioned_io.identifiers import CommitId
 from versioned_io.refs import BranchRef
 
@@ -50,8 +51,8 @@ def ensure_subscription(
 
     Cost: 2 SELECTs, and 1 INSERT the first time.
     """
-    if start not in {"beginning", "now"}:
-        msg = f"start={start!r} means nothing: use 'beginning' or 'now'"
+    if start not in ("beginning", "now"):
+        msg = f"start={quoted(start)} means nothing: use 'beginning' or 'now'"
         raise InvalidInputError(msg)
     if not 0 < len(parse_text(name, "name of a subscription")) <= _LONGEST_NAME:
         msg = f"a subscription's name has 1 to {_LONGEST_NAME} characters, not {len(name)}"

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from versioned_io.arguments import check_mapping
 from versioned_io.errors import CommitForgottenError, InvalidInputError
 from versioned_io.identifiers import CommitId, Digest, LineageId
 from versioned_io.pages.schema import PageRef
@@ -14,25 +15,13 @@ JSONValue = str | int | float | bool | None | list["JSONValue"] | dict[str, "JSO
 """A value that JSON can hold."""
 
 
-def parse_text(text: str, name: str) -> str:
-    """Return *text* if every catalog can keep it.
-
-    Raises:
-        InvalidInputError: It is no `str`, or has a NUL or half of a surrogate pair; *name* says in the message what
-            it is.
-    """
-    if not isinstance(text, str) or "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        msg = f"the {name} {text!r} can't be kept: it must be text, without NUL and lone surrogates"
-        raise InvalidInputError(msg)
-    return text
-
-
 def parse_json_object(values: Mapping[str, JSONValue] | None, name: str) -> dict[str, JSONValue]:
     """Return *values* as they will be read back, independent of the originals.
 
     Raises:
         InvalidInputError: JSON can't hold them; *name* says in the message what they are.
     """
+    check_mapping(values, f"the {name}")
     try:
         text = json.dumps(dict(values or {}), allow_nan=False, ensure_ascii=False)
         text.encode()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
+from versioned_io.arguments import parse_local_path
 from versioned_io.errors import InvalidInputError
 
 LOCAL: Final = "file"
@@ -68,7 +69,7 @@ def parse_location(url: str | Path) -> Location:
         InvalidInputError: It is none of these, holds a user or a password, or has a part that is empty, ``.`` or
             ``..``. What may be secret is not repeated.
     """
-    text = str(url)
+    text = parse_local_path(url, "the place of an object")
     scheme, separator, rest = text.partition("://")
     if not separator:
         return Location(LOCAL, "", _local_key(os.path.abspath(text)))  # noqa: PTH100 (links stay as they are)

@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from versioned_io.arguments import check_mapping
 from versioned_io.elsewhere.local import LocalForeignObjects
 from versioned_io.elsewhere.location import LOCAL, Location, parse_location, refuse_query
 from versioned_io.elsewhere.parts import Part, Pin
 from versioned_io.elsewhere.port import ForeignObjects
 from versioned_io.errors import InvalidInputError, NotFoundError
+from versioned_io.errors.root import quoted
 
 _PARALLEL_REQUESTS: Final = 8
 _T = TypeVar("_T")
@@ -36,6 +38,9 @@ class Elsewhere:
         self._options: dict[Location, Mapping[str, str]] = {}
         self._opened: dict[Location, ForeignObjects] = {}
         self._lock = threading.Lock()
+        if sources is not None and not isinstance(sources, Mapping):
+            msg = f"sources must be a dict of storage options by place, not of type {type(sources).__name__}"
+            raise InvalidInputError(msg)
         for url, options in (sources or {}).items():
             self._permit(url, options)
 
@@ -131,6 +136,7 @@ class Elsewhere:
         return self._objects_at(location).read(location, part)
 
     def _permit(self, url: str | Path, options: Mapping[str, str]) -> None:
+        check_mapping(options, "the storage options of a source")
         refuse_query(url)
         place = parse_location(url)
         if place.is_local and options:
@@ -148,7 +154,7 @@ class Elsewhere:
             example = location.parent.url if location.key else location.url
             place = example if example.endswith("/") else f"{example}/"
             msg = (
-                f"{location.url!r} lies elsewhere, and may not be read: if it may, "
+                f"{quoted(location.url)} lies elsewhere, and may not be read: if it may, "
                 f"open the store with sources={{{place!r}: {{}}}}, with its storage options, "
                 f"or name it in VERSIONED_SOURCES on the command line"
             )

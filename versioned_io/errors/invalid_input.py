@@ -4,7 +4,7 @@ import errno
 import os
 from typing import ClassVar
 
-from versioned_io.errors.root import VersionedError
+from versioned_io.errors.root import VersionedError, quoted
 
 
 class InvalidInputError(VersionedError, ValueError):
@@ -34,7 +34,7 @@ class IllegalPathError(InvalidInputError):
         super().__init__(path, reason)
 
     def __str__(self) -> str:
-        return f"illegal path {self.args[0]!r}: {self.args[1]}"
+        return f"illegal path {quoted(self.args[0])}: {self.args[1]}"
 
 
 class PathCollisionError(InvalidInputError):
@@ -131,9 +131,8 @@ class RefSyntaxError(InvalidInputError):
         super().__init__(text, reason)
 
     def __str__(self) -> str:
-        return (
-            f"{self.args[0]!r} is no ref: {self.args[1]}; write repo@branch, repo@tag, repo@<commit> or repo@branch~1"
-        )
+        text, reason = self.args
+        return f"{quoted(text)} is no ref: {reason}; write repo@branch, repo@tag, repo@<commit> or repo@branch~1"
 
 
 class PartitionKeyError(InvalidInputError):

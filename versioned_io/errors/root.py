@@ -1,6 +1,21 @@
 """The root of every error, and the branches that are raised themselves."""
 
+import os
 from typing import ClassVar
+
+_LONGEST_QUOTE = 200
+"""How many characters of what somebody passed are repeated in a message: more hides the sentence."""
+
+
+def quoted(value: object) -> str:
+    """Return what a message shows of a value: its `repr`, shortened in the middle, or only the type of an object."""
+    if not isinstance(value, str | bytes | int | float | os.PathLike | None):
+        return f"of type {type(value).__name__}"
+    text = repr(value)
+    if len(text) <= _LONGEST_QUOTE:
+        return text
+    half = _LONGEST_QUOTE // 2
+    return f"{text[:half]}...{text[-half:]} ({len(text):,} characters)"
 
 
 class VersionedError(Exception):

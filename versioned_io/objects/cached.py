@@ -11,6 +11,7 @@ from typing import Final
 import xxhash
 
 from versioned_io.errors import InvalidInputError
+from versioned_io.errors.root import quoted
 from versioned_io.objects.port import Buffer, ObjectInfo, ObjectStore
 
 DEFAULT_CACHE_BYTES: Final = 4 * 1024**3
@@ -34,7 +35,11 @@ class CachedObjects:
         if limit_bytes < 0:
             msg = f"a cache of {limit_bytes} bytes makes no sense: its size must be 0 or more"
             raise InvalidInputError(msg)
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            msg = f"can't make the cache {quoted(str(directory))}: {error.strerror}; choose another directory"
+            raise InvalidInputError(msg) from error
         self._inner = inner
         self._directory = directory
         self._limit_bytes = limit_bytes

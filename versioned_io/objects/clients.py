@@ -82,6 +82,9 @@ def parse_options(scheme: str, options: Mapping[str, str]) -> dict[str, Any]:
         elif name == "endpoint" and not text.startswith(("http://", "https://")):
             msg = "the storage option 'endpoint' must be a URL that begins with https:// or http://"
             raise InvalidInputError(msg)
+        elif name == "endpoint" and "@" in text.partition("://")[2].partition("/")[0]:
+            msg = "the storage option 'endpoint' holds a user or a password: pass credentials as storage options"
+            raise InvalidInputError(msg)
         elif name in _NUMBERS:
             parsed[name] = _number(name, text)
         else:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from versioned_io.arguments import check_mapping, parse_local_path
 from versioned_io.errors import InvalidInputError
 from versioned_io.objects.local import LocalObjects
 from versioned_io.objects.port import ObjectStore
@@ -15,7 +16,7 @@ _memory: dict[str, ObjectStore] = {}
 _memory_lock = threading.Lock()
 
 
-def open_objects(url: str, options: Mapping[str, str] | None = None) -> ObjectStore:
+def open_objects(url: str | Path, options: Mapping[str, str] | None = None) -> ObjectStore:
     """Return the object store at *url*; nothing is read or written yet.
 
     Args:
@@ -24,12 +25,15 @@ def open_objects(url: str, options: Mapping[str, str] | None = None) -> ObjectSt
         options: Credentials and the like, for the last three; see `versioned_io.objects.clients`.
 
     Raises:
-        InvalidInputError: The scheme is none of these, or an option makes no sense; fix it.
+        InvalidInputError: The scheme is none of these, an option makes no sense, or the URL holds credentials, which
+            are storage options; none are repeated.
         StorageError: There are no credentials.
     """
+    url = parse_local_path(url, "the location of a store")
+    check_mapping(options, "storage_options")
     scheme, separator, rest = url.partition("://")
     if options and scheme not in REMOTE_SCHEMES:
-        msg = f"{url!r} takes no storage options: they are for s3://, gs:// and az://"
+        msg = f"{_shown(url)!r} takes no storage options: they are for s3://, gs:// and az://"
         raise InvalidInputError(msg)
     if not separator:
         return LocalObjects(Path(url))
@@ -38,11 +42,27 @@ def open_objects(url: str, options: Mapping[str, str] | None = None) -> ObjectSt
     if scheme == "memory":
         return _open_memory(rest)
     if scheme in REMOTE_SCHEMES:
+        _refuse_secrets(url)
         from versioned_io.objects.remote import open_remote
 
         return open_remote(url, options)
-    msg = f"can't open object store {url!r}: give a directory, memory://, s3://, gs:// or az://"
+    msg = f"can't open object store {_shown(url)!r}: give a directory, memory://, s3://, gs:// or az://"
     raise InvalidInputError(msg)
+
+
+def _shown(url: str) -> str:
+    """Return what a message may repeat of a location: of a URL only its scheme, for the rest may be a password."""
+    scheme, separator, _ = url.partition("://")
+    return f"{scheme}://..." if separator else url
+
+
+def _refuse_secrets(url: str) -> None:
+    """Refuse a URL with a user, a password or a signature in it: it would be shown wherever the store is named."""
+    _, _, rest = url.partition("://")
+    bucket = rest.partition("/")[0]
+    if "@" in bucket or "?" in rest or "#" in rest:
+        msg = f"{_shown(url)!r} holds credentials or a query: give bucket and prefix, and credentials as options"
+        raise InvalidInputError(msg)
 
 
 def _open_memory(name: str) -> ObjectStore:

@@ -13,6 +13,7 @@ from typing import BinaryIO, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from versioned_io.arguments import check_callable, parse_flag
 from versioned_io.chunks.local_files import digest_of_local_file
 from versioned_io.chunks.reader import ChunkReader
 from versioned_io.columns import bool_column
@@ -108,6 +109,9 @@ class Checkout:
         progress: Callable[[TransferProgress], None] | None,
     ) -> int:
         """Write the files; see `Snapshot.checkout`."""
+        parse_flag(self.overwrite, "overwrite")
+        parse_flag(self.syncs, "fsync")
+        check_callable(progress, "progress")
         paths: list[str] = self.rows.column("path").to_pylist()
         is_incremental = mode is CheckoutMode.INCREMENTAL
         manifest = self._read_manifest() if is_incremental else None

@@ -8,7 +8,9 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from versioned_io.arguments import parse_text
 from versioned_io.errors import InvalidInputError
+from versioned_io.errors.root import quoted
 from versioned_io.snapshots.glob_syntax import (
     Choice,
     Class,
@@ -162,8 +164,9 @@ def parse_glob(pattern: str) -> Glob:
             pattern is empty.
     """
     if not isinstance(pattern, str) or not pattern:
-        msg = f"the pattern {pattern!r} is empty: '**' matches every file"
+        msg = f"the pattern {quoted(pattern)} is empty, or no text: '**' matches every file"
         raise InvalidInputError(msg)
+    parse_text(pattern, "pattern")
     text = pattern.removeprefix("/").removesuffix("/")
     nodes, groups = parse_pattern(pattern, text)
     return Glob(pattern, nodes, groups, literal_prefixes(nodes), is_directory=pattern.endswith("/"))

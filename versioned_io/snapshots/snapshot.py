@@ -11,6 +11,7 @@ from typing import BinaryIO, TypeVar, cast
 import blake3
 import pyarrow as pa
 
+from versioned_io.arguments import parse_count, parse_iterable, parse_local_path, parse_optional_count
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit
 from versioned_io.catalog.values import Commit, InputFile
@@ -98,9 +99,8 @@ class Snapshot:
 
         Cost: at most 1 GET a page level, a run of neighbouring chunks, and a part elsewhere; none for what is cached.
         """
-        if offset < 0 or (length is not None and length < 0):
-            msg = f"can't read {length} bytes from {offset}: both must be 0 or more"
-            raise InvalidInputError(msg)
+        parse_count(offset, "offset")
+        parse_optional_count(length, "length")
         return self._settled(lambda: self._backend.chunks.read_file(self.row(path).chunks, offset, length))
 
     def open(self, path: str) -> BinaryIO:
@@ -226,7 +226,7 @@ class Snapshot:
             blocks, for some 8 MiB of files at a time; those of several packs are sent together to a remote store.
             Memory for those 8 MiB, or for one file that is larger.
         """
-        remaining = iter(paths)
+        remaining = iter(parse_iterable(paths, "paths"))
         while group := [parse_path(path) for path in islice(remaining, _PATHS_AT_ONCE)]:
             rows = {row.path: row for row in file_rows(self._settled(partial(self._look_up, group)))}
             waiting: list[FileRow] = []
@@ -289,7 +289,7 @@ class Snapshot:
 
         def check_out() -> int:
             rows = rows_below(directory, self._chosen(directory, glob))
-            checkout = Checkout(rows, Path(dest), overwrite=overwrite, syncs=fsync)
+            checkout = Checkout(rows, Path(parse_local_path(dest, "dest")), overwrite=overwrite, syncs=fsync)
             return checkout.run(self._backend.chunks, chosen, is_remote=is_remote, progress=progress)
 
         return self._settled(check_out)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from versioned_io.arguments import check_mapping
 from versioned_io.columns import hex_texts
 from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId, Digest
@@ -72,6 +73,7 @@ def encode_attributes(attributes: Mapping[str, str] | None) -> str | None:
     Raises:
         InvalidInputError: A name or a value is not text that UTF-8 can hold; convert it.
     """
+    check_mapping(attributes, "attributes")
     if not attributes:
         return None
     for name, value in attributes.items():

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from versioned_io.arguments import parse_items
 from versioned_io.catalog.commits import get_commits
 from versioned_io.catalog.due_keys import DueKey
 from versioned_io.catalog.idempotency import parse_key
@@ -72,7 +73,7 @@ class Files(Resolving):
             parse_branch_ref(branch),
             facts=facts,
             empty=parse_empty(empty),
-            completes=tuple(completes),
+            completes=parse_items(completes, DueKey, "completes"),
             resolve=self._snapshot_and_path,
             idempotency_key=parse_key(idempotency_key),
         )

@@ -5,12 +5,10 @@ from typing import Literal
 
 import pyarrow as pa
 
+from versioned_io.arguments import parse_optional_count, parse_text
 from versioned_io.catalog.subscriptions import ensure_subscription, list_subscriptions
 from versioned_io.catalog.values import Commit
 from versioned_io.changes import Changes, affected_keys, find_changes
-from versioned_io.errors import (
-    InvalidInputError,
-)
 from versioned_io.history import diff_trees, find_renames, walk_history, walk_path_history
 from versioned_io.identifiers import parse_commit_id
 from versioned_io.partitions import PartitionTemplate
@@ -46,9 +44,7 @@ class History(Resolving):
         Cost: 3 SELECTs for each 200 commits. With the path of a file: 1 look-up for each change of it, if it still
         exists.
         """
-        if limit is not None and limit < 0:
-            msg = f"can't return {limit} commits: the limit is 0 or more, or None"
-            raise InvalidInputError(msg)
+        parse_optional_count(limit, "limit")
         head = self._resolve(parse_commit_ref(branch))
         if path is None:
             return walk_history(self._backend, head, limit)
@@ -135,6 +131,8 @@ class History(Resolving):
         """
         if partitions is not None:
             PartitionTemplate.parse(partitions, key)
+        elif key is not None:
+            parse_text(key, "key")
         with self._backend.catalog.write() as connection:
             row = ensure_subscription(
                 connection,
@@ -155,6 +153,7 @@ class History(Resolving):
 
         Cost: 2 SELECTs.
         """
+        parse_text(prefix, "prefix")
         with self._backend.catalog.read() as connection:
             rows = list_subscriptions(connection, parse_branch_ref(branch), prefix=prefix)
         return [Subscription(self._backend, row) for row in rows]

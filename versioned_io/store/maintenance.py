@@ -3,7 +3,16 @@
 from collections.abc import Callable
 from datetime import timedelta
 
-from versioned_io.catalog.values import parse_text
+from versioned_io.arguments import (
+    check_callable,
+    parse_count,
+    parse_duration,
+    parse_flag,
+    parse_number,
+    parse_optional_count,
+    parse_text,
+)
+from versioned_io.errors import InvalidInputError
 from versioned_io.fsck.check import check_store
 from versioned_io.fsck.findings import FsckReport
 from versioned_io.maintenance.compaction import (
@@ -15,6 +24,7 @@ from versioned_io.maintenance.compaction import (
 from versioned_io.maintenance.garbage import DEFAULT_EXPIRE, DEFAULT_GRACE, GcProgress, GcReport, collect_garbage
 from versioned_io.maintenance.purge import PurgeReport, purge_path
 from versioned_io.maintenance.stats import StoreStats, measure_store
+from versioned_io.paths import parse_directory
 from versioned_io.refs import parse_repo_name
 from versioned_io.store.resolving import Resolving
 
@@ -38,6 +48,9 @@ class Maintenance(Resolving):
         Cost: reads every pack once, and every page and commit record that a name leads to once more; with *sources*
             1 HEAD for each object.
         """
+        parse_flag(repair, "repair")
+        parse_flag(sources, "sources")
+        check_callable(progress, "progress")
         return check_store(self._backend, repair=repair, sources=sources, progress=progress or (lambda *_: None))
 
     def stats(self, repo: str | None = None, *, progress: Callable[[int], None] | None = None) -> StoreStats:
@@ -48,6 +61,7 @@ class Maintenance(Resolving):
 
         Cost: 1 GET for each page of the kept commits.
         """
+        check_callable(progress, "progress")
         return measure_store(self._backend, None if repo is None else parse_repo_name(repo), progress=progress)
 
     def gc(
@@ -65,6 +79,10 @@ class Maintenance(Resolving):
 
         Cost: 1 GET for each page of all kept commits, 1 LIST for each 1,000 objects, 1 DELETE for each dead pack.
         """
+        parse_duration(grace, "grace")
+        parse_duration(expire, "expire")
+        parse_flag(dry_run, "dry_run")
+        check_callable(progress, "progress")
         return collect_garbage(self._backend, grace=grace, expire=expire, dry_run=dry_run, progress=progress)
 
     def compact(
@@ -80,6 +98,11 @@ class Maintenance(Resolving):
 
         Cost: 1 GET for each page of all kept commits, and what is alive in the chosen packs is read and written.
         """
+        parse_number(min_live, "min_live", most=1)
+        parse_count(small_bytes, "small_bytes")
+        parse_optional_count(max_bytes, "max_bytes")
+        parse_flag(dry_run, "dry_run")
+        check_callable(progress, "progress")
         return compact_store(
             self._backend,
             min_live=min_live,
@@ -103,9 +126,15 @@ class Maintenance(Resolving):
 
         Raises:
             RepoNotFoundError, PathNotFoundError: There is no such repo, or no kept commit of it holds the path.
+            InvalidInputError: *path* is empty, which would be everything, or an argument is of a wrong type.
 
         Cost: as a compaction of every pack that holds some of it; all packs are looked through twice.
         """
         name = parse_repo_name(repo)
+        if not parse_directory(path):
+            msg = "the path to purge is empty, which would be everything: name a file or a directory"
+            raise InvalidInputError(msg)
+        parse_flag(dry_run, "dry_run")
+        check_callable(progress, "progress")
         options = {"reason": parse_text(reason, "reason"), "author": parse_text(author, "author")}
         return purge_path(self._backend, name, path, **options, dry_run=dry_run, progress=progress)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from versioned_io import names
+from versioned_io.arguments import parse_text
 from versioned_io.catalog.repos import BranchRow
 from versioned_io.catalog.values import Commit, JSONValue
 from versioned_io.errors import HeadMovedError, RefSyntaxError
@@ -54,7 +55,9 @@ class Merging(Resolving):
         target, theirs = parse_branch_ref(into), self._commit(source)
         self._check_same_repo(theirs, target)
         check_strategy(strategy)
-        facts = self._facts_of(theirs, message or f"merge {source} into {into}", author, metadata, merged=theirs)
+        facts = self._facts_of(
+            theirs, parse_text(message, "message") or f"merge {source} into {into}", author, metadata, merged=theirs
+        )
         while True:
             _, ours = names.head_of(self._backend, target)
             base = merge_base(self._backend, ours, theirs)
@@ -95,7 +98,7 @@ class Merging(Resolving):
         target, picked = parse_branch_ref(onto), self._commit(commit)
         self._check_same_repo(picked, target)
         check_strategy(strategy)
-        facts = self._facts_of(picked, message or picked.message, author, None)
+        facts = self._facts_of(picked, parse_text(message, "message") or picked.message, author, None)
         base = None if picked.parent is None else self._commit_by_id(picked.parent)
         three = ThreeWay(base, picked, keeps_authors=False)
         return bring_in(self._backend, target, lambda _: three, self._beginning(target, facts), strategy)
@@ -119,7 +122,7 @@ class Merging(Resolving):
         self._check_same_repo(undone, target)
         check_strategy(strategy)
         facts = build_facts(
-            message=message or f"revert {undone.id}",
+            message=parse_text(message, "message") or f"revert {undone.id}",
             author=author,
             metadata=None,
             lineage_id=None,

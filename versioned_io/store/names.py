@@ -3,10 +3,11 @@
 from datetime import timedelta
 
 from versioned_io import names
+from versioned_io.arguments import parse_count, parse_duration, parse_flag, parse_text
 from versioned_io.catalog import repos as repo_catalog
 from versioned_io.catalog.journal import RecordedEntry, entries_of
 from versioned_io.catalog.retention import RetentionRule
-from versioned_io.catalog.values import BranchInfo, Commit, RepoInfo, parse_text
+from versioned_io.catalog.values import BranchInfo, Commit, RepoInfo
 from versioned_io.errors import (
     ExistsError,
     InvalidInputError,
@@ -39,6 +40,7 @@ class Names(Resolving):
         Cost: 1 PUT, 1 SQL transaction.
         """
         parse_repo_name(name)
+        parse_flag(exist_ok, "exist_ok")
         parse_text(description, "description")
         if exist_ok and (found := self._repos(name)):
             return found[0]
@@ -127,7 +129,7 @@ class Names(Resolving):
 
         Cost: 1 PUT, 1 SQL transaction.
         """
-        names.delete_branch(self._backend, parse_branch_ref(branch), force=force)
+        names.delete_branch(self._backend, parse_branch_ref(branch), force=parse_flag(force, "force"))
 
     def rename_branch(self, branch: str, to: str) -> BranchInfo:
         """Give the branch ``repo@branch`` the name *to*; subscriptions go on.
@@ -154,7 +156,9 @@ class Names(Resolving):
 
         Cost: 1 PUT, 1 SQL transaction.
         """
-        names.protect_branch(self._backend, parse_branch_ref(branch), is_protected=is_protected)
+        names.protect_branch(
+            self._backend, parse_branch_ref(branch), is_protected=parse_flag(is_protected, "is_protected")
+        )
 
     def tags(self, repo: str) -> dict[str, CommitId]:
         """Return the tags of a repo and the commits that they name, sorted by name.
@@ -247,7 +251,9 @@ class Names(Resolving):
         """
         rule = None
         if keep_last is not None or keep_for is not None:
-            rule = RetentionRule(keep_last, None if keep_for is None else keep_for.total_seconds())
+            count = None if keep_last is None else parse_count(keep_last, "keep_last", least=1)
+            span = None if keep_for is None else parse_duration(keep_for, "keep_for").total_seconds()
+            rule = RetentionRule(count, span)
         names.set_retention(self._backend, parse_branch_ref(branch), rule)
 
     def _repos(self, name: str | None) -> list[RepoInfo]:

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from versioned_io.catalog.values import Commit, JSONValue, parse_json_object, parse_text
+from versioned_io.arguments import check_mapping, parse_items, parse_text
+from versioned_io.catalog.values import Commit, JSONValue, parse_json_object
 from versioned_io.errors import InvalidInputError
+from versioned_io.errors.root import quoted
 from versioned_io.identifiers import CommitId, LineageId, parse_commit_id, parse_lineage_id
 from versioned_io.paths import parse_directory
 
@@ -54,12 +56,13 @@ def build_facts(
     Raises:
         InvalidInputError: A text can't be kept, JSON can't hold *metadata*, or an ID is none.
     """
+    check_mapping(outputs, "outputs")
     return CommitFacts(
         parse_text(message, "message"),
         parse_text(author, "author"),
         parse_json_object(metadata, "metadata"),
         None if lineage_id is None else parse_lineage_id(lineage_id),
-        tuple(parse_commit_id(source) for source in provenance),
+        tuple(parse_commit_id(source) for source in parse_items(provenance, str, "provenance")),
         {name: parse_directory(path) for name, path in (outputs or {}).items()},
     )
 
@@ -73,5 +76,5 @@ def parse_empty(text: str) -> Empty:
     try:
         return Empty(text)
     except ValueError:
-        msg = f"empty={text!r} means nothing: use {', '.join(repr(choice.value) for choice in Empty)}"
+        msg = f"empty={quoted(text)} means nothing: use {', '.join(repr(choice.value) for choice in Empty)}"
         raise InvalidInputError(msg) from None

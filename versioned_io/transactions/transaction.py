@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from versioned_io.arguments import check_callable, parse_local_path
 from versioned_io.backend import Backend
 from versioned_io.catalog.chunk_index import CatalogChunkIndex
 from versioned_io.catalog.commits import find_head
@@ -143,7 +144,8 @@ class StagedBranch(InPlace):
             of CPU a small file, a part of it on other cores; about 200 bytes of memory a file.
         """
         self._check_open("write a tree")
-        tree = scan_local_tree(Path(directory), parse_directory(to))
+        check_callable(progress, "progress")
+        tree = scan_local_tree(Path(parse_local_path(directory, "directory")), parse_directory(to))
         done_files = done_bytes = 0
 
         def on_read(files: int, size_bytes: int) -> None:
@@ -169,13 +171,14 @@ class StagedBranch(InPlace):
         Cost: the pages of the source's files.
         """
         self._check_open("copy")
-        if source.startswith(":"):
+        target = parse_directory(to)
+        if isinstance(source, str) and source.startswith(":"):
             copies = list(self._staged_below(parse_path(source[1:])))
         else:
             with self._run.active():
                 copies = list(_rows_below(*self._resolve(source)))
         for below, file in copies:
-            self.staging.write(parse_path(f"{to.rstrip('/')}/{below}" if below else to), file)
+            self.staging.write(parse_path(f"{target}/{below}" if below else to), file)
         return len(copies)
 
     def move(self, source: str, to: str) -> int:
@@ -188,7 +191,7 @@ class StagedBranch(InPlace):
         Cost: the pages of the source's files; no bytes move.
         """
         self._check_open("move")
-        origin, target = parse_path(source.rstrip("/")), parse_path(to.rstrip("/"))
+        origin, target = parse_path(parse_directory(source)), parse_path(parse_directory(to))
         if target == origin or target.startswith(f"{origin}/"):
             msg = f"can't move {origin!r} to {target!r}: that is the same place, or below it"
             raise InvalidInputError(msg)
@@ -210,7 +213,7 @@ class StagedBranch(InPlace):
         Cost: at most 1 GET a page level.
         """
         self._check_open("delete")
-        if path.endswith("/"):
+        if isinstance(path, str) and path.endswith("/"):
             self.staging.delete_directory(parse_directory(path))
         else:
             self._delete(parse_path(path))
