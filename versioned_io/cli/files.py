@@ -188,7 +188,7 @@ def _check_out(
             files = snapshot.checkout(
                 target,
                 ref.path,
-                glob=options.glob if options.glob is None else _whole_pattern(ref.path, options.glob),
+                glob=options.glob if options.glob is None else whole_pattern(ref.path, options.glob),
                 overwrite=options.overwrite,
                 mode="incremental" if options.incremental else "full",
                 fsync=options.sync,
@@ -286,10 +286,10 @@ def _pattern(ref: Ref, glob: str | None, partitions: str | None, partition: str 
             msg = f"a partition template is of whole paths: leave out {':' + ref.path!r}"
             raise InvalidInputError(msg)
         return PartitionTemplate.parse(partitions, key).glob_of(partition)
-    return None if glob is None else _whole_pattern(ref.path, glob)
+    return None if glob is None else whole_pattern(ref.path, glob)
 
 
-def _whole_pattern(directory: str, glob: str) -> str:
+def whole_pattern(directory: str, glob: str) -> str:
     """Return the pattern of whole paths for one that is of paths below *directory*."""
     from versioned_io.partitions import escape_glob
 

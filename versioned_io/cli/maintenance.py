@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from versioned_io.cli.files import whole_pattern
 from versioned_io.cli.output import describe_size, print_json, print_table
 from versioned_io.cli.progress import counting
 from versioned_io.cli.session import (
@@ -113,7 +114,10 @@ def compact(
 
 @reports_errors
 def purge(
-    target: Annotated[str, typer.Argument(help="What leaves history: repo:path.")],
+    target: Annotated[str, typer.Argument(help="What leaves history: repo:path; with --glob, repo or repo:directory.")],
+    glob: Annotated[
+        str | None, typer.Option("--glob", help="The files below it that match, in any commit, such as **/*.csv.")
+    ] = None,
     reason: Annotated[str, typer.Option(help="Why; the journal keeps it.")] = "",
     author: Annotated[str, typer.Option(help="Who; the journal keeps it.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, and say what would be removed.")] = False,
@@ -122,17 +126,23 @@ def purge(
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove a path from every commit of a repo, and its bytes from the store, for ever."""
+    """Remove a path, or all that matches, from every commit of a repo, and its bytes from the store, for ever."""
     repo, _, path = target.partition(":")
+    pattern = None if glob is None else whole_pattern(path.rstrip("/"), glob)
     if not (dry_run or yes or as_json):
-        typer.confirm(f"remove {path!r} from all history of {repo!r}, for ever?", abort=True)
+        typer.confirm(
+            f"remove {path if pattern is None else pattern!r} from all history of {repo!r}, for ever?", abort=True
+        )
     with open_named_store(store, catalog) as opened, counting(show=not as_json) as shown:
-        report = opened.purge(repo, path, reason=reason, author=author, dry_run=dry_run, progress=shown)
+        purged, what = (opened.purge, path) if pattern is None else (opened.purge_glob, pattern)
+        report = purged(repo, what, reason=reason, author=author, dry_run=dry_run, progress=shown)
     if as_json:
         print_json(asdict(report))
         return
     did = "would leave" if report.dry_run else "left"
     typer.echo(f"{len(report.paths)} files {did} {report.commits} commits, with {len(report.chunks)} contents")
+    if pattern is not None:
+        print_table((f"{did} history",), [(one,) for one in report.paths])
     print_table(("content that stays", "because this has it too"), list(report.shared.items()))
     print_table(("not the store's to delete: it was referred to where it is",), [(url,) for url in report.elsewhere])
     if not report.dry_run:

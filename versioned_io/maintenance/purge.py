@@ -1,4 +1,4 @@
-"""Purging: a path leaves all of a repo's history, and its bytes leave the store, with proof."""
+"""Purging: files leave all of a repo's history, and their bytes leave the store, with proof."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from versioned_io.chunks.refs import may_be_elsewhere
 from versioned_io.elsewhere.parts import decode_part
 from versioned_io.errors import PackLostError, PathNotFoundError
 from versioned_io.identifiers import CommitId, Digest, PackName
+from versioned_io.maintenance.doomed import Doomed, chosen_paths
 from versioned_io.maintenance.garbage import is_collected, mark_store
 from versioned_io.maintenance.marking import Marks, mark_trees
 from versioned_io.maintenance.moving import Edit, PackSeries, move_packs
@@ -25,10 +26,9 @@ from versioned_io.packs.frames import CONTENT_KINDS, FrameKind, FrameRef, pack_k
 from versioned_io.packs.reader import fetch_frames, fetch_one_of, read_footer
 from versioned_io.pages.edit import edit_tree
 from versioned_io.pages.ranges import PathRange
-from versioned_io.pages.read import leaves, lookup_many, scan
+from versioned_io.pages.read import leaves
 from versioned_io.pages.schema import Page, PageRef, decode_page, leaf_digest
 from versioned_io.pages.source import PageSource
-from versioned_io.paths import parse_directory
 from versioned_io.transactions.lease import Lease
 
 
@@ -37,13 +37,15 @@ class PurgeReport:
     """What a purge removed, and what of it is still there.
 
     Attributes:
-        paths: The files that left history.
+        paths: The files that left history: each path of which some kept commit held a version, sorted.
         commits: How many commits held one of them.
         chunks: The contents that only they had, by name: their bytes are gone.
         shared: Contents that other files have too, which nobody asked to remove: their bytes are still there. Each with
             one place where it is.
         packs: How many packs were rewritten or deleted.
         gone: Whether all packs that are left were looked through, and none holds purged content or names a purged path.
+        left_over: The paths beside those whose versions only pages named that no kept commit leads to: of commits that
+            were forgotten or refused, or of a purge that died. Such pages don't say of which repo they were.
         elsewhere: The objects elsewhere, by URL, that purged files were a reference to. Their bytes were never in the
             store, so nothing is proved of them: they are as they were, and whoever they belong to can delete them.
     """
@@ -56,6 +58,7 @@ class PurgeReport:
     gone: bool
     dry_run: bool
     elsewhere: tuple[str, ...] = ()
+    left_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class _Found:
     paths: set[str]
     chunks: set[bytes]
     doubtful: set[FrameRef] = field(default_factory=set)  # frames that may be references to objects elsewhere
+    left_over: set[str] = field(default_factory=set)  # paths of versions that only dead pages name
 
     def add_rows(self, rows: pa.RecordBatch) -> None:
         """Note what the versions of *rows* are made of."""
@@ -76,24 +80,24 @@ class _Found:
         self.doubtful.update(map(FrameRef, *places))
 
 
-def purge_path(
+def purge_files(
     backend: Backend,
     repo: str,
-    path: str,
+    doomed: Doomed,
     *,
     reason: str = "",
     author: str = "",
     dry_run: bool = False,
     progress: Callable[[str, int], None] | None = None,
 ) -> PurgeReport:
-    """Remove a file or a directory from every commit of a repo, and its bytes from the store, now.
+    """Remove files from every commit of a repo, and their bytes from the store, now.
 
-    Commits keep their IDs, numbers, messages and lineage (which may still name the path); their trees no longer hold
-    it. What was purged, when and why stands in the journal. Safe beside writers: what they refer to stays, and the
+    Commits keep their IDs, numbers, messages and lineage (which may still name the paths); their trees no longer hold
+    them. What was purged, when and why stands in the journal. Safe beside writers: what they refer to stays, and the
     report then says that not all is gone; call again.
 
     Args:
-        path: A file or a directory; it need not be there in the newest commit.
+        doomed: Which files; they need not be there in the newest commit, a version in any kept one is enough.
         dry_run: Change nothing, and report what would be removed.
 
     Returns:
@@ -101,21 +105,21 @@ def purge_path(
 
     Raises:
         RepoNotFoundError: There is no such repo.
-        PathNotFoundError: No kept commit of it holds the path.
+        PathNotFoundError: No kept commit of it holds such a file, and no garbage names one; nothing changed.
         IntegrityError: Something is damaged or gone, or the end of any pack is, and nobody could prove what is left;
             nothing was removed. Run fsck, and bring that pack back from a backup.
         StorageError: The objects or the catalog failed; call again.
 
-    Cost: as a compaction of every pack that holds some of it; footer and pages of all packs are read twice.
+    Cost: as a compaction of every pack that holds some of them; footer and pages of all packs are read twice. For a
+        pattern, the pages of each different tree that begin as it does are read twice, too.
 
     Source: docs/design/0005-garbage-collection.md, "Purging".
     """
-    path = parse_directory(path)
     report = progress or (lambda _stage, _done: None)
-    entry = JournalEntry(repo, "", Action.PURGE, details={"path": path, "reason": reason}, author=author)
+    entry = JournalEntry(repo, "", Action.PURGE, details={**doomed.details, "reason": reason}, author=author)
     while True:
         try:
-            return _purge_once(backend, path, entry, report, dry_run=dry_run)
+            return _purge_once(backend, doomed, entry, report, dry_run=dry_run)
         except PackLostError as error:
             if not is_collected(backend, error.pack):
                 raise
@@ -125,14 +129,14 @@ def purge_path(
 
 
 def _purge_once(
-    backend: Backend, path: str, entry: JournalEntry, report: Callable[[str, int], None], *, dry_run: bool
+    backend: Backend, doomed: Doomed, entry: JournalEntry, report: Callable[[str, int], None], *, dry_run: bool
 ) -> PurgeReport:
     repo = entry.repo
     source = PageSource(backend.objects)
-    found = _find(backend, repo, path, source)
+    found = _find(backend, repo, doomed, source)
     lease = Lease(backend)
     packs = PackSeries(backend, lease)
-    edits = _without(found, path, source, packs)
+    edits = _without(found, doomed, source, packs)
     packs.close()
     drafts = [info.name for info in packs.infos]
     try:
@@ -142,21 +146,21 @@ def _purge_once(
                 for commit, root in live_trees(connection)
             ]
         marks = mark_trees(source, kept, progress=lambda pages: report("mark", pages))
-        is_left_over = _add_dead_versions(backend, path, marks, found, report)
-        if not found.paths and not is_left_over:
-            raise PathNotFoundError(path, f"the history of {repo}", "no commit that is kept holds it")
+        _add_dead_versions(backend, doomed, marks, found, report)
+        if not found.paths and not found.left_over:
+            raise PathNotFoundError(str(doomed), f"the history of {repo}", "no commit that is kept holds it")
         shared = _shared(source, kept, found.chunks)
-        doomed = found.chunks - set(shared)
+        chunks = found.chunks - set(shared)
         elsewhere = _urls_of(backend, found.doubtful)
-        victims = _packs_with(backend, path, doomed, marks, report) - set(drafts)
+        victims = _packs_with(backend, doomed, chunks, marks, report) - set(drafts)
         if dry_run:
-            return _report(found, doomed, shared, elsewhere, len(victims), gone=False, dry_run=True)
+            return _report(found, chunks, shared, elsewhere, len(victims), gone=False, dry_run=True)
         move_packs(
             backend,
             sorted(_still_there(backend, victims) | set(drafts)),
             marks,
             edits=edits,
-            blank=doomed,
+            blank=chunks,
             enter=lambda connection: _note(connection, backend, entry),
             progress=report,
         )
@@ -165,55 +169,45 @@ def _purge_once(
         lease.abandon()
         # Pages without the path, as they were before what they lead to moved: nothing refers to them.
         backend.objects.delete([pack_key(name) for name in drafts])
-    is_left = _packs_with(backend, path, doomed, mark_store(backend), report)
-    return _report(found, doomed, shared, elsewhere, len(removed), gone=not is_left, dry_run=False)
+    is_left = _packs_with(backend, doomed, chunks, mark_store(backend), report)
+    return _report(found, chunks, shared, elsewhere, len(removed), gone=not is_left, dry_run=False)
 
 
-def _find(backend: Backend, repo: str, path: str, source: PageSource) -> _Found:
+def _find(backend: Backend, repo: str, doomed: Doomed, source: PageSource) -> _Found:
     with backend.catalog.read() as connection:
         own = set(commits_of_repo(connection, find_repo_id(connection, repo)))
         roots = {commit: root for commit, root in live_trees(connection) if root is not None and commit in own}
     found = _Found({}, set(), set())
     for commit, root in roots.items():
-        for rows in _rows_at(root, path, source):
+        for rows in doomed.rows(root, source):
             found.trees[commit] = root
             found.paths.update(rows.column("path").to_pylist())
             found.add_rows(rows)
     return found
 
 
-def _rows_at(root: PageRef | None, path: str, source: PageSource) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the file *path* and of the files below the directory *path*."""
-    own = lookup_many(root, [path], source=source)
-    yield from (batch for batch in own.to_batches() if batch.num_rows)
-    yield from scan(root, f"{path}/" if path else "", source=source)
-
-
 def _add_dead_versions(
-    backend: Backend, path: str, marks: Marks, found: _Found, report: Callable[[str, int], None]
-) -> bool:
-    """Add the contents of versions that only pages name to which no kept commit leads; say whether there were any.
+    backend: Backend, doomed: Doomed, marks: Marks, found: _Found, report: Callable[[str, int], None]
+) -> None:
+    """Add the versions that only pages name to which no kept commit leads.
 
     Those are of commits that were forgotten, or that no branch took, or of a purge that died before it was done.
     """
-    is_any = False
     for number, (name, footer) in enumerate(_footers(backend)):
         for page in _dead_pages(backend, name, footer, marks):
-            if page.level or not _names(page.paths, path):
+            if page.level or not (rows := chosen_paths(doomed, page.paths)):
                 continue
-            is_any = True
-            rows = [row for row, one in enumerate(page.paths) if _names([one], path)]
+            found.left_over.update(page.paths[row] for row in rows)
             found.add_rows(page.batch.take(pa.array(rows, pa.int64())))
         report("look", number + 1)
-    return is_any
 
 
-def _without(found: _Found, path: str, source: PageSource, packs: PackSeries) -> dict[CommitId, Edit]:
-    """Write the trees without the path, each once, and return them by commit."""
-    deletes = [path, f"{path}/"] if path else [""]
+def _without(found: _Found, doomed: Doomed, source: PageSource, packs: PackSeries) -> dict[CommitId, Edit]:
+    """Write the trees without what is doomed, each once, and return them by commit."""
     by_root: dict[PageRef, PageRef | None] = {}
     for root in found.trees.values():
         if root not in by_root:
+            deletes = doomed.deletes(root, source)
             by_root[root] = edit_tree(root, None, deletes, source=source.overlaid(packs.read_open), sink=packs)
     return {commit: Edit(root, by_root[root]) for commit, root in found.trees.items()}
 
@@ -258,13 +252,13 @@ def _urls_of(backend: Backend, frames: set[FrameRef]) -> set[str]:
 
 
 def _packs_with(
-    backend: Backend, path: str, chunks: set[bytes], marks: Marks, report: Callable[[str, int], None]
+    backend: Backend, doomed: Doomed, chunks: set[bytes], marks: Marks, report: Callable[[str, int], None]
 ) -> set[PackName]:
-    """Return the packs that list one of *chunks*, or hold a page that is dead and names *path*."""
+    """Return the packs that list one of *chunks*, or hold a page that is dead and names something doomed."""
     found: set[PackName] = set()
     for number, (name, footer) in enumerate(_footers(backend)):
         if any(chunk.digest in chunks for chunk in footer.chunks) or any(
-            _names(page.paths, path) for page in _dead_pages(backend, name, footer, marks)
+            chosen_paths(doomed, page.paths) for page in _dead_pages(backend, name, footer, marks)
         ):
             found.add(name)
         report("look", number + 1)
@@ -300,10 +294,6 @@ def _still_there(backend: Backend, names: set[PackName]) -> set[PackName]:
     return names & {parse_pack_key(info.key) for info in backend.objects.list("packs/")}
 
 
-def _names(paths: list[str], path: str) -> bool:
-    return any(one == path or one.startswith(f"{path}/") for one in paths) if path else bool(paths)
-
-
 def _note(connection: Connection, backend: Backend, entry: JournalEntry) -> None:
     append_entry(connection, backend.objects, entry, backend.clock())
 
@@ -332,7 +322,7 @@ def _remove(backend: Backend, victims: set[PackName], report: Callable[[str, int
 
 def _report(
     found: _Found,
-    doomed: set[bytes],
+    chunks: set[bytes],
     shared: dict[bytes, str],
     elsewhere: set[str],
     packs: int,
@@ -343,10 +333,11 @@ def _report(
     return PurgeReport(
         paths=tuple(sorted(found.paths)),
         commits=len(found.trees),
-        chunks=tuple(sorted(Digest(digest.hex()) for digest in doomed)),
+        chunks=tuple(sorted(Digest(digest.hex()) for digest in chunks)),
         shared={Digest(digest.hex()): path for digest, path in sorted(shared.items())},
         packs=packs,
         gone=gone,
         dry_run=dry_run,
         elsewhere=tuple(sorted(elsewhere)),
+        left_over=tuple(sorted(found.left_over - found.paths)),
     )

@@ -12,7 +12,6 @@ from versioned_io.arguments import (
     parse_optional_count,
     parse_text,
 )
-from versioned_io.errors import InvalidInputError
 from versioned_io.fsck.check import check_store
 from versioned_io.fsck.findings import FsckReport
 from versioned_io.maintenance.compaction import (
@@ -21,10 +20,10 @@ from versioned_io.maintenance.compaction import (
     CompactReport,
     compact_store,
 )
+from versioned_io.maintenance.doomed import Doomed, parse_doomed_glob, parse_doomed_path
 from versioned_io.maintenance.garbage import DEFAULT_EXPIRE, DEFAULT_GRACE, GcProgress, GcReport, collect_garbage
-from versioned_io.maintenance.purge import PurgeReport, purge_path
+from versioned_io.maintenance.purge import PurgeReport, purge_files
 from versioned_io.maintenance.stats import StoreStats, measure_store
-from versioned_io.paths import parse_directory
 from versioned_io.refs import parse_repo_name
 from versioned_io.store.resolving import Resolving
 
@@ -122,7 +121,7 @@ class Maintenance(Resolving):
         dry_run: bool = False,
         progress: Callable[[str, int], None] | None = None,
     ) -> PurgeReport:
-        """Remove a file or a directory from every commit of a repo, and its bytes from the store; see `purge_path`.
+        """Remove a file or a directory from every commit of a repo, and its bytes from the store; see `purge_files`.
 
         Raises:
             RepoNotFoundError, PathNotFoundError: There is no such repo, or no kept commit of it holds the path.
@@ -130,11 +129,45 @@ class Maintenance(Resolving):
 
         Cost: as a compaction of every pack that holds some of it; all packs are looked through twice.
         """
+        doomed = parse_doomed_path(path)
+        return self._purge(repo, doomed, reason, author, dry_run=dry_run, progress=progress)
+
+    def purge_glob(
+        self,
+        repo: str,
+        pattern: str,
+        *,
+        reason: str = "",
+        author: str = "",
+        dry_run: bool = False,
+        progress: Callable[[str, int], None] | None = None,
+    ) -> PurgeReport:
+        """Remove the files that match *pattern* in any commit of a repo from all of them, as `purge` removes one.
+
+        A file that was deleted long ago is matched, too; ``paths`` of the report names every one. The syntax is that of
+        `Snapshot.glob` and of `StagedBranch.delete_glob`: ``a/**`` is everything below ``a``.
+
+        Raises:
+            RepoNotFoundError, PathNotFoundError: There is no such repo, or nothing in its history matches.
+            InvalidInputError: The pattern is malformed, or means directories alone.
+
+        Cost: as `purge`; the pages of every different tree that begin as the pattern does are read twice.
+        """
+        doomed = parse_doomed_glob(pattern)
+        return self._purge(repo, doomed, reason, author, dry_run=dry_run, progress=progress)
+
+    def _purge(
+        self,
+        repo: str,
+        doomed: Doomed,
+        reason: str,
+        author: str,
+        *,
+        dry_run: bool,
+        progress: Callable[[str, int], None] | None,
+    ) -> PurgeReport:
         name = parse_repo_name(repo)
-        if not parse_directory(path):
-            msg = "the path to purge is empty, which would be everything: name a file or a directory"
-            raise InvalidInputError(msg)
         parse_flag(dry_run, "dry_run")
         check_callable(progress, "progress")
         options = {"reason": parse_text(reason, "reason"), "author": parse_text(author, "author")}
-        return purge_path(self._backend, name, path, **options, dry_run=dry_run, progress=progress)
+        return purge_files(self._backend, name, doomed, **options, dry_run=dry_run, progress=progress)

@@ -188,6 +188,21 @@ def test_the_newest_commit_is_dropped_unless_it_is_needed(terminal, weather):
     assert "the branch 'main' needs it" in terminal.run("drop", "weather@dev", code=2).output
 
 
+def test_what_matches_a_pattern_is_purged_and_named(terminal, weather):
+    terminal.run("rm", "weather@main:2012/01.csv")
+    would = terminal.json("purge", "weather:2012", "--glob", "0[12].csv", "--dry-run")
+    assert (would["paths"], would["dry_run"]) == (["2012/01.csv", "2012/02.csv"], True)
+    assert terminal.json("purge", "weather", "--glob", "2012/0[12].csv", "--dry-run") == would
+    shown = terminal.text("purge", "weather:2012/", "--glob", "0[12].csv", "--yes")
+    assert "2012/01.csv" in shown
+    assert "2 files left 2 commits" in shown
+    assert [entry["path"] for entry in terminal.json("ls", "weather@main", "-r")["entries"]] == ["2012/03.csv"]
+    assert (
+        "no file '2012/0[12].csv'"
+        in terminal.run("purge", "weather:2012", "--glob", "0[12].csv", "--yes", code=3).stderr
+    )
+
+
 def test_branches_and_tags_are_made_and_read(terminal, weather):
     terminal.run("branch", "create", "weather@dev", "--at", "weather@main")
     terminal.run("tag", "create", "weather@v1", "--at", "weather@main")

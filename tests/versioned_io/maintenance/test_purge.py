@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from versioned_io.errors import PathNotFoundError, RepoNotFoundError
+from versioned_io.errors import InvalidInputError, PathNotFoundError, RepoNotFoundError
 from versioned_io.packs.reader import iterate_frames
 
 SECRET = b"PERSONAL DATA " * 20
@@ -142,3 +142,99 @@ def test_what_a_writer_brings_back_meanwhile_is_reported(filled, monkeypatch):
     assert filled.snapshot("r@main").read("d/secret") == SECRET + b"2"
     assert filled.fsck().is_clean
     assert filled.purge("r", "d/secret").gone
+
+
+# Patterns
+
+
+@pytest.fixture
+def people(store, write):
+    """Three people's files, of which one left long ago; every commit is another mix of what a pattern means."""
+    store.create_repo("r")
+    store.create_repo("other")
+    write(
+        store, "r@main", {"people/ann/id.csv": SECRET + b"ann", "people/ann/photo": b"photo", "people.csv": b"public"}
+    )
+    write(store, "r@main", {"people/bob/id.csv": SECRET + b"bob", "people/id.csv": b"a list"})
+    write(store, "r@main", {"people/bob/id.csv": None, "people/cid/id.csv": SECRET + b"cid"})
+    write(store, "other@main", {"people/dan/id.csv": b"dan, of another repo"})
+    return store
+
+
+def test_a_pattern_stands_for_every_path_of_all_history(people):
+    report = people.purge_glob("r", "people/*/id.csv", reason="a request")
+    assert report.paths == ("people/ann/id.csv", "people/bob/id.csv", "people/cid/id.csv")
+    assert (report.commits, len(report.chunks), report.gone, report.left_over) == (3, 3, True, ())
+    assert SECRET not in everything_stored(people)
+    assert [sorted(tree) for tree in trees(people, "r@main")] == [
+        ["people.csv", "people/ann/photo", "people/id.csv"],
+        ["people.csv", "people/ann/photo", "people/id.csv"],
+        ["people.csv", "people/ann/photo"],
+    ]
+    assert people.snapshot("other@main").read("people/dan/id.csv") == b"dan, of another repo"
+    assert people.fsck().is_clean
+    with people._backend.catalog.read() as connection:
+        from versioned_io.catalog.journal import entries_of
+
+        last = entries_of(connection, "r")[-1][0].entry
+    assert last.details == {"glob": "people/*/id.csv", "reason": "a request"}
+
+
+def test_everything_below_a_directory_can_be_said_as_a_pattern_or_as_a_path(people):
+    by_glob = people.purge_glob("r", "people/**", dry_run=True)
+    by_path = people.purge("r", "people", dry_run=True)
+    assert by_glob == by_path
+    assert len(by_glob.paths) == 5
+
+
+@pytest.mark.parametrize(
+    ("repo", "pattern", "error"),
+    [
+        ("r", "people/*/passport", PathNotFoundError),
+        ("r", "people/dan/*", PathNotFoundError),
+        ("r", "people", PathNotFoundError),
+        ("r", "people/", InvalidInputError),
+        ("r", "/", InvalidInputError),
+        ("r", "", InvalidInputError),
+        ("r", "people/[", InvalidInputError),
+        ("x", "**", RepoNotFoundError),
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_an_error_and_changes_nothing(people, dump, repo, pattern, error):
+    before = dump(people)
+    with pytest.raises(error):
+        people.purge_glob(repo, pattern)
+    assert dump(people) == before
+
+
+def test_what_matches_of_forgotten_commits_is_purged_and_named(people, write):
+    people.create_branch("r@dev", at="r@main")
+    write(people, "r@dev", {"people/eve/id.csv": SECRET + b"eve"})
+    people.drop("r@dev")
+    report = people.purge_glob("r", "people/*/id.csv")
+    assert "people/eve/id.csv" not in report.paths
+    assert "people/eve/id.csv" in report.left_over
+    assert report.gone
+    assert SECRET not in everything_stored(people)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_purge_by_pattern_is_the_purge_of_each_path_that_it_stands_for(store, write, seed):
+    chosen = random.Random(seed)
+    store.create_repo("r")
+    names = [f"{a}/{b}.{c}" for a in "xyz" for b in range(40) for c in ("csv", "bin")]
+    present: set[str] = set()
+    for _ in range(6):
+        added = set(chosen.sample(names, 30))
+        gone = set(chosen.sample(sorted(present), min(len(present), 10))) - added
+        write(store, "r@main", {name: b"%d" % chosen.randrange(10**9) for name in added} | dict.fromkeys(gone))
+        present = (present | added) - gone
+    before = trees(store, "r@main")
+    report = store.purge_glob("r", "{x,z}/[1-3]*.csv")
+    meant = {name for tree in before for name in tree if name[0] in "xz" and name[2] in "123" and name[-3:] == "csv"}
+    assert set(report.paths) == meant
+    assert trees(store, "r@main") == [
+        {name: data for name, data in tree.items() if name not in meant} for tree in before
+    ]
+    assert report.gone
+    assert store.fsck().is_clean

@@ -1,0 +1,111 @@
+"""Which files a purge is of: one path with what is below it, or all that match a pattern."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from versioned_io.columns import text_column
+from versioned_io.errors import InvalidInputError
+from versioned_io.pages.read import lookup_many, scan
+from versioned_io.pages.schema import PageRef
+from versioned_io.pages.source import PageSource
+from versioned_io.paths import parse_directory
+from versioned_io.snapshots.glob import Glob, parse_glob
+
+
+@dataclass(frozen=True, slots=True)
+class DoomedPath:
+    """A file, or a directory with all below it."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """What the journal says of it."""
+        return {"path": self.path}
+
+    def rows(self, root: PageRef | None, source: PageSource) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a tree that are meant. Cost: 1 GET a page of them, and of those above."""
+        own = lookup_many(root, [self.path], source=source)
+        yield from (batch for batch in own.to_batches() if batch.num_rows)
+        yield from scan(root, f"{self.path}/", source=source)
+
+    def mask(self, paths: pa.Array) -> pa.Array:
+        """Return which of *paths* are meant, as booleans."""
+        return pc.or_(pc.equal(paths, self.path), pc.starts_with(paths, f"{self.path}/"))
+
+    def deletes(self, _root: PageRef, _source: PageSource) -> Sequence[str]:
+        """Return what `edit_tree` has to delete from a tree."""
+        return [self.path, f"{self.path}/"]
+
+
+@dataclass(frozen=True, slots=True)
+class DoomedGlob:
+    """The files whose whole paths match a pattern, in whichever commit."""
+
+    glob: Glob
+
+    def __str__(self) -> str:
+        return self.glob.pattern
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """What the journal says of it."""
+        return {"glob": self.glob.pattern}
+
+    def rows(self, root: PageRef | None, source: PageSource) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a tree that match. Cost: 1 GET a page of paths that begin as the pattern does."""
+        for prefix in self.glob.prefixes:
+            for rows in scan(root, prefix, source=source):
+                chosen = rows.filter(self.glob.mask(rows.column("path")))
+                if chosen.num_rows:
+                    yield chosen
+
+    def mask(self, paths: pa.Array) -> pa.Array:
+        """Return which of *paths* match, as booleans."""
+        return self.glob.mask(paths)
+
+    def deletes(self, root: PageRef, source: PageSource) -> Sequence[str]:
+        """Return what `edit_tree` has to delete from a tree. Cost: as `rows`."""
+        return [path for rows in self.rows(root, source) for path in rows.column("path").to_pylist()]
+
+
+Doomed: TypeAlias = DoomedPath | DoomedGlob
+
+
+def parse_doomed_path(path: str) -> DoomedPath:
+    """Return the target that is *path* and all below it.
+
+    Raises:
+        IllegalPathError: *path* breaks the path rules.
+        InvalidInputError: *path* is empty.
+    """
+    if not (directory := parse_directory(path)):
+        msg = "the path to purge is empty, which would be everything: name a file or a directory"
+        raise InvalidInputError(msg)
+    return DoomedPath(directory)
+
+
+def parse_doomed_glob(pattern: str) -> DoomedGlob:
+    """Return the target that is every file which matches *pattern*.
+
+    Raises:
+        InvalidInputError: The pattern is malformed, or matches directories alone.
+    """
+    glob = parse_glob(pattern)
+    if glob.is_directory:
+        msg = f"the pattern {pattern!r} matches directories alone, and files are purged: end it with '/**'"
+        raise InvalidInputError(msg)
+    return DoomedGlob(glob)
+
+
+def chosen_paths(doomed: Doomed, paths: Sequence[str]) -> list[int]:
+    """Return the numbers of those of *paths* that *doomed* means, ascending."""
+    found: list[int] = pc.indices_nonzero(doomed.mask(text_column(paths))).to_pylist()
+    return found
