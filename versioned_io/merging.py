@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioned_io.backend import Backend
-from versioned_io.catalog.commits import get_commit, history_batch
+from versioned_io.catalog.commits import ancestor_at, get_commit, history_batch
 from versioned_io.catalog.values import Commit
 from versioned_io.errors import ConflictError, InvalidInputError, MergeConflictError, PackLostError
 from versioned_io.identifiers import CommitId, Digest
@@ -114,6 +114,27 @@ def merge_base(backend: Backend, one: Commit | None, other: Commit | None) -> Co
             if parent is not None:
                 reach(parent, sides[commit_id])
     return None
+
+
+def taking_back(backend: Backend, undone: Commit, since: Commit | None) -> ThreeWay:
+    """Return what takes back the changes of *undone*, or those of all commits after *since* up to it, as one.
+
+    Raises:
+        InvalidInputError: *since* is not in the history of *undone*, or is it.
+
+    Cost: 4 SELECTs, and 1 for each branching between them.
+    """
+    with backend.catalog.read() as connection:
+        if since is None:
+            before = None if undone.parent is None else get_commit(connection, undone.parent)
+            return ThreeWay(undone, before, keeps_authors=False)
+        if since.number >= undone.number or ancestor_at(connection, undone.id, since.number) != since.id:
+            msg = (
+                f"can't take back what came after {since.id} up to {undone.id}: the first is not in the history of the "
+                "second; name the older one as since, as `log` shows it"
+            )
+            raise InvalidInputError(msg)
+    return ThreeWay(undone, since, keeps_authors=False)
 
 
 def bring_in(

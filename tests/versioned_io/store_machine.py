@@ -163,6 +163,16 @@ class StoreMachine(TransactionMachine):
             pick = partial(self.store.cherry_pick, f"r@{picked}", f"r@{onto}", strategy=strategy)
             self.bring_in(pick, onto, before, self.trees[picked], strategy=strategy)
 
+    @rule(data=st.data(), strategy=STRATEGIES, count=st.integers(2, 4))
+    def revert_several(self, data, strategy, count):
+        undone, on = self.any_commit(data), self.any_branch(data)
+        since = undone
+        for _ in range(count):
+            since = since and self.commits[since].parent
+        if since is not None and since not in self.gone:
+            revert = partial(self.store.revert, f"r@{undone}", f"r@{on}", since=f"r@{since}", strategy=strategy)
+            self.bring_in(revert, on, self.trees[undone], self.trees[since], strategy=strategy)
+
     @rule(data=st.data(), strategy=STRATEGIES)
     def revert(self, data, strategy):
         undone, on = self.any_commit(data), self.any_branch(data)

@@ -233,6 +233,64 @@ def test_the_first_commit_can_be_taken_back(store, write, files_of):
     assert files_of(store, "r@main") == {}
 
 
+def test_several_commits_in_a_row_are_taken_back_as_one(forked, write, files_of):
+    before, since = files_of(forked, "r@main"), forked.commit("r@main")
+    write(forked, "r@main", {"a": b"wrong", "d/x": None, "more": b"wrong"})
+    write(forked, "r@main", {"more": b"wrong again", "d/y": b"wrong", "b": b"wrong"})
+    last = write(forked, "r@main", {"d/y": None, "e": b"wrong", "b": before["b"]})
+    later = write(forked, "r@main", {"later": b"1"})
+    made = forked.revert("r@main~1", "r@main", since="r@main~4")
+    assert files_of(forked, "r@main") == {**before, "later": b"1"}
+    assert (made.parent, made.number) == (later.id, later.number + 1)
+    # Undone is the newest; the files are those of the commit before the oldest.
+    assert set(made.provenance) == {last.id, since.id}
+    assert made.message == f"revert {last.id} and what led to it after {since.id}"
+    assert (made.stats.added, made.stats.modified, made.stats.deleted) == (1, 1, 2)
+    # Taking that back brings all of it again.
+    forked.revert("r@main", "r@main")
+    assert files_of(forked, "r@main")["more"] == b"wrong again"
+
+
+def test_what_later_commits_touched_refuses_the_whole_range(forked, write, files_of, dump):
+    write(forked, "r@main", {"a": b"wrong", "more": b"wrong"})
+    write(forked, "r@main", {"c": b"wrong", "d/x": b"wrong"})
+    write(forked, "r@main", {"c": b"later", "more": None})
+    before = dump(forked)
+    with pytest.raises(MergeConflictError) as caught:
+        forked.revert("r@main~1", "r@main", since="r@main~3")
+    assert caught.value.paths == ("c",)  # "more" is as it was before: both say so
+    ((path, wrong, ours, theirs),) = caught.value.conflicts
+    files = [forked.snapshot(f"r@main~{back}").stat("c").digest for back in (1, 0, 3)]
+    assert (path, [wrong, ours, theirs]) == ("c", files)
+    assert dump(forked) == before
+    forked.revert("r@main~1", "r@main", since="r@main~3", strategy={"c": "ours"})
+    assert files_of(forked, "r@main") == {"a": b"1", "b": b"main", "c": b"later", "d/x": b"1", "other": b"main"}
+
+
+@pytest.mark.parametrize(
+    ("ends", "error", "word"),
+    [
+        (("r@main~1", "r@main"), InvalidInputError, "not in the history"),
+        (("r@main", "r@main"), InvalidInputError, "not in the history"),
+        (("r@main", "r@dev"), InvalidInputError, "not in the history"),
+        (("r@main", "other@main"), RefSyntaxError, "of repo 'r'"),
+        (("r@main", "r@main~9"), NotFoundError, "main~9"),
+        (("r@main", "r@main:a"), RefSyntaxError, "path"),
+        (("r@main", 3), InvalidInputError, "type int"),
+    ],
+)
+def test_a_range_whose_ends_are_not_in_one_history_takes_nothing_back(forked, dump, ends, error, word):
+    forked.create_repo("other")
+    with forked.transaction("other@main") as tx:
+        tx.write("a", b"1")
+    with forked.transaction("r@main") as tx:
+        tx.write("more", b"1")
+    before = dump(forked)
+    with pytest.raises(error, match=word):
+        forked.revert(ends[0], "r@main", since=ends[1])
+    assert dump(forked) == before
+
+
 PATHS = st.sampled_from(["a", "b", "a/x", "a/y", "c/d/e"])
 EDITS = st.dictionaries(PATHS, st.one_of(st.none(), st.sampled_from([b"0", b"1", b"2"])), max_size=4)
 

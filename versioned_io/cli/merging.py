@@ -63,6 +63,9 @@ def cherry_pick(
 def revert(
     commit: Annotated[str, typer.Argument(help="repo@ref or a commit's ID.")],
     on: Annotated[str, typer.Argument(help="repo@branch")],
+    since: Annotated[
+        str | None, typer.Option(help="Take back all commits after this one, too, as one; by default only the one.")
+    ] = None,
     strategy: StrategyOption = "fail",
     message: MessageOption = "",
     author: AuthorOption = "",
@@ -70,9 +73,9 @@ def revert(
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take back on a branch the changes that one commit made."""
+    """Take back on a branch the changes that one commit made, or several in a row."""
     with open_named_store(store, catalog) as opened, _conflicts_shown(as_json=as_json):
-        made = opened.revert(commit, on, strategy=strategy, message=message, author=author)
+        made = opened.revert(commit, on, since=since, strategy=strategy, message=message, author=author)
     _print(made, as_json=as_json)
 
 

@@ -7,7 +7,7 @@ from versioned_io.arguments import parse_text
 from versioned_io.catalog.repos import BranchRow
 from versioned_io.catalog.values import Commit, JSONValue
 from versioned_io.errors import HeadMovedError, RefSyntaxError
-from versioned_io.merging import Strategy, ThreeWay, bring_in, check_strategy, merge_base
+from versioned_io.merging import Strategy, ThreeWay, bring_in, check_strategy, merge_base, taking_back
 from versioned_io.refs import BranchRef, parse_branch_ref
 from versioned_io.squashing import squash
 from versioned_io.store.resolving import Resolving
@@ -104,33 +104,49 @@ class Merging(Resolving):
         return bring_in(self._backend, target, lambda _: three, self._beginning(target, facts), strategy)
 
     def revert(
-        self, commit: str, on: str, *, message: str = "", author: str = "", strategy: Strategy = "fail"
+        self,
+        commit: str,
+        on: str,
+        *,
+        since: str | None = None,
+        message: str = "",
+        author: str = "",
+        strategy: Strategy = "fail",
     ) -> Commit:
-        """Take back on the branch *on* the changes that one commit made, and return the new commit.
+        """Take back on the branch *on* the changes of one commit, or of all after *since*, and return the new commit.
 
-        What was changed again since then is a conflict.
+        All or nothing, as one commit. What was changed again since then is a conflict.
 
         Args:
-            commit: ``repo@ref`` or a commit's ID, of the same repo.
+            commit: ``repo@ref`` or a commit's ID, of the same repo: the only one, or the newest one that is taken back.
+            since: The commit before the oldest one that is taken back, in the history of *commit*: ``main~3`` with
+                *commit* ``main`` are the last three. None: *commit* alone.
 
         Raises:
-            MergeConflictError, NotFoundError, InvalidInputError: As for `merge`.
+            MergeConflictError: Later commits touched the same paths, and *strategy* does not decide; its ``conflicts``
+                list them. Nothing changed.
+            NotFoundError: There is no such branch or commit.
+            InvalidInputError: *commit* or *since* is of another repo, or *since* is not in the history of *commit*; or
+                *strategy* means nothing.
 
-        Cost: as `merge`.
+        Cost: as `merge`, however many commits there are.
         """
         target, undone = parse_branch_ref(on), self._commit(commit)
+        kept = None if since is None else self._commit(since)
         self._check_same_repo(undone, target)
+        if kept is not None:
+            self._check_same_repo(kept, target)
         check_strategy(strategy)
+        three = taking_back(self._backend, undone, kept)
+        default = f"revert {undone.id}" + ("" if kept is None else f" and what led to it after {kept.id}")
         facts = build_facts(
-            message=parse_text(message, "message") or f"revert {undone.id}",
+            message=parse_text(message, "message") or default,
             author=author,
             metadata=None,
             lineage_id=None,
             provenance=[undone.id],
             outputs=None,
         )
-        before = None if undone.parent is None else self._commit_by_id(undone.parent)
-        three = ThreeWay(undone, before, keeps_authors=False)
         return bring_in(self._backend, target, lambda _: three, self._beginning(target, facts), strategy)
 
     def squash(

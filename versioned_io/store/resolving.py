@@ -20,7 +20,9 @@ class Resolving:
             return resolve_ref(connection, ref)
 
     def _commit(self, ref: str) -> Commit:
-        return self._commit_by_id(ref) if is_id(ref) else self._snapshot(parse_commit_ref(ref)).commit
+        if isinstance(ref, str) and is_id(ref):
+            return self._commit_by_id(ref)
+        return self._snapshot(parse_commit_ref(ref)).commit
 
     def _commit_by_id(self, commit_id: str) -> Commit:
         with self._backend.catalog.read() as connection:

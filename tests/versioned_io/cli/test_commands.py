@@ -188,6 +188,21 @@ def test_the_newest_commit_is_dropped_unless_it_is_needed(terminal, weather):
     assert "the branch 'main' needs it" in terminal.run("drop", "weather@dev", code=2).output
 
 
+def test_several_commits_are_taken_back_at_once(terminal, weather):
+    for number in (1, 2):
+        with vio.open_store(terminal.location) as store, store.transaction("weather@main") as tx:
+            tx.write(f"wrong/{number}", b"1")
+            tx.write("2012/03.csv", b"wrong %d" % number)
+    made = terminal.json("revert", "weather@main", "weather@main", "--since", "weather@main~2")["commit"]
+    assert (made["number"], made["stats"]["deleted"], made["stats"]["modified"]) == (4, 2, 1)
+    assert terminal.text("cat", "weather@main:2012/03.csv") == "rain\n03\n"
+    with vio.open_store(terminal.location) as store, store.transaction("weather@main") as tx:
+        tx.write("2012/03.csv", b"later")
+    refused = terminal.run("revert", "weather@main~2", "weather@main", "--since", "weather@main~4", code=4)
+    assert "2012/03.csv" in refused.output
+    assert terminal.json("show", "weather@main")["commit"]["number"] == 5
+
+
 def test_what_matches_a_pattern_is_purged_and_named(terminal, weather):
     terminal.run("rm", "weather@main:2012/01.csv")
     would = terminal.json("purge", "weather:2012", "--glob", "0[12].csv", "--dry-run")
