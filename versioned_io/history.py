@@ -64,7 +64,7 @@ def walk_path_history(backend: Backend, head: Commit | None, path: str, limit: i
 
     Cost: 1 look-up and 2 SELECTs for each change of a file. Where the path is a directory, or is not there: 3 SELECTs
         for each 200 commits, and the pages that differ below it, for each commit whose filter says that it may have
-        touched the path; those of more than 512 paths and directories, and those that a rebuild found, have none.
+        touched the path. Of a commit of more than some 2,000 paths and directories the filter knows whole directories.
     """
     path = parse_directory(path)
     found = False

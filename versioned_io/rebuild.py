@@ -405,7 +405,9 @@ def _insert_commits(
             segment = int(connection.execute(begun).scalar_one())
         segment_of[commit.id], ends[segment] = segment, commit.number
         state = CommitState.FORGOTTEN if commit.id in found.forgotten else CommitState.LIVE
-        row = replace(commit, parent=parent, state=state)
+        # The filter is of what changed against the parent that it had.
+        touched = commit.touched if parent == commit.parent else None
+        row = replace(commit, parent=parent, state=state, touched=touched)
         insert_commit_row(connection, row, pack, repo_id=repo_ids[commit.repo], segment_id=segment)
     for record, _ in ordered:
         made_from = [one for one in record.commit.provenance if one in kept]

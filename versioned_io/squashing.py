@@ -60,13 +60,13 @@ class _Changes:
     """How the head differs from the commit that stays below it: how many files, by kind of change, and which."""
 
     counts: dict[str, int]
-    touched: bytes | None
+    touched: bytes
 
 
 def _changes_since(backend: Backend, since: Commit | None, head: Commit) -> _Changes:
     differences = diff_trees(backend, since, head)
     counts = {one["values"]: one["counts"] for one in pc.value_counts(differences.column("change")).to_pylist()}
-    return _Changes(counts, touched_filter(path.as_py() for path in differences.column("path")))
+    return _Changes(counts, touched_filter(differences.column("path")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+import pyarrow as pa
 from sqlalchemy import Connection
 
 from versioned_io.backend import Backend
@@ -18,7 +19,7 @@ from versioned_io.catalog.due_keys import DueKey, complete_key
 from versioned_io.catalog.idempotency import FirstTry, find_first_try, insert_key
 from versioned_io.catalog.publishing import HeldTree, Publication, StoredContent, hold_trees, publish
 from versioned_io.catalog.repos import BranchRow, lock_branch
-from versioned_io.catalog.touched import MOST_ENTRIES, touched_filter
+from versioned_io.catalog.touched import touched_filter
 from versioned_io.catalog.values import (
     Commit,
     CommitStats,
@@ -26,6 +27,7 @@ from versioned_io.catalog.values import (
     RunInfo,
 )
 from versioned_io.chunks.writer import DataWriter
+from versioned_io.columns import text_column
 from versioned_io.errors import (
     EmptyCommitError,
     ExistsError,
@@ -297,11 +299,11 @@ class _Attempt:
         )
 
 
-def _touched(rows: EffectiveRows, deletes: Sequence[str]) -> bytes | None:
-    """Return the filter of the paths that may change; None where that is too much, or a directory goes."""
-    if rows.table.num_rows > MOST_ENTRIES or any(path.endswith("/") or not path for path in deletes):
-        return None
-    return touched_filter([*rows.table.column("path").to_pylist(), *deletes])
+def _touched(rows: EffectiveRows, deletes: Sequence[str]) -> bytes:
+    """Return the filter of the paths that may change."""
+    directories = [path.removesuffix("/") for path in deletes if path.endswith("/") or not path]
+    files = text_column([path for path in deletes if path and not path.endswith("/")])
+    return touched_filter(pa.chunked_array([*rows.table.column("path").chunks, files], pa.string()), directories)
 
 
 def time_after(now: datetime, *parents: Commit | None) -> datetime:

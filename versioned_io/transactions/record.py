@@ -1,6 +1,7 @@
 """The commit record: all that is known of a commit, as JSON in its pack, from which a lost catalog is rebuilt."""
 
 import json
+from base64 import b64decode, b64encode
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -33,11 +34,12 @@ def encode_record(record: CommitRecord) -> bytes:
 
     Source: docs/spec/format-v1.md, "Commit record".
     """
-    root = record.commit.root
+    root, touched = record.commit.root, record.commit.touched
     fields = {
         **record.commit.to_json(),
         "format": RECORD_FORMAT,
         "root": None if root is None else root.to_json(),
+        "touched": None if touched is None else b64encode(touched).decode(),
         "inputs": [asdict(file) for file in record.inputs],
         "idempotency_key": record.idempotency_key,
         "replaces": list(record.replaces),
@@ -55,7 +57,7 @@ def decode_record(payload: bytes) -> CommitRecord:
     if fields["format"] != RECORD_FORMAT:
         msg = f"a commit record has format {fields['format']}, this version reads {RECORD_FORMAT}: upgrade versioned-io"
         raise FormatError(msg)
-    run, root = fields["run"], fields["root"]
+    run, root, touched = fields["run"], fields["root"], fields.get("touched")
     commit = Commit(
         id=CommitId(fields["id"]),
         lineage_id=LineageId(fields["lineage_id"]),
@@ -74,6 +76,7 @@ def decode_record(payload: bytes) -> CommitRecord:
         merged=fields.get("merged"),
         epoch=fields.get("epoch", 0),
         generation=fields.get("generation", 0),
+        touched=None if touched is None else b64decode(touched),
     )
     inputs = tuple(InputFile(**file) for file in fields["inputs"])
     return CommitRecord(commit, inputs, fields.get("idempotency_key"), tuple(fields.get("replaces", ())))
