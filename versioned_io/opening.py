@@ -39,7 +39,7 @@ from versioned_io.objects.location import open_objects
 from versioned_io.objects.port import ObjectStore
 from versioned_io.objects.probing import refuses_taken_keys
 from versioned_io.pages.source import PageSource
-from versioned_io.rebuild import RebuildReport, rebuild_catalog
+from versioned_io.rebuild.catalog import RebuildReport, rebuild_catalog
 from versioned_io.store import Store
 
 STORE_FORMAT = 1

@@ -8,7 +8,8 @@ import pytest
 
 import versioned_io as vio
 from versioned_io.catalog.collection import list_packs
-from versioned_io.errors import FormatError, InvalidInputError, StorageError, StoreNotFoundError
+from versioned_io.catalog.journal import Action, entries_of
+from versioned_io.errors import FormatError, InvalidInputError, RefNotFoundError, StorageError, StoreNotFoundError
 from versioned_io.identifiers import PackName
 from versioned_io.objects.local import LocalObjects
 from versioned_io.packs.frames import FrameKind
@@ -305,3 +306,124 @@ def test_objects_that_are_no_packs_of_ours_are_passed_over(place, write):
         orphan.close()
     before, after = rebuilt(place)
     assert after == before
+
+
+# Entries of the journal that are lost
+
+
+def lose_entry(place, repo, action):
+    """Delete the pack with the newest entry of this kind, and the catalog; return the entry."""
+    with vio.open_store(place) as store, store._backend.catalog.read() as connection:
+        found = [pair for pair in entries_of(connection, repo) if pair[0].entry.action == action]
+    recorded, pack = found[-1]
+    next((place / "packs").rglob(f"{pack}.pack")).unlink()
+    lose_catalog(place)
+    return recorded
+
+
+def test_a_repo_whose_first_entry_is_lost_is_found_by_its_commits(place, write):
+    with vio.create_store(place) as store:
+        store.create_repo("r", description="gone")
+        store.create_repo("made")
+        write(store, "r@main", {"a": b"1"})
+        head = write(store, "r@main", {"a": b"2"})
+        with store.run("train"):
+            store.snapshot("r@main").read("a")
+            write(store, "made@main", {"m": b"m"})
+    lost = lose_entry(place, "r", Action.CREATE_REPO)
+    for _ in range(2):
+        report = vio.rebuild_store(place)
+        (text,) = report.uncertain
+        assert f"entry {lost.sequence} of the journal of 'r' is missing" in text
+        assert "'main' is as its commits say" in text
+        with vio.open_store(place) as store:
+            assert store.commit("r@main") == head
+            assert head.id in {commit.id for commit in store.upstream("made@main").commits}
+            assert [entry.entry.action for entry in store.reflog("r@main")] == [Action.LOST]
+            with pytest.raises(RefNotFoundError, match=r"entry \d+ of the journal is lost"):
+                store.commit("r@main@{2020-01-01}")
+            assert store.fsck().is_clean
+            # What comes after it never takes its number.
+            dev = f"r@dev{len(store.branches('r'))}"
+            store.create_branch(dev, at="r@main")
+            assert store.reflog(dev)[0].sequence > lost.sequence
+        lose_catalog(place)
+
+
+def test_what_came_before_a_lost_entry_still_counts(place, write):
+    with vio.create_store(place) as store:
+        grow(store, write)
+        before = told(store)
+    lost = lose_entry(place, "r", Action.DELETE_TAG)
+    report = vio.rebuild_store(place)
+    assert report.uncertain == (
+        f"entry {lost.sequence} of the journal of 'r' is missing: what it did to a name is unknown",
+    )
+    with vio.open_store(place) as store:
+        after = told(store)
+        gone = store.tags("r").pop("gone")
+        assert gone in {commit.id for commit in store.log("r@main")}
+    assert after["r"][3].keys() == before["r"][3].keys() | {"gone"}
+    assert after["r"][2] == before["r"][2]
+    assert after["r@main"] == before["r@main"]
+    assert after["models@main"] == before["models@main"]
+
+
+def test_where_a_branch_was_moved_to_is_found_by_its_commits(place, write):
+    with vio.create_store(place) as store:
+        grow(store, write)
+        before = told(store)
+    lose_entry(place, "r", Action.MOVE_BRANCH)
+    assert len(vio.rebuild_store(place).uncertain) == 1
+    with vio.open_store(place) as store:
+        after = told(store)
+    assert after["r"][:5] == before["r"][:5]
+
+
+@pytest.mark.parametrize(
+    "action", [Action.CREATE_BRANCH, Action.RENAME_BRANCH, Action.DELETE_BRANCH, Action.PROTECT_BRANCH]
+)
+def test_a_lost_entry_is_told_and_costs_no_commit(place, write, action):
+    with vio.create_store(place) as store:
+        grow(store, write)
+        heads = {branch.name: branch.head for branch in store.branches("r")}
+    lost = lose_entry(place, "r", action)
+    report = vio.rebuild_store(place)
+    assert any(f"entry {lost.sequence} of the journal of 'r'" in text for text in report.uncertain)
+    with vio.open_store(place) as store:
+        assert heads.items() <= {branch.name: branch.head for branch in store.branches("r")}.items()
+        assert store.fsck().is_clean
+        write(store, "r@main", {"next": b"1"})
+    lose_catalog(place)
+    assert vio.rebuild_store(place).uncertain == report.uncertain
+
+
+def test_a_repo_without_commits_whose_first_entry_is_lost_has_its_branch(place):
+    with vio.create_store(place) as store:
+        store.create_repo("r")
+        store.protect_branch("r@main")
+    lose_entry(place, "r", Action.CREATE_REPO)
+    (text,) = vio.rebuild_store(place).uncertain
+    assert "the branch 'main' is assumed, without a commit; the repo's description is unknown" in text
+    with vio.open_store(place) as store:
+        assert [branch.name for branch in store.branches("r")] == ["main"]
+        with pytest.raises(InvalidInputError, match="protected"):
+            store.delete_branch("r@main")
+
+
+def test_rebuilding_and_deleting_a_branch_whose_entry_is_lost_keeps_it_deleted(place, write):
+    with vio.create_store(place) as store:
+        store.create_repo("r")
+        write(store, "r@main", {"a": b"1"})
+        store.create_branch("r@dev", at="r@main")
+        write(store, "r@dev", {"b": b"1"})
+        write(store, "r@main", {"c": b"1"})
+    lose_entry(place, "r", Action.CREATE_BRANCH)
+    assert len(vio.rebuild_store(place).uncertain) == 1
+    with vio.open_store(place) as store:
+        assert [commit.number for commit in store.log("r@dev")] == [2, 1]
+        store.delete_branch("r@dev")
+    lose_catalog(place)
+    vio.rebuild_store(place)
+    with vio.open_store(place) as store:
+        assert [branch.name for branch in store.branches("r")] == ["main"]

@@ -184,6 +184,11 @@ def head_at(connection: Connection, repo_id: int, ref: Ref, at: datetime) -> Com
     query = select(journal).where(journal.c.repo == ref.repo).order_by(journal.c.sequence.desc())
     for entry in connection.execute(query):
         is_renaming = entry.action == "rename_branch" and json.loads(entry.details)["to"] == name
+        if entry.action == "lost" and entry.name in ("", name) and entry.at > at:
+            reason = (
+                f"entry {entry.sequence} of the journal is lost, so nobody knows where the branch pointed before it"
+            )
+            raise RefNotFoundError(ref.repo, ref.place, reason=reason)
         if not (entry.name == name or is_renaming) or entry.action in {"protect_branch", "set_retention"}:
             continue
         name = entry.name

@@ -97,7 +97,8 @@ def record_places(connection: Connection) -> Iterator[tuple[str, PackName]]:
     """Yield (what, pack) for every pack that a commit or an entry of the journal says its record is in."""
     for commit_id, pack in connection.execute(select(commits.c.id, commits.c.pack)):
         yield f"the record of commit {commit_id}", PackName(pack)
-    for sequence, pack in connection.execute(select(journal.c.sequence, journal.c.pack)):
+    # Of an entry that a rebuild found to be lost, no pack is known.
+    for sequence, pack in connection.execute(select(journal.c.sequence, journal.c.pack).where(journal.c.pack != "")):
         yield f"entry {sequence} of the journal", PackName(pack)
 
 

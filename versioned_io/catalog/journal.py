@@ -40,6 +40,8 @@ class Action(StrEnum):
     PURGE = "purge"
     EXPIRE = "expire"
     """Commits were forgotten because nothing led to them any more, or because retention let go of them."""
+    LOST = "lost"
+    """A rebuild found that there was an entry which is in no pack any more; its time is the latest that it can have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit, pack_of
 from versioned_io.catalog.consistency import broken_links, dangling_sources, named_heads
-from versioned_io.catalog.journal import decode_entry, entries_of
+from versioned_io.catalog.journal import Action, decode_entry, entries_of
 from versioned_io.catalog.lineage import inputs_of
 from versioned_io.catalog.repos import list_repos
 from versioned_io.catalog.values import Commit, CommitState
@@ -90,6 +90,8 @@ class NameCheck:
         with self.backend.catalog.read() as connection:
             entries = [found for repo in list_repos(connection) for found in entries_of(connection, repo.name)]
         for recorded, pack in entries:
+            if recorded.entry.action is Action.LOST:
+                continue  # in no pack, as the rebuild that noted this has said
             where = f"{recorded.entry.action} of {recorded.entry.repo}@{recorded.entry.name}"
             try:
                 payloads = read_frames_of(self.backend.objects, pack, FrameKind.JOURNAL)
