@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from versioned_io.catalog.due_keys import DueKey
+    from versioned_io.catalog.retention import RetentionRule
     from versioned_io.catalog.values import BranchInfo, Commit, CommitStats, InputFile, RepoInfo, RunInfo
     from versioned_io.changes import Changes
     from versioned_io.errors import VersionedError
@@ -42,6 +43,7 @@ _HOMES = {
     "LineageGraph": "lineage",
     "PartitionTemplate": "partitions",
     "RepoInfo": "catalog.values",
+    "RetentionRule": "catalog.retention",
     "Run": "runs",
     "RunInfo": "catalog.values",
     "Snapshot": "snapshots.snapshot",
@@ -71,6 +73,7 @@ __all__ = [
     "LineageGraph",
     "PartitionTemplate",
     "RepoInfo",
+    "RetentionRule",
     "Run",
     "RunInfo",
     "Snapshot",

@@ -145,11 +145,16 @@ def check_mapping(values: Mapping[str, Any] | None, name: str) -> None:
     Raises:
         InvalidInputError: It is none; *name* says in the message what it is.
     """
-    if values is not None and not (isinstance(values, Mapping) and all(isinstance(key, str) for key in values)):
+    if values is not None and not isinstance(values, Mapping):
         msg = f"{name} must be a dict with text as keys, not of type {type(values).__name__}"
         raise InvalidInputError(msg)
+    for key in values or {}:
+        if not isinstance(key, str):
+            msg = f"{name} must be a dict with text as keys, not with a key of type {type(key).__name__}"
+            raise InvalidInputError(msg)
 
 
 def _refusal(name: str, value: object, wanted: str) -> InvalidInputError:
-    msg = f"{name} must be {wanted}, not {quoted(value)}"
+    shown = f"{value.total_seconds():g} s" if isinstance(value, timedelta) else quoted(value)
+    msg = f"{name} must be {wanted}, not {shown}"
     return InvalidInputError(msg)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit, history_batch
-from versioned_io.catalog.values import Commit
+from versioned_io.catalog.values import Commit, CommitState
 from versioned_io.columns import groups_of
 from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId
@@ -144,7 +144,8 @@ def _newest_touches(
         writers: path and commit of the files that differ between *old* and the newest of *commits*.
 
     Returns:
-        No key at all if *commits* do not begin where *old* ends: they are not all that happened then.
+        No key at all if *commits* do not begin where *old* ends: they are not all that happened then. Nor one that a
+        commit may have touched later whose data was let go of.
     """
     if not commits or commits[0].parent != (None if old is None else old.id):
         return {}
@@ -159,13 +160,22 @@ def _newest_touches(
         if writer is not None:
             _keep_newer(newest, row["key"], writer)
     parent = old
+    newest_unknown = 0
     for commit in commits:
         stats = commit.stats
+        if not _is_kept(commit) or not _is_kept(parent):
+            newest_unknown, parent = commit.number, commit
+            continue
         if stats.deleted or stats.added + stats.modified != visible[commit.id]:
             for key in _distinct(template.keys_of(_changed(backend, parent, commit).column("path"))):
                 _keep_newer(newest, key, commit)
         parent = commit
-    return newest
+    # Where retention let go of the data, nobody knows which keys a commit touched, nor can it be read.
+    return {key: commit for key, commit in newest.items() if commit.number >= newest_unknown and _is_kept(commit)}
+
+
+def _is_kept(commit: Commit | None) -> bool:
+    return commit is None or commit.state is not CommitState.FORGOTTEN
 
 
 def _keep_newer(newest: dict[str, Commit], key: str, commit: Commit) -> None:

@@ -14,10 +14,10 @@ from versioned_io.catalog.journal import squashes_of
 from versioned_io.catalog.touched import may_have_touched
 from versioned_io.catalog.values import Commit, CommitState
 from versioned_io.columns import optional_text_column, text_column
-from versioned_io.errors import PathNotFoundError
+from versioned_io.errors import CommitForgottenError, PathNotFoundError
 from versioned_io.identifiers import CommitId
 from versioned_io.pages.diff import diff
-from versioned_io.pages.read import lookup
+from versioned_io.pages.read import lookup, scan
 from versioned_io.paths import parse_directory
 
 DIFFERENCES = pa.schema(
@@ -59,8 +59,11 @@ def walk_path_history(backend: Backend, head: Commit | None, path: str, limit: i
     While the path is a file, each step jumps from the commit that wrote it to the one that wrote it before: what
     lies between is not looked at. For a commit that was squashed stands the one that it is part of now.
 
+    It ends at the commits whose data was let go of by retention: what they changed can't be told any more.
+
     Raises:
-        PathNotFoundError: No commit of this history ever had it.
+        PathNotFoundError: No commit of this history has it.
+        CommitForgottenError: No commit whose data is kept changed it, so when it was changed can't be told.
 
     Cost: 1 look-up and 2 SELECTs for each change of a file. Where the path is a directory, or is not there: 3 SELECTs
         for each 200 commits, and the pages that differ below it, for each commit whose filter says that it may have
@@ -71,7 +74,12 @@ def walk_path_history(backend: Backend, head: Commit | None, path: str, limit: i
     current = head
     squashes = _squashes_before(backend, head)
     while current is not None and (limit is None or limit > 0):
-        current = _newest_change(backend, current, path, squashes)
+        try:
+            current = _newest_change(backend, current, path, squashes)
+        except CommitForgottenError:
+            if not found:
+                raise
+            return
         if current is None:
             break
         found = True
@@ -80,7 +88,7 @@ def walk_path_history(backend: Backend, head: Commit | None, path: str, limit: i
         current = _get(backend, current.parent)
     if not found and limit != 0:
         raise PathNotFoundError(
-            path, "the empty history" if head is None else f"the history of {head}", "no commit ever had it"
+            path, "the empty history" if head is None else f"the history of {head}", "no commit has it"
         )
 
 
@@ -172,7 +180,7 @@ def _newest_change(
     older = walk_history(backend, commit)
     current = next(older)
     for parent in chain(older, [None]):
-        if may_have_touched(current.touched, path) and _differ(backend, current, parent, path):
+        if may_have_touched(current.touched, path) and _did_change(backend, current, parent, path):
             return current
         if parent is not None:
             current = parent
@@ -199,6 +207,20 @@ def _standing_for(
             if found is not None:
                 return found
     return None
+
+
+def _did_change(backend: Backend, commit: Commit, parent: Commit | None, path: str) -> bool:
+    """Say whether a commit changed the file *path*, or something below that directory.
+
+    Raises:
+        CommitForgottenError: The parent's data was let go of, and no file there says that this commit wrote it.
+    """
+    if parent is None or parent.state is CommitState.LIVE:
+        return _differ(backend, commit, parent, path)
+    below = scan(commit.readable_root, f"{path}/" if path else "", source=backend.pages)
+    if any(pc.any(pc.equal(rows.column("commit"), bytes.fromhex(commit.id))).as_py() for rows in below):
+        return True
+    raise CommitForgottenError(parent.id)
 
 
 def _differ(backend: Backend, new: Commit, old: Commit | None, path: str) -> bool:

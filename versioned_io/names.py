@@ -137,12 +137,25 @@ def protect_branch(backend: Backend, ref: BranchRef, *, is_protected: bool) -> N
     Cost: 1 PUT, 1 SQL transaction.
     """
     with backend.catalog.write() as connection:
-        row = catalog.lock_branch(connection, catalog.find_branch(connection, ref).id)
+        row = catalog.lock_branch(connection, catalog.find_branch(connection, ref))
         catalog.set_protected(connection, row.id, is_protected=is_protected)
         entry = JournalEntry(
             ref.repo, ref.branch, Action.PROTECT_BRANCH, row.head, row.head, {"is_protected": is_protected}
         )
         append_entry(connection, backend.objects, entry, backend.clock())
+
+
+def retention_of(backend: Backend, ref: BranchRef) -> RetentionRule | None:
+    """Return the retention rule of a branch, if it has one.
+
+    Raises:
+        RepoNotFoundError, RefNotFoundError: There is no such branch.
+
+    Cost: 2 SELECTs.
+    """
+    with backend.catalog.read() as connection:
+        text = catalog.get_retention(connection, catalog.find_branch(connection, ref).id)
+    return None if text is None else RetentionRule.from_json(text)
 
 
 def set_retention(backend: Backend, ref: BranchRef, rule: RetentionRule | None) -> None:
@@ -155,7 +168,7 @@ def set_retention(backend: Backend, ref: BranchRef, rule: RetentionRule | None) 
     """
     text = None if rule is None else rule.to_json()
     with backend.catalog.write() as connection:
-        row = catalog.lock_branch(connection, catalog.find_branch(connection, ref).id)
+        row = catalog.lock_branch(connection, catalog.find_branch(connection, ref))
         catalog.set_retention(connection, row.id, text)
         entry = JournalEntry(ref.repo, ref.branch, Action.SET_RETENTION, row.head, row.head, {"rule": text})
         append_entry(connection, backend.objects, entry, backend.clock())
@@ -227,7 +240,7 @@ def held_branch(
 ) -> Iterator[tuple[Connection, BranchRow]]:
     """Yield a writing connection and the branch, held, unless it is protected."""
     with backend.catalog.write() as connection:
-        row = catalog.lock_branch(connection, catalog.find_branch(connection, ref).id)
+        row = catalog.lock_branch(connection, catalog.find_branch(connection, ref))
         if row.ref != ref:
             raise RefNotFoundError(ref.repo, ref.branch, reason="the branch was renamed meanwhile")
         if needs_unprotected and catalog.is_protected(connection, row.id):

@@ -81,7 +81,7 @@ def create_store(
             SQLite inside the directory; a store that is not a directory needs one.
         storage_options: For S3, Google Cloud Storage and Azure: credentials, endpoint, time limits, as text. By default
             boto3's chain of credentials for S3, and the environment for the others. See `versioned_io.objects.clients`.
-        cache: A local directory that keeps what was read of a remote store; None for none.
+        cache: A local directory that keeps what was read of a remote store, and is not used for others; None for none.
         cache_bytes: How much it keeps.
         sources: The places outside of the store that files may be a reference to and are read from: storage options (as
             above) by ``s3://bucket/prefix/``, ``gs://...``, ``az://...``, ``file:///directory/`` or local path. All
@@ -280,11 +280,12 @@ def _open_objects(
     url: str | Path, options: Mapping[str, str] | None, cache: str | Path | None, cache_bytes: int
 ) -> ObjectStore:
     objects = open_objects(url, options)
-    if cache is None:
+    limit_bytes = parse_count(cache_bytes, "cache_bytes")
+    directory = None if cache is None else Path(parse_local_path(cache, "cache"))
+    # What lies on this machine is read where it is.
+    if directory is None or not objects.is_remote:
         return objects
-    return CachedObjects(
-        objects, Path(parse_local_path(cache, "cache")), limit_bytes=parse_count(cache_bytes, "cache_bytes")
-    )
+    return CachedObjects(objects, directory, limit_bytes=limit_bytes)
 
 
 def _assemble(objects: ObjectStore, catalog: Catalog, elsewhere: Elsewhere, clock: Clock) -> Store:

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
@@ -516,3 +517,15 @@ def test_the_log_of_a_copied_file_begins_with_the_copy(repos, write):
     with repos.transaction("weather@main", message="copied") as tx:
         tx.copy("models@main:m", to="a")
     assert [commit.message for commit in repos.log("weather@main", path="a")] == ["copied"]
+
+
+def test_the_log_of_a_path_ends_where_data_was_let_go_of(repos, write):
+    commits = [write(repos, "weather@main", {"a": b"%d" % number, f"d/{number}": b"1"}) for number in range(4)]
+    repos.set_retention("weather@main", keep_last=2)
+    assert repos.gc(grace=timedelta(0), expire=timedelta(0)).forgotten == 2
+    kept = [commit.id for commit in reversed(commits[2:])]
+    assert [commit.id for commit in repos.log("weather@main")] == [commit.id for commit in reversed(commits)]
+    for path in ("a", "d"):
+        assert [commit.id for commit in repos.log("weather@main", path=path)] == kept
+    # The head's own rows still tell who wrote a file.
+    assert [commit.id for commit in repos.log("weather@main", path="d/0")] == [commits[0].id]

@@ -239,3 +239,20 @@ def test_of_several_processes_that_create_one_store_at_once_every_one_is_told_th
         files = [file.path for file in store.snapshot("weather@main").walk()]
         assert len(files) == said.count("opened")
         assert store.fsck().is_clean
+
+
+def test_a_cache_is_not_used_for_a_store_on_this_machine(tmp_path):
+    with vio.create_store(tmp_path / "store", cache=tmp_path / "cache") as store:
+        store.create_repo("r")
+    with vio.open_store(tmp_path / "store", cache=tmp_path / "cache") as store:
+        assert [repo.name for repo in store.repos()] == ["r"]
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [("http://host/x", "give a directory"), ("s3://", "names no bucket"), ("gs:///x", "names no bucket")],
+)
+def test_a_url_that_can_be_no_store_is_told_before_anything_is_asked(url, text):
+    with pytest.raises(InvalidInputError, match=text):
+        vio.open_store(url, catalog="sqlite://")

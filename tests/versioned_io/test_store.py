@@ -3,7 +3,7 @@
 import io
 import threading
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -178,7 +178,7 @@ BAD_REFS = [
     (lambda s: s.log("weather@main:foo"), RefSyntaxError, "can't stand here"),
     (lambda s: s.log("weather@main", limit=-1), InvalidInputError, "limit must be a whole number, 0 or more, not -1"),
     (lambda s: s.log("weather@main", path="a//b"), IllegalPathError, "'a//b'"),
-    (lambda s: list(s.log("weather@main", path="nope")), PathNotFoundError, "no commit ever had it"),
+    (lambda s: list(s.log("weather@main", path="nope")), PathNotFoundError, "no commit has it"),
     (lambda s: list(s.log("empty@main", path="nope")), PathNotFoundError, "the empty history"),
     (lambda s: s.diff("weather@nope", "weather@main"), RefNotFoundError, "'nope'"),
     (lambda s: s.diff("weather@main~1:foo", "weather@main"), RefSyntaxError, "can't stand here"),
@@ -530,3 +530,61 @@ def test_a_store_that_was_opened_twice_is_one_store(tmp_path, write):
         assert two.commit("r@main") == one.commit("r@main")
         assert two.commit("r@main").number == 2
         assert repr(one) == f"Store({str(tmp_path / 's')!r})"
+
+
+def test_a_whole_commit_id_needs_no_repo_before_it(store, write):
+    store.create_repo("r")
+    first, second = write(store, "r@main", {"a": b"1"}), write(store, "r@main", {"a": b"2"})
+    assert store.snapshot(first.id).read("a") == b"1"
+    assert store.commit(f"{second.id}~1") == first
+    assert list(store.log(second.id)) == [second, first]
+    assert store.diff(first.id, second.id).num_rows == 1
+    assert store.create_branch("r@dev", at=first.id).head == first.id
+    assert store.create_tag("r@v2", at=second.id) == second
+    assert store.upstream(f"{second.id}:a") == store.upstream(f"r@{second.id}:a")
+    store.create_repo(first.id[::-1])
+    assert store.snapshot(first.id[::-1]).is_empty  # a repo may have such a name
+
+
+def test_who_writes_to_a_tag_is_told_that_it_is_one(store, write):
+    store.create_repo("r")
+    write(store, "r@main", {"a": b"1"})
+    store.create_tag("r@v1", at="r@main")
+    for call in (
+        lambda: store.transaction("r@v1"),
+        lambda: store.merge("r@main", "r@v1"),
+        lambda: store.reset("r@v1", "r@main"),
+        lambda: store.commit("r@v1@{2026-01-01}"),
+    ):
+        with pytest.raises(RefNotFoundError, match=r"'r@v1.*that is a tag, which stays at its commit"):
+            call()
+
+
+def test_a_branch_that_is_deleted_while_somebody_writes_is_named(store, write):
+    store.create_repo("r")
+    write(store, "r@main", {"a": b"1"})
+    store.create_branch("r@dev", at="r@main")
+    tx = store.transaction("r@dev")
+    tx.write("b", b"1")
+    store.delete_branch("r@dev")
+    with pytest.raises(RefNotFoundError, match="no commit for 'r@dev': the branch was deleted meanwhile"), tx:
+        pass
+
+
+def test_branches_say_whether_they_are_protected(store):
+    store.create_repo("r")
+    store.protect_branch("r@main")
+    assert [branch.is_protected for branch in store.branches("r")] == [True]
+    store.protect_branch("r@main", False)
+    assert [branch.is_protected for branch in store.branches("r")] == [False]
+
+
+def test_a_retention_rule_can_be_read(store):
+    store.create_repo("r")
+    assert store.retention("r@main") is None
+    store.set_retention("r@main", keep_last=3, keep_for=timedelta(days=2))
+    assert store.retention("r@main") == vio.RetentionRule(3, 172_800.0)
+    store.set_retention("r@main")
+    assert store.retention("r@main") is None
+    with pytest.raises(RefNotFoundError):
+        store.retention("r@nope")

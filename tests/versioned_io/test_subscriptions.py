@@ -9,7 +9,7 @@ import pytest
 
 import versioned_io as vio
 from tests.versioned_io.conftest import dump_store
-from versioned_io.errors import ClaimLostError, CommitNotFoundError, InvalidInputError, PartitionKeyError
+from versioned_io.errors import ClaimLostError, CommitNotFoundError, InvalidInputError, NotFoundError, PartitionKeyError
 
 TEMPLATE = "{year}/{month}.csv"
 
@@ -468,3 +468,34 @@ def test_a_transaction_that_is_abandoned_completes_nothing(timed, subscription):
         tx.write("x", b"1")
         tx.abort()
     assert len(subscription.due()) == 3
+
+
+def test_a_new_one_on_a_branch_whose_old_data_was_let_go_of_has_all_that_is_kept(timed, write, clock):
+    for number in range(3):
+        write(timed, "weather@main", {"2012/01.csv": b"%d" % (number + 2)})
+    timed.set_retention("weather@main", keep_last=1)
+    clock.advance(60)
+    assert timed.gc(grace=timedelta(0), expire=timedelta(0)).forgotten == 3
+    found = timed.subscription("late", "weather@main", partitions=TEMPLATE)
+    found.collect()
+    head = timed.commit("weather@main").id
+    assert {(key.key, key.commit) for key in found.due()} == {
+        ("2012-01", head),
+        ("2012-02", head),  # its writer can't be read any more
+        ("2013-01", head),
+    }
+
+
+def test_what_is_asked_of_one_that_was_deleted_says_so(timed, subscription):
+    subscription.collect()
+    due = subscription.claim("2012-01", owner="me")
+    timed.delete_branch("weather@main", force=True)
+    for call in (
+        lambda: subscription.cursor,
+        subscription.pending,
+        subscription.is_behind,
+        subscription.collect,
+        lambda: subscription.complete(due),
+    ):
+        with pytest.raises(NotFoundError, match="was deleted, alone or with its branch"):
+            call()

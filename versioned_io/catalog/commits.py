@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
-from versioned_io.catalog.repos import BranchRow, branch_names, find_branch, find_repo_id
+from versioned_io.catalog.repos import TAG_STAYS, BranchRow, branch_names, find_branch, find_repo_id, is_tag
 from versioned_io.catalog.tables import branches, commits, journal, provenance, repos, segments, tags
 from versioned_io.catalog.values import Commit, CommitState, CommitStats, RunInfo
 from versioned_io.errors import CommitNotFoundError, RefNotFoundError, RefSyntaxError
@@ -179,7 +179,8 @@ def head_at(connection: Connection, repo_id: int, ref: Ref, at: datetime) -> Com
         select(branches.c.head_id).where(branches.c.repo_id == repo_id, branches.c.name == ref.name)
     ).one_or_none()
     if head is None:
-        raise RefNotFoundError(ref.repo, ref.name, branch_names(connection, repo_id))
+        reason = TAG_STAYS if is_tag(connection, repo_id, ref.name) else ""
+        raise RefNotFoundError(ref.repo, ref.name, branch_names(connection, repo_id), reason)
     newest, name = head.head_id, ref.name
     query = select(journal).where(journal.c.repo == ref.repo).order_by(journal.c.sequence.desc())
     for entry in connection.execute(query):

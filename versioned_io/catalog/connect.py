@@ -133,7 +133,7 @@ class Catalog:
         return {"isolation_level": "REPEATABLE READ"} if self.engine.dialect.name == "postgresql" else {}
 
     def close(self) -> None:
-        """Close every idle connection; the catalog can't be used afterwards."""
+        """Close every idle connection, when the catalog is not needed any more; a later call opens new ones."""
         self.engine.dispose()
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, literal, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from versioned_io.catalog.subscriptions import IS_GONE
 from versioned_io.catalog.tables import commits, due_keys, subscriptions
-from versioned_io.errors import ClaimLostError
+from versioned_io.errors import ClaimLostError, NotFoundError
 from versioned_io.identifiers import CommitId, LineageId
 
 _BATCH = 400
@@ -57,7 +58,9 @@ def request_keys(connection: Connection, subscription_id: int, keys: Mapping[str
     """
     sequence = connection.execute(
         select(subscriptions.c.sequence).where(subscriptions.c.id == subscription_id)
-    ).scalar_one()
+    ).scalar_one_or_none()
+    if sequence is None:
+        raise NotFoundError(IS_GONE)
     rows = [
         {
             "subscription_id": subscription_id,
@@ -269,7 +272,9 @@ def complete_key(connection: Connection, due: DueKey, now: datetime) -> None:
     )
     if done.rowcount == 1:
         return
-    found = connection.execute(select(due_keys).where(_is(due.subscription_id, due.key))).one()
+    found = connection.execute(select(due_keys).where(_is(due.subscription_id, due.key))).one_or_none()
+    if found is None:
+        raise NotFoundError(IS_GONE)
     if (found.done_by, found.done_sequence) != (due.owner, due.sequence):
         raise ClaimLostError(due.subscription, due.key, found.owner or found.done_by or "nobody")
 

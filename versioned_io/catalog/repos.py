@@ -29,6 +29,9 @@ _BRANCH: Final = (
 _LOCKED_BRANCH: Final = _BRANCH.with_for_update(of=branches)
 
 
+TAG_STAYS: Final = "that is a tag, which stays at its commit: name a branch"
+
+
 @dataclass(frozen=True, slots=True)
 class BranchRow:
     """A branch as the catalog keys it, with its head at one moment."""
@@ -83,7 +86,13 @@ def list_repos(connection: Connection, name: str | None = None) -> list[RepoInfo
     """
     query = (
         select(
-            repos.c.name, repos.c.description, repos.c.created_at, branches.c.name, branches.c.head_id, commits.c.number
+            repos.c.name,
+            repos.c.description,
+            repos.c.created_at,
+            branches.c.name,
+            branches.c.head_id,
+            commits.c.number,
+            branches.c.is_protected,
         )
         .outerjoin_from(repos, branches, branches.c.repo_id == repos.c.id)
         .outerjoin(commits, commits.c.id == branches.c.head_id)
@@ -93,11 +102,11 @@ def list_repos(connection: Connection, name: str | None = None) -> list[RepoInfo
         query = query.where(repos.c.name == name)
     facts: dict[str, tuple[str, datetime]] = {}
     found: dict[str, list[BranchInfo]] = {}
-    for repo, description, created_at, branch, head, number in connection.execute(query):
+    for repo, description, created_at, branch, head, number, is_protected in connection.execute(query):
         facts[repo] = (description, created_at)
         found.setdefault(repo, [])
         if branch is not None:
-            found[repo].append(BranchInfo(repo, branch, head, number or 0))
+            found[repo].append(BranchInfo(repo, branch, head, number or 0, bool(is_protected)))
     return [RepoInfo(repo, *facts[repo], branches=tuple(found[repo])) for repo in found]
 
 
@@ -107,16 +116,24 @@ def find_branch(connection: Connection, ref: BranchRef) -> BranchRow:
     Raises:
         RepoNotFoundError, RefNotFoundError: There is no such repo or branch; the error names those that exist.
 
-    Cost: 1 SELECT; two more to say what exists instead.
+    Cost: 1 SELECT; three more to say what exists instead.
     """
     row = connection.execute(_BRANCH_BY_NAME, {"repo": ref.repo, "branch": ref.branch}).one_or_none()
     if row is None:
         repo_id = find_repo_id(connection, ref.repo)
-        raise RefNotFoundError(ref.repo, ref.branch, branch_names(connection, repo_id))
+        named = branch_names(connection, repo_id)
+        reason = TAG_STAYS if is_tag(connection, repo_id, ref.branch) else ""
+        raise RefNotFoundError(ref.repo, ref.branch, named, reason)
     return BranchRow(row.id, row.repo_id, ref, row.head_id, row.epoch)
 
 
-def lock_branch(connection: Connection, branch_id: int, *, wait: bool = True) -> BranchRow:
+def is_tag(connection: Connection, repo_id: int, name: str) -> bool:
+    """Say whether a repo has a tag of this name. Cost: 1 SELECT."""
+    query = select(tags.c.name).where(tags.c.repo_id == repo_id, tags.c.name == name)
+    return connection.execute(query).one_or_none() is not None
+
+
+def lock_branch(connection: Connection, branch: BranchRow, *, wait: bool = True) -> BranchRow:
     """Return a branch and its head now, held until the transaction ends unless *wait* is false.
 
     SQLite's writers hold the whole catalog anyway; PostgreSQL locks the row.
@@ -126,10 +143,10 @@ def lock_branch(connection: Connection, branch_id: int, *, wait: bool = True) ->
 
     Cost: 1 SELECT.
     """
-    row = connection.execute(_LOCKED_BRANCH if wait else _BRANCH, {"branch": branch_id}).one_or_none()
+    row = connection.execute(_LOCKED_BRANCH if wait else _BRANCH, {"branch": branch.id}).one_or_none()
     if row is None:
-        raise RefNotFoundError("", str(branch_id), reason="the branch was deleted meanwhile")
-    return BranchRow(branch_id, row.repo_id, BranchRef(row.repo, row.name), row.head_id, row.epoch)
+        raise RefNotFoundError(branch.ref.repo, branch.ref.branch, reason="the branch was deleted meanwhile")
+    return BranchRow(branch.id, row.repo_id, BranchRef(row.repo, row.name), row.head_id, row.epoch)
 
 
 def branch_names(connection: Connection, repo_id: int) -> tuple[str, ...]:
@@ -277,6 +294,12 @@ def set_head(connection: Connection, branch_id: int, head: CommitId | None, epoc
 def set_protected(connection: Connection, branch_id: int, *, is_protected: bool) -> None:
     """Note whether a branch may only grow. Cost: 1 UPDATE."""
     connection.execute(update(branches).where(branches.c.id == branch_id).values(is_protected=is_protected))
+
+
+def get_retention(connection: Connection, branch_id: int) -> str | None:
+    """Return the retention rule of a branch as JSON, if it has one. Cost: 1 SELECT."""
+    rule: str | None = connection.execute(select(branches.c.retention).where(branches.c.id == branch_id)).scalar_one()
+    return rule
 
 
 def set_retention(connection: Connection, branch_id: int, rule: str | None) -> None:

@@ -10,10 +10,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from versioned_io.arguments import parse_text
 from versioned_io.catalog.repos import find_branch
 from versioned_io.catalog.tables import branches, due_keys, subscriptions
-from versioned_io.errors import InvalidInputError
+from versioned_io.errors import InvalidInputError, NotFoundError
 from versioned_io.errors.root import quoted
 from versioned_io.identifiers import CommitId
 from versioned_io.refs import BranchRef
+
+IS_GONE = "the subscription was deleted, alone or with its branch: ask store.subscription() for a new one"
 
 _LONGEST_NAME = 250
 
@@ -122,15 +124,24 @@ def delete_subscriptions(connection: Connection, branch_id: int, name: str | Non
 def get_cursor(connection: Connection, subscription_id: int) -> CommitId | None:
     """Return the last commit that the subscription has collected, or None before the first.
 
+    Raises:
+        NotFoundError: The subscription was deleted.
+
     Cost: 1 SELECT.
     """
     query = select(subscriptions.c.cursor_id).where(subscriptions.c.id == subscription_id)
-    cursor: CommitId | None = connection.execute(query).scalar_one()
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFoundError(IS_GONE)
+    cursor: CommitId | None = row.cursor_id
     return cursor
 
 
 def is_behind(connection: Connection, subscription_id: int) -> bool:
     """Say whether the branch's head is another commit than the cursor.
+
+    Raises:
+        NotFoundError: The subscription was deleted.
 
     Cost: 1 SELECT.
     """
@@ -139,19 +150,27 @@ def is_behind(connection: Connection, subscription_id: int) -> bool:
         .join(branches, branches.c.id == subscriptions.c.branch_id)
         .where(subscriptions.c.id == subscription_id)
     )
-    return bool(connection.execute(query).scalar_one())
+    found: bool | None = connection.execute(query).scalar_one_or_none()
+    if found is None:
+        raise NotFoundError(IS_GONE)
+    return bool(found)
 
 
 def set_cursor(connection: Connection, subscription_id: int, target: CommitId) -> None:
     """Move the cursor to *target*, wherever it was.
 
+    Raises:
+        NotFoundError: The subscription was deleted.
+
     Cost: 1 UPDATE.
     """
-    connection.execute(
+    moved = connection.execute(
         update(subscriptions)
         .where(subscriptions.c.id == subscription_id)
         .values(cursor_id=target, sequence=subscriptions.c.sequence + 1)
     )
+    if not moved.rowcount:
+        raise NotFoundError(IS_GONE)
 
 
 def advance_cursor(

@@ -178,12 +178,17 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class BranchInfo:
-    """A branch and what it points at; a branch without a commit has no head and the number 0."""
+    """A branch and what it points at; a branch without a commit has no head and the number 0.
+
+    Attributes:
+        is_protected: Whether it can only grow: see `Store.protect_branch`.
+    """
 
     repo: str
     name: str
     head: CommitId | None
     number: int
+    is_protected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

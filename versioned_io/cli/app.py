@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from versioned_io.cli import files, history, lineage, maintenance, merging, stats, stores
+from versioned_io.cli import copying, files, history, lineage, maintenance, merging, stats, stores
 from versioned_io.cli.session import print_error_json
 
 app = typer.Typer(
@@ -43,6 +43,8 @@ app.command("checkout")(files.checkout)
 app.command("cat")(files.cat)
 app.command("ls")(files.list_files)
 app.command("rm")(files.remove)
+app.command("cp")(copying.copy)
+app.command("mv")(copying.move)
 app.command("log")(history.log)
 app.command("show")(history.show)
 app.command("diff")(history.diff)

@@ -83,7 +83,7 @@ def put(
             put_in_place(transaction, sources, path, below=below, glob=glob, versions=versions, report=report)
         for source, place in places:
             _put_one(transaction, source, place, report=report)
-    _print_outcome(transaction, as_json=as_json)
+    print_outcome(transaction, as_json=as_json)
 
 
 @reports_errors
@@ -113,7 +113,7 @@ def remove(
             if not transaction.exists(ref.path):
                 raise PathNotFoundError(ref.path, branch)
             transaction.delete(ref.path)
-    _print_outcome(transaction, as_json=as_json)
+    print_outcome(transaction, as_json=as_json)
 
 
 @reports_errors
@@ -368,7 +368,8 @@ class _progress:  # noqa: N801 (used as a function)
         self._bar.stop()
 
 
-def _print_outcome(transaction: "Transaction", *, as_json: bool) -> None:
+def print_outcome(transaction: "Transaction", *, as_json: bool) -> None:
+    """Print what became of a transaction: the commit, or that nothing changed."""
     head = transaction.commit if transaction.changed or transaction.base is not None else None
     if as_json:
         print_json({"changed": transaction.changed, "commit": None if head is None else commit_json(head)})

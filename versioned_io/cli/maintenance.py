@@ -18,8 +18,10 @@ from versioned_io.cli.session import (
     require_store,
     storage_options,
 )
+from versioned_io.errors import InvalidInputError
 
 _DAMAGED = 6
+_DAY_S = 86_400
 
 
 @reports_errors
@@ -129,7 +131,10 @@ def purge(
     """Remove a path, or all that matches, from every commit of a repo, and its bytes from the store, for ever."""
     repo, _, path = target.partition(":")
     pattern = None if glob is None else whole_pattern(path.rstrip("/"), glob)
-    if not (dry_run or yes or as_json):
+    if as_json and not (dry_run or yes):
+        msg = "a purge can't be taken back, and with --json nobody is asked: say --yes, or --dry-run"
+        raise InvalidInputError(msg)
+    if not (dry_run or yes):
         typer.confirm(
             f"remove {path if pattern is None else pattern!r} from all history of {repo!r}, for ever?", abort=True
         )
@@ -146,9 +151,10 @@ def purge(
     print_table(("content that stays", "because this has it too"), list(report.shared.items()))
     print_table(("not the store's to delete: it was referred to where it is",), [(url,) for url in report.elsewhere])
     if not report.dry_run:
-        proof = (
-            "all packs were looked through: nothing of it is left" if report.gone else "NOT all of it is gone: again"
-        )
+        proof = "all packs were looked through: nothing of it is left"
+        if not report.gone:
+            hint = "other files have some of it, too: purge those as well" if report.shared else "purge it again"
+            proof = f"NOT all of it is gone: {hint}"
         typer.echo(f"{report.packs} packs were deleted; {proof}")
         if not report.gone:
             raise typer.Exit(1)
@@ -159,22 +165,30 @@ def retention(
     branch: Annotated[str, typer.Argument(help="repo@branch")],
     keep_last: Annotated[int | None, typer.Option(help="Keep at least so many of the newest commits.")] = None,
     keep_days: Annotated[float | None, typer.Option(help="Keep commits that are younger than so many days.")] = None,
+    keep_all: Annotated[bool, typer.Option("--keep-all", help="Lift the rule: keep everything.")] = False,
     store: StoreOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say how much of a branch's history gc keeps; without options, all of it."""
+    """Say how much of a branch's history gc keeps; without options, show it."""
+    is_given = keep_last is not None or keep_days is not None
+    if keep_all and is_given:
+        msg = "--keep-all leaves nothing for --keep-last and --keep-days to say: use one or the other"
+        raise InvalidInputError(msg)
     with open_named_store(store, catalog) as opened:
-        opened.set_retention(
-            branch, keep_last=keep_last, keep_for=None if keep_days is None else timedelta(days=keep_days)
-        )
+        if keep_all or is_given:
+            keep_for = None if keep_days is None else timedelta(days=keep_days)
+            opened.set_retention(branch, keep_last=keep_last, keep_for=keep_for)
+        rule = opened.retention(branch)
+    last = None if rule is None else rule.keep_last
+    days = None if rule is None or rule.keep_for_s is None else rule.keep_for_s / _DAY_S
     if as_json:
-        print_json({"branch": branch, "keep_last": keep_last, "keep_days": keep_days})
-    elif keep_last is None and keep_days is None:
+        print_json({"branch": branch, "keep_last": last, "keep_days": days})
+    elif rule is None:
         typer.echo(f"gc keeps all of {branch}")
     else:
-        parts = [f"the last {keep_last} commits"] if keep_last is not None else []
-        parts += [f"the commits of the last {keep_days:g} days"] if keep_days is not None else []
+        parts = [f"the last {last} commits"] if last is not None else []
+        parts += [f"the commits of the last {days:g} days"] if days is not None else []
         typer.echo(f"gc keeps {' and '.join(parts)} of {branch}")
 
 

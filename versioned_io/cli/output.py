@@ -35,7 +35,10 @@ def repo_json(repo: "RepoInfo") -> dict[str, Any]:
         "name": repo.name,
         "description": repo.description,
         "created_at": repo.created_at.isoformat(),
-        "branches": [{"name": branch.name, "head": branch.head, "number": branch.number} for branch in repo.branches],
+        "branches": [
+            {"name": one.name, "head": one.head, "number": one.number, "is_protected": one.is_protected}
+            for one in repo.branches
+        ],
     }
 
 

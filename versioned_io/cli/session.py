@@ -15,6 +15,7 @@ from versioned_io.errors import (
     GateError,
     IntegrityError,
     InvalidInputError,
+    MergeConflictError,
     NotFoundError,
     StorageError,
     VersionedError,
@@ -124,7 +125,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except VersionedError as error:
-            _print_error(error.code, str(error), as_json=bool(kwargs.get("as_json")))
+            _print_error(error.code, str(error), as_json=bool(kwargs.get("as_json")), **_facts_of(error))
             raise typer.Exit(exit_code_of(error)) from None
         except BrokenPipeError:
             raise
@@ -137,13 +138,21 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-def _print_error(code: str, message: str, *, as_json: bool) -> None:
+def _facts_of(error: VersionedError) -> dict[str, object]:
+    """Return what of an error a script may want to have apart from the sentence."""
+    if isinstance(error, MergeConflictError):
+        names = ("path", "base", "ours", "theirs")
+        return {"conflicts": [dict(zip(names, one, strict=True)) for one in error.conflicts]}
+    return {"paths": list(error.paths)} if type(error) is ConflictError else {}
+
+
+def _print_error(code: str, message: str, *, as_json: bool, **facts: object) -> None:
     if as_json:
-        print_error_json(code, message)
+        print_error_json(code, message, **facts)
     else:
         typer.secho(f"versioned: {message}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
 
 
-def print_error_json(code: str, message: str) -> None:
+def print_error_json(code: str, message: str, **facts: object) -> None:
     """Print an error as JSON on stderr; stdout stays empty."""
-    typer.echo(json.dumps({"error": {"code": code, "message": message}}), err=True)
+    typer.echo(json.dumps({"error": {"code": code, "message": message, **facts}}), err=True)

@@ -1,7 +1,8 @@
 """Purging: files leave all of a repo's history, and their bytes leave the store, with proof."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,6 +10,7 @@ from sqlalchemy import Connection
 
 from versioned_io.backend import Backend
 from versioned_io.catalog import collection as catalog
+from versioned_io.catalog.commits import get_commits
 from versioned_io.catalog.journal import Action, JournalEntry, append_entry
 from versioned_io.catalog.moving import commits_of_repo, live_trees
 from versioned_io.catalog.repos import find_repo_id
@@ -31,6 +33,9 @@ from versioned_io.pages.schema import Page, PageRef, decode_page, leaf_digest
 from versioned_io.pages.source import PageSource
 from versioned_io.transactions.lease import Lease
 
+_MOST_ROUNDS: Final = 8
+"""How often trees are moved on at most; beside writers there may be no end to it, which the report then says."""
+
 
 @dataclass(frozen=True, slots=True)
 class PurgeReport:
@@ -41,9 +46,10 @@ class PurgeReport:
         commits: How many commits held one of them.
         chunks: The contents that only they had, by name: their bytes are gone.
         shared: Contents that other files have too, which nobody asked to remove: their bytes are still there. Each with
-            one place where it is.
+            one place where it is, as ``repo@commit:path``.
         packs: How many packs were rewritten or deleted.
-        gone: Whether all packs that are left were looked through, and none holds purged content or names a purged path.
+        gone: Whether all packs that are left were looked through, and none holds anything of what was purged: no
+            content, *shared* ones included, and no page that names a purged path.
         left_over: The paths beside those whose versions only pages named that no kept commit leads to: of commits that
             were forgotten or refused, or of a purge that died. Such pages don't say of which repo they were.
         elsewhere: The objects elsewhere, by URL, that purged files were a reference to. Their bytes were never in the
@@ -141,15 +147,15 @@ def _purge_once(
     drafts = [info.name for info in packs.infos]
     try:
         with backend.catalog.read() as connection:
-            kept = [
-                edits[commit].new if commit in edits and edits[commit].old == root else root
+            kept = {
+                commit: edits[commit].new if commit in edits and edits[commit].old == root else root
                 for commit, root in live_trees(connection)
-            ]
-        marks = mark_trees(source, kept, progress=lambda pages: report("mark", pages))
+            }
+        marks = mark_trees(source, list(kept.values()), progress=lambda pages: report("mark", pages))
         _add_dead_versions(backend, doomed, marks, found, report)
         if not found.paths and not found.left_over:
             raise PathNotFoundError(str(doomed), f"the history of {repo}", "no commit that is kept holds it")
-        shared = _shared(source, kept, found.chunks)
+        shared = _shared(backend, source, kept, found.chunks)
         chunks = found.chunks - set(shared)
         elsewhere = _urls_of(backend, found.doubtful)
         victims = _packs_with(backend, doomed, chunks, marks, report) - set(drafts)
@@ -164,13 +170,13 @@ def _purge_once(
             enter=lambda connection: _note(connection, backend, entry),
             progress=report,
         )
-        removed = _remove(backend, victims, report)
+        removed = {*_remove(backend, victims, report), *_remove_stale(backend, doomed, report)}
     finally:
         lease.abandon()
         # Pages without the path, as they were before what they lead to moved: nothing refers to them.
         backend.objects.delete([pack_key(name) for name in drafts])
     is_left = _packs_with(backend, doomed, chunks, mark_store(backend), report)
-    return _report(found, chunks, shared, elsewhere, len(removed), gone=not is_left, dry_run=False)
+    return _report(found, chunks, shared, elsewhere, len(removed), gone=not is_left and not shared, dry_run=False)
 
 
 def _find(backend: Backend, repo: str, doomed: Doomed, source: PageSource) -> _Found:
@@ -212,11 +218,13 @@ def _without(found: _Found, doomed: Doomed, source: PageSource, packs: PackSerie
     return {commit: Edit(root, by_root[root]) for commit, root in found.trees.items()}
 
 
-def _shared(source: PageSource, kept: Iterable[PageRef | None], chunks: set[bytes]) -> dict[bytes, str]:
-    """Return those of *chunks* that files which stay have too, each with the path of one."""
-    shared: dict[bytes, str] = {}
+def _shared(
+    backend: Backend, source: PageSource, kept: Mapping[CommitId, PageRef | None], chunks: set[bytes]
+) -> dict[bytes, str]:
+    """Return those of *chunks* that files which stay have too, each with one place as ``repo@commit:path``."""
+    shared: dict[bytes, tuple[CommitId, str]] = {}
     seen: set[FrameRef] = set()
-    for root in kept:
+    for commit, root in kept.items():
         if root is None or root.frame in seen:
             continue
         seen.add(root.frame)
@@ -224,8 +232,10 @@ def _shared(source: PageSource, kept: Iterable[PageRef | None], chunks: set[byte
             if _is_known(page, seen):
                 continue
             for row in page.batch.select(["path", "chunks"]).to_pylist():
-                shared |= {one["digest"]: row["path"] for one in row["chunks"] if one["digest"] in chunks}
-    return shared
+                shared |= {one["digest"]: (commit, row["path"]) for one in row["chunks"] if one["digest"] in chunks}
+    with backend.catalog.read() as connection:
+        commits = get_commits(connection, sorted({commit for commit, _ in shared.values()}))
+    return {digest: f"{commits[commit].repo}@{commit}:{path}" for digest, (commit, path) in shared.items()}
 
 
 def _is_known(page: Page, seen: set[FrameRef]) -> bool:
@@ -317,6 +327,21 @@ def _remove(backend: Backend, victims: set[PackName], report: Callable[[str, int
     left_over = [name for name, state in states.items() if state == catalog.DELETED and name not in alive]
     removed = [*buried, *orphans, *left_over]
     backend.objects.delete([pack_key(name) for name in removed])
+    return removed
+
+
+def _remove_stale(backend: Backend, doomed: Doomed, report: Callable[[str, int], None]) -> list[PackName]:
+    """Remove the packs with dead pages that name something doomed: where trees were moved they leave such, of any repo.
+
+    What is alive in them moves on as it is, which may leave more of them, but each time fewer.
+    """
+    removed: list[PackName] = []
+    for _ in range(_MOST_ROUNDS):
+        stale = _still_there(backend, _packs_with(backend, doomed, set(), mark_store(backend), report))
+        if not stale:
+            break
+        move_packs(backend, sorted(stale), mark_store(backend), progress=report)
+        removed += _remove(backend, stale, report)
     return removed
 
 

@@ -10,7 +10,7 @@ from versioned_io.errors import InvalidInputError
 from versioned_io.objects.local import LocalObjects
 from versioned_io.objects.port import ObjectStore
 
-REMOTE_SCHEMES = frozenset({"s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "http", "https"})
+REMOTE_SCHEMES = frozenset({"s3", "s3a", "gs", "az", "azure", "abfs", "abfss"})
 
 _memory: dict[str, ObjectStore] = {}
 _memory_lock = threading.Lock()
@@ -60,6 +60,9 @@ def _refuse_secrets(url: str) -> None:
     """Refuse a URL with a user, a password or a signature in it: it would be shown wherever the store is named."""
     _, _, rest = url.partition("://")
     bucket = rest.partition("/")[0]
+    if not bucket:
+        msg = f"{_shown(url)!r} names no bucket: give {url.partition('://')[0]}://bucket/prefix"
+        raise InvalidInputError(msg)
     if "@" in bucket or "?" in rest or "#" in rest:
         msg = f"{_shown(url)!r} holds credentials or a query: give bucket and prefix, and credentials as options"
         raise InvalidInputError(msg)

@@ -113,12 +113,13 @@ class Checkout:
         parse_flag(self.syncs, "fsync")
         check_callable(progress, "progress")
         paths: list[str] = self.rows.column("path").to_pylist()
+        directories = directories_of(paths)
+        self._refuse_long_names([*self.dest.parts, *sorted(directories), *paths])
         is_incremental = mode is CheckoutMode.INCREMENTAL
         manifest = self._read_manifest() if is_incremental else None
         if not paths and not (manifest and manifest.files.num_rows):
             return 0
         known = paths if manifest is None else [*paths, *manifest.files.column("path").to_pylist()]
-        directories = directories_of(paths)
         state = read_local_state(self.dest, ["", *sorted({*directories, *directories_of(known)})])
         plan = self._plan_full(paths, state) if manifest is None else self._plan_incremental(paths, state, manifest)
         if plan.changes_nothing:
@@ -127,7 +128,7 @@ class Checkout:
         chosen = self.rows.filter(bool_column(plan.writes))
         is_new = not self.dest.exists()
         try:
-            self.dest.mkdir(parents=True, exist_ok=True)
+            _make_directory(self.dest)
             with open_directory(self.dest) as dest:
                 self._write(dest, chosen, plan, _Reporter(chosen, progress), reader, is_remote=is_remote)
                 if manifest is not None:
@@ -213,6 +214,14 @@ class Checkout:
             raise InvalidInputError(f"{msg}, or allow overwriting")
         changes_nothing = not any(writes) and judge.known == planned and not judge.files_read
         return _Plan(writes, sorted(removes), changes_nothing=changes_nothing)
+
+    def _refuse_long_names(self, paths: Iterable[str]) -> None:
+        """Refuse names that no file system of this kind can have, before anything is written."""
+        most = os.pathconf(_existing_parent(self.dest), "PC_NAME_MAX")
+        for path in paths:
+            if len(os.fsencode(path.rpartition("/")[2])) > most:
+                msg = f"{path!r} can't be a local file: its name is longer than {most} bytes; leave it out with a glob"
+                raise InvalidInputError(msg)
 
     def _refuse_misfits(
         self, paths: Iterable[str], directories: Iterable[str], state: LocalState, goes: set[str]
@@ -327,6 +336,17 @@ def write_local_file(snapshot: Openable, path: str, target: Path, *, overwrite: 
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cant_write(str(path), error) from error
+
+
+def _existing_parent(path: Path) -> Path:
+    return next(one for one in (path, *path.absolute().parents) if os.path.exists(one))  # noqa: PTH110 (a name that is too long does not)
 
 
 def _check_fits(target: Path) -> None:

@@ -31,5 +31,5 @@ class Store(Names, Files, History, Merging, Lineage, Maintenance):
         return self._url
 
     def close(self) -> None:
-        """Close the connections to the catalog; the store can't be used afterwards."""
+        """Close the connections to the catalog, when the store is not needed any more; a later call opens new ones."""
         self._backend.catalog.close()

@@ -14,7 +14,6 @@ from versioned_io.errors import (
 from versioned_io.identifiers import CommitId
 from versioned_io.refs import (
     parse_branch_ref,
-    parse_commit_ref,
 )
 from versioned_io.snapshots.snapshot import Snapshot
 from versioned_io.store.resolving import Resolving
@@ -89,7 +88,7 @@ class Files(Resolving):
 
         Cost: 3 to 7 SELECTs.
         """
-        return self._snapshot(parse_commit_ref(ref))
+        return self._snapshot(self._commit_ref(ref))
 
     def _check_commits(self, commit_ids: Sequence[CommitId]) -> None:
         if not commit_ids:

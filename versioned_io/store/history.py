@@ -15,7 +15,6 @@ from versioned_io.partitions import PartitionTemplate
 from versioned_io.paths import parse_directory
 from versioned_io.refs import (
     parse_branch_ref,
-    parse_commit_ref,
 )
 from versioned_io.store.resolving import Resolving
 from versioned_io.subscriptions import Subscription
@@ -45,7 +44,7 @@ class History(Resolving):
         exists.
         """
         parse_optional_count(limit, "limit")
-        head = self._resolve(parse_commit_ref(branch))
+        head = self._resolve(self._commit_ref(branch))
         if path is None:
             return walk_history(self._backend, head, limit)
         return walk_path_history(self._backend, head, parse_directory(path), limit)
@@ -67,8 +66,8 @@ class History(Resolving):
 
         Cost: the pages that differ, whatever the size of the trees.
         """
-        before = None if old is None else self._resolve(parse_commit_ref(old))
-        differences = diff_trees(self._backend, before, self._resolve(parse_commit_ref(new)))
+        before = None if old is None else self._resolve(self._commit_ref(old))
+        differences = diff_trees(self._backend, before, self._resolve(self._commit_ref(new)))
         return find_renames(differences) if renames else differences
 
     def affected(self, old: str | None, new: str, template: str, *, key: str | None = None) -> list[str]:
@@ -86,8 +85,8 @@ class History(Resolving):
         Cost: the pages that differ, whatever the size of the trees.
         """
         parsed = PartitionTemplate.parse(template, key)
-        before = None if old is None else self._resolve(parse_commit_ref(old))
-        return affected_keys(self._backend, before, self._resolve(parse_commit_ref(new)), parsed)
+        before = None if old is None else self._resolve(self._commit_ref(old))
+        return affected_keys(self._backend, before, self._resolve(self._commit_ref(new)), parsed)
 
     def changes(
         self, branch: str, *, since: str | None, partitions: str | None = None, key: str | None = None
@@ -107,7 +106,7 @@ class History(Resolving):
         """
         template = None if partitions is None else PartitionTemplate.parse(partitions, key)
         seen = None if since is None else parse_commit_id(since)
-        return find_changes(self._backend, self._resolve(parse_commit_ref(branch)), seen, template)
+        return find_changes(self._backend, self._resolve(self._commit_ref(branch)), seen, template)
 
     def subscription(
         self,

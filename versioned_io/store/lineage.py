@@ -9,9 +9,6 @@ from versioned_io.errors import (
 )
 from versioned_io.identifiers import parse_lineage_id
 from versioned_io.lineage import LineageGraph, find_downstream, find_upstream
-from versioned_io.refs import (
-    parse_ref,
-)
 from versioned_io.runs import Run, build_run_info
 from versioned_io.store.resolving import Resolving
 
@@ -84,7 +81,7 @@ class Lineage(Resolving):
 
         Cost: 2 SELECTs a generation; without a path, 1 GET for each page of the snapshot.
         """
-        parsed = parse_ref(ref)
+        parsed = self._ref(ref)
         snapshot = self._snapshot(parsed, is_noted=False)
         if parsed.path and not snapshot.is_directory(parsed.path):
             return find_upstream(self._backend, {snapshot.writer_of(parsed.path): [parsed.path]})
@@ -102,7 +99,7 @@ class Lineage(Resolving):
 
         Cost: 2 SELECTs a generation.
         """
-        parsed = parse_ref(ref)
+        parsed = self._ref(ref)
         snapshot = self._snapshot(parsed, is_noted=False)
         if parsed.path:
             return find_downstream(self._backend, {snapshot.writer_of(parsed.path): [parsed.path]})

@@ -17,7 +17,6 @@ from versioned_io.identifiers import CommitId
 from versioned_io.refs import (
     BranchRef,
     parse_branch_ref,
-    parse_commit_ref,
     parse_new_name,
     parse_repo_name,
 )
@@ -233,11 +232,21 @@ class Names(Resolving):
             repo_catalog.find_repo_id(connection, ref.repo)
             return [recorded for recorded, _ in entries_of(connection, ref.repo, ref.branch)]
 
+    def retention(self, branch: str) -> RetentionRule | None:
+        """Return how much of a branch's history garbage collection keeps; None: all of it.
+
+        Raises:
+            NotFoundError: There is no such branch.
+
+        Cost: 2 SELECTs.
+        """
+        return names.retention_of(self._backend, parse_branch_ref(branch))
+
     def set_retention(self, branch: str, *, keep_last: int | None = None, keep_for: timedelta | None = None) -> None:
         """Say how much of a branch's history garbage collection keeps; without a rule, all of it.
 
         Older commits stay in the log, with their lineage; their data is let go of. What a tag, another name or a
-        consumer's cursor points at is kept whatever the rule says.
+        consumer's cursor points at is kept whatever the rule says, and so is what the last *expire* of `gc` moved.
 
         Args:
             keep_last: At least this many of the newest commits.
@@ -261,7 +270,7 @@ class Names(Resolving):
             return repo_catalog.list_repos(connection, name)
 
     def _new_name(self, name: str, at: str) -> tuple[BranchRef, Commit | None]:
-        ref, target = parse_branch_ref(name), parse_commit_ref(at)
+        ref, target = parse_branch_ref(name), self._commit_ref(at)
         parse_new_name(ref.branch, name)
         if target.repo != ref.repo:
             raise RefSyntaxError(at, f"it must be of repo {ref.repo!r}, as {name!r} is")

@@ -214,7 +214,7 @@ def _inputs_for(inputs: tuple[InputFile, ...], outputs: Mapping[str, str]) -> tu
 
 
 def _head_of(connection: Connection, branch: BranchChanges, *, is_first: bool) -> _Head:
-    row = lock_branch(connection, branch.target.id, wait=False)
+    row = lock_branch(connection, branch.target, wait=False)
     if is_first and branch.base is not None and branch.base.id == row.head:
         return row, branch.base  # its tree may lie elsewhere by now, which the draft or the catalog will say
     return _with_commit(connection, row)
@@ -333,7 +333,7 @@ def _commit_holding_branches(backend: Backend, data: DataWriter, plan: CommitPla
     try:
         with backend.catalog.write() as connection, plan.lease.pause():
             ordered = sorted(plan.branches, key=lambda branch: branch.target.id)
-            rows = {branch.target.id: lock_branch(connection, branch.target.id) for branch in ordered}
+            rows = {branch.target.id: lock_branch(connection, branch.target) for branch in ordered}
             held = hold_trees(connection, [row.head for row in rows.values() if row.head is not None])
             heads = [_with_commit(connection, rows[branch.target.id]) for branch in plan.branches]
             backend.busy_branches.difference_update(rows)
@@ -372,7 +372,7 @@ def _enter(
     plan.lease.end(connection)
     for due in plan.completes:
         complete_key(connection, due, backend.clock())
-    if plan.idempotency_key is not None:
+    if plan.idempotency_key is not None and (plan.completes or any(one.staging.changes for one in plan.branches)):
         left = {
             str(branch.target.ref): FirstTry(None if outcome.commit is None else outcome.commit.id, outcome.changed)
             for branch, outcome in zip(plan.branches, _left_by(drafts), strict=True)

@@ -102,6 +102,7 @@ class StagedBranch(InPlace):
             InvalidInputError: *source* is none of the kinds that can be read, or an attribute is not text.
             NotAFileError: *append* was asked for, and *path* is a directory.
             TransactionClosedError: The transaction has ended.
+            OSError: The local file can't be read.
 
         Cost: as `DataWriter.write`; an append reads the last chunk, at most 1 MiB, of the file that it continues, and
             stores that again with what is added, however large the file is.

@@ -244,6 +244,28 @@ def test_memory_is_bounded_however_large_a_file_is():
     assert peak < 48 * MIB
 
 
+def test_a_view_with_steps_is_written_as_what_it_shows():
+    writer = DataWriter(new_objects(), NoIndex())
+    assert writer.read(writer.write(memoryview(b"0123456789")[::2])) == b"02468"
+
+
+def test_memory_is_bounded_where_little_of_a_large_file_is_new():
+    """What can't be compressed keeps the memory it was read into, until its pack is stored."""
+    objects = CountingObjects(new_objects())
+    objects.put = lambda key, data: None
+    writer = DataWriter(objects, NoIndex(), roll_bytes=48 * MIB)
+    base = noise(8 * MIB)
+    tracemalloc.start()
+    try:
+        file = writer.write(base[: 6 * MIB] + noise(1000, number) + base[6 * MIB :] for number in range(1, 40))
+        writer.close_pack()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert file.size == 39 * (8 * MIB + 1000)
+    assert peak < 100 * MIB
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from([0, 1, 1000, 130_000, 300_000, 1_100_000]), min_size=1, max_size=5), st.booleans())
 def test_a_file_that_grew_by_appends_is_the_file_written_at_once(sizes, flushes):

@@ -561,3 +561,59 @@ def test_every_command_is_documented_with_the_json_that_it_prints(terminal, trac
         described = re.search(rf"- \*{shape}\*:(.*?)(?:\n- |\Z)", page, re.DOTALL)[1]
         words = set(re.findall(r"\w+", described))
         assert set(keys) <= words, f"{shape}: {set(keys) - words}"
+
+
+def test_files_are_copied_and_moved_in_the_store(terminal, weather):
+    terminal.run("repo", "create", "copies")
+    done = terminal.json("cp", "weather@main:2012", "copies@main:years/", "-m", "as they were")
+    assert done["changed"]
+    assert done["commit"]["message"] == "as they were"
+    terminal.run("cp", "weather@main:2012/01.csv", "copies@main")
+    assert [entry["path"] for entry in terminal.json("ls", "copies@main", "-r")["entries"]] == [
+        "01.csv",
+        "years/2012/01.csv",
+        "years/2012/02.csv",
+        "years/2012/03.csv",
+    ]
+    assert terminal.json("mv", "copies@main:01.csv", "first.csv")["changed"]
+    terminal.run("mv", "copies@main:years", "copies@main:old/")
+    assert [entry["path"] for entry in terminal.json("ls", "copies@main", "-r")["entries"]] == [
+        "first.csv",
+        "old/years/2012/01.csv",
+        "old/years/2012/02.csv",
+        "old/years/2012/03.csv",
+    ]
+    assert "another branch" in terminal.run("mv", "copies@main:old", "weather@main:old", code=2).stderr
+    assert "names no path" in terminal.run("mv", "copies@main", "x", code=2).stderr
+    assert "nope" in terminal.run("cp", "weather@main:nope", "copies@main:x", code=3).stderr
+
+
+def test_a_purge_as_json_needs_a_yes(terminal, weather):
+    assert "say --yes" in terminal.run("purge", "weather:2012/01.csv", "--json", code=2).stderr
+    assert terminal.json("purge", "weather:2012/01.csv", "--dry-run")["paths"] == ["2012/01.csv"]
+    assert terminal.json("purge", "weather:2012/01.csv", "--yes")["gone"]
+    terminal.run("repo", "create", "other")
+    terminal.run("cp", "weather@main:2012/02.csv", "other@main:copy")
+    done = terminal.run("purge", "weather:2012/02.csv", "--yes", code=1)
+    assert "other files have some of it, too: purge those as well" in done.stdout
+    assert "other@" in done.stdout
+
+
+def test_the_retention_of_a_branch_is_shown_and_lifted(terminal, weather):
+    terminal.run("retention", "weather@main", "--keep-last", "5", "--keep-days", "1.5")
+    assert terminal.json("retention", "weather@main") == {"branch": "weather@main", "keep_last": 5, "keep_days": 1.5}
+    assert "the last 5 commits and the commits of the last 1.5 days" in terminal.text("retention", "weather@main")
+    both = terminal.run("retention", "weather@main", "--keep-all", "--keep-last", "1", code=2)
+    assert "one or the other" in both.stderr
+    assert "gc keeps all" in terminal.text("retention", "weather@main", "--keep-all")
+
+
+def test_the_conflicts_of_a_merge_are_told_as_json(terminal, weather):
+    terminal.run("branch", "create", "weather@dev", "--at", "weather@main")
+    terminal.run("put", "weather@main:2012/01.csv", "-", stdin="main")
+    terminal.run("put", "weather@dev:2012/01.csv", "-", stdin="dev")
+    error = json.loads(terminal.run("merge", "weather@dev", "weather@main", "--json", code=4).stderr)["error"]
+    assert error["code"] == "merge_conflict"
+    (conflict,) = error["conflicts"]
+    assert conflict["path"] == "2012/01.csv"
+    assert len({conflict["base"], conflict["ours"], conflict["theirs"]}) == 3

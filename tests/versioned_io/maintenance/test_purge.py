@@ -78,8 +78,8 @@ def test_a_directory_is_purged_with_all_below_it(filled):
 def test_content_that_others_have_too_stays_and_is_named(filled):
     report = filled.purge("r", "kept")
     assert report.chunks == ()
-    assert list(report.shared.values()) == ["copy"]
-    assert report.gone
+    assert list(report.shared.values()) == [f"other@{filled.commit('other@main').id}:copy"]
+    assert not report.gone  # for its bytes are there
     assert filled.snapshot("other@main").read("copy") == b"kept"
     assert all("kept" not in tree for tree in trees(filled, "r@main"))
 
@@ -237,4 +237,13 @@ def test_a_purge_by_pattern_is_the_purge_of_each_path_that_it_stands_for(store, 
         {name: data for name, data in tree.items() if name not in meant} for tree in before
     ]
     assert report.gone
+    assert store.fsck().is_clean
+
+
+def test_what_other_repos_have_under_the_same_path_needs_no_second_purge(store, write):
+    for repo in ("one", "two"):
+        store.create_repo(repo)
+        write(store, f"{repo}@main", {"data.csv": repo.encode() * 100, "kept": b"the same"})
+    assert store.purge("one", "data.csv").gone
+    assert store.snapshot("two@main").read("data.csv") == b"two" * 100
     assert store.fsck().is_clean

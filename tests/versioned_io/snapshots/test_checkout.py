@@ -396,3 +396,21 @@ def test_a_failed_write_leaves_no_part_behind(new_store, write, place):
     with vio.open_store(store.url) as reopened, pytest.raises(vio.VersionedError, match="run fsck"):
         reopened.snapshot("r@main").checkout(place / "out")
     assert [path for path in place.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("mode", ["full", "incremental"])
+def test_a_place_that_can_not_be_is_told(snapshot, place, mode):
+    with pytest.raises(InvalidInputError, match="longer than 255 bytes"):
+        snapshot.checkout(place / ("x" * 300), mode=mode)
+    with pytest.raises(StorageError, match="can't write the local file '/proc/x'"):
+        snapshot.checkout("/proc/x", mode=mode)
+
+
+def test_a_name_that_is_too_long_for_a_file_system_is_refused_before_anything_is_written(store, write, place):
+    store.create_repo("r")
+    write(store, "r@main", {"a": b"1", f"d/{'é' * 128}": b"2"})
+    with pytest.raises(InvalidInputError, match="its name is longer than 255 bytes; leave it out with a glob"):
+        store.snapshot("r@main").checkout(place / "new")
+    assert not (place / "new").exists()
+    store.snapshot("r@main").checkout(place / "new", glob="a")
+    assert local(place / "new") == {"a": b"1"}

@@ -243,3 +243,18 @@ def test_a_key_outlives_the_process(tmp_path, write):
         first = write(store, "r@main", {"a": b"1"}, idempotency_key="once")
     with vio.open_store(str(tmp_path / "s")) as store:
         assert write(store, "r@main", {"a": b"2"}, idempotency_key="once") == first
+
+
+def test_a_try_that_staged_nothing_uses_no_key(repo, write):
+    with repo.transaction("r@main", idempotency_key="job 1"):
+        pass
+    commit = write(repo, "r@main", {"a": b"1"}, idempotency_key="job 1")
+    assert ids(repo, "r@main") == [commit.id]
+
+
+def test_a_try_whose_files_were_there_already_uses_its_key(repo, write, files_of):
+    write(repo, "r@main", {"a": b"1"})
+    write(repo, "r@main", {"a": b"1"}, idempotency_key="job 1")
+    write(repo, "r@main", {"a": b"2"})
+    write(repo, "r@main", {"a": b"1"}, idempotency_key="job 1")  # a retry must not take back what came after the first
+    assert files_of(repo, "r@main") == {"a": b"2"}
