@@ -257,7 +257,7 @@ def test_every_argument_of_a_subscription_is_checked(store, dump, case):
         must_be_refused(store, dump, lambda arguments=arguments: getattr(subscription, call)(**arguments))
 
 
-@pytest.mark.parametrize("value", [None, *NO_TEXT], ids=repr)
+@pytest.mark.parametrize("value", [None, *NO_TEXT], ids=lambda value: type(value).__name__)
 def test_a_template_takes_text_only(value):
     with pytest.raises(InvalidInputError):
         PartitionTemplate.parse(value)
