@@ -47,24 +47,28 @@ STORE_CALLS = [
         ("subscription", "branch"), ("subscriptions", "branch"), ("upstream", "ref"), ("downstream", "ref"),
         ("merge", "source"), ("merge", "into"), ("cherry_pick", "commit"), ("cherry_pick", "onto"),
         ("revert", "commit"), ("revert", "on"), ("squash", "branch"), ("purge", "repo"), ("purge", "path"),
+        ("purge_glob", "repo"), ("purge_glob", "pattern"), ("retention", "branch"),
         ("transaction", "branch"),
     ]),
     *((call, argument, [*NO_TEXT, *NO_NAME]) for call, argument in [
         ("reset", "to"), ("diff", "old"), ("affected", "old"), ("affected", "key"), ("changes", "since"),
         ("changes", "partitions"), ("changes", "key"), ("subscription", "partitions"), ("subscription", "key"),
-        ("squash", "since"), ("stats", "repo"), ("transaction", "lineage_id"), ("run", "lineage_id"),
+        ("squash", "since"), ("revert", "since"), ("stats", "repo"), ("transaction", "lineage_id"),
+        ("run", "lineage_id"),
     ]),
     *((call, argument, [*NO_TEXT, "\ud800", "a\0b"]) for call, argument in [
         ("create_repo", "description"), ("subscription", "name"), ("subscriptions", "prefix"), ("merge", "message"),
         ("merge", "author"), ("cherry_pick", "message"), ("revert", "message"), ("squash", "message"),
-        ("purge", "reason"), ("purge", "author"), ("run", "job"), ("transaction", "message"), ("transaction", "author"),
+        ("purge", "reason"), ("purge", "author"), ("purge_glob", "reason"), ("purge_glob", "author"), ("run", "job"),
+        ("transaction", "message"), ("transaction", "author"),
         ("transaction", "idempotency_key"),
     ]),
     *((call, argument, NO_FLAG) for call, argument in [
         ("create_repo", "exist_ok"), ("delete_branch", "force"), ("protect_branch", "is_protected"),
-        ("gc", "dry_run"), ("compact", "dry_run"), ("purge", "dry_run"), ("fsck", "repair"), ("fsck", "sources"),
+        ("gc", "dry_run"), ("compact", "dry_run"), ("purge", "dry_run"), ("purge_glob", "dry_run"),
+        ("fsck", "repair"), ("fsck", "sources"),
     ]),
-    *((call, "progress", NO_FUNCTION) for call in ["gc", "compact", "purge", "fsck", "stats"]),
+    *((call, "progress", NO_FUNCTION) for call in ["gc", "compact", "purge", "purge_glob", "fsck", "stats"]),
     *((call, argument, NO_COUNT) for call, argument in [
         ("log", "limit"), ("compact", "small_bytes"), ("compact", "max_bytes"), ("set_retention", "keep_last"),
     ]),
@@ -111,6 +115,8 @@ GOOD = {
     "revert": {"commit": "w@main", "on": "w@main"},
     "squash": {"branch": "w@main"},
     "purge": {"repo": "w", "path": "c"},
+    "purge_glob": {"repo": "w", "pattern": "c/*"},
+    "retention": {"branch": "w@dev"},
     "transaction": {"branch": "w@main"},
     "run": {"job": "job"},
 }
@@ -280,7 +286,7 @@ def test_what_is_no_location_makes_no_store(opening, tmp_path, monkeypatch):
 
 
 def test_the_places_beside_the_store_are_checked(store, tmp_path):
-    for cache in [1, True, b"x", ["a"], "", "a\0b", "x" * 5_000]:
+    for cache in [1, True, b"x", ["a"], "", "a\0b"]:
         with pytest.raises(InvalidInputError):
             vio.open_store(store.url, cache=cache)
     for size in [None, *NO_COUNT]:
@@ -300,8 +306,9 @@ SECRET = "hunter2"
 BEARING_A_SECRET = [
     ({"url": f"s3://key:{SECRET}@bucket/prefix"}, "credentials as options"),
     ({"url": f"gs://{SECRET}@bucket"}, "credentials as options"),
-    ({"url": f"http://user:{SECRET}@127.0.0.1/x"}, "credentials as options"),
-    ({"url": f"https://a.blob.core.windows.net/c/p?sig={SECRET}"}, "credentials as options"),
+    ({"url": f"az://container/p?sig={SECRET}"}, "credentials as options"),
+    ({"url": f"http://user:{SECRET}@127.0.0.1/x"}, "give a directory"),
+    ({"url": f"https://a.blob.core.windows.net/c/p?sig={SECRET}"}, "give a directory"),
     ({"url": f"s3://bucket/prefix#{SECRET}"}, "credentials as options"),
     ({"url": f"ftp://user:{SECRET}@host/x"}, "give a directory"),
     ({"url": f"ftp://user:{SECRET}@host/x", "storage_options": {"region": "x"}}, "takes no storage options"),

@@ -4,7 +4,7 @@ import errno
 import os
 from typing import ClassVar
 
-from versioned_io.errors.root import VersionedError
+from versioned_io.errors.root import VersionedError, quoted
 
 
 class NotFoundError(VersionedError):
@@ -112,7 +112,7 @@ class PathNotFoundError(NotFoundError, FileNotFoundError):
 
     def __str__(self) -> str:
         path, where, hint = self.args
-        return f"no file {path!r} in {where}" + (f": {hint}" if hint else "")
+        return f"no file {quoted(path)} in {where}" + (f": {hint}" if hint else "")
 
     def __reduce__(self) -> tuple[type["PathNotFoundError"], tuple[str, str, str]]:
         # OSError would rebuild itself from an errno and a text.
