@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from versioned_io.cli.app import app
+from versioned_io.objects import clients
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "filesystem.md"]
 BLOCK = re.compile(r"(?:^<!-- tested: (?P<name>\S+) -->\n+)?^```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -42,3 +45,15 @@ def test_the_blocks_of_a_script_run(name, tmp_path):
         [sys.executable, str(script)], cwd=work, env=env, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_every_storage_option_is_in_the_guide():
+    tables = (clients.COMMON_OPTIONS, clients.S3_OPTIONS, clients.GCS_OPTIONS, clients.AZURE_OPTIONS)
+    guide = (ROOT / "docs/stores.md").read_text()
+    assert [name for table in tables for name in table if f"`{name}`" not in guide] == []
+
+
+def test_every_command_that_the_guide_to_stores_names_is_there():
+    named = set(re.findall(r"`versioned ([a-z-]+)", (ROOT / "docs/stores.md").read_text()))
+    assert named >= {"gc", "compact", "fsck", "rebuild", "purge"}
+    assert named <= {command.name for command in app.registered_commands}
