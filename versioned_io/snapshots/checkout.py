@@ -219,7 +219,8 @@ class Checkout:
         """Refuse names that no file system of this kind can have, before anything is written."""
         most = os.pathconf(_existing_parent(self.dest), "PC_NAME_MAX")
         for path in paths:
-            if len(os.fsencode(path.rpartition("/")[2])) > most:
+            # Most paths are shorter as a whole: a character is at most 4 bytes.
+            if len(path) * 4 > most and len(os.fsencode(path.rpartition("/")[2])) > most:
                 msg = f"{path!r} can't be a local file: its name is longer than {most} bytes; leave it out with a glob"
                 raise InvalidInputError(msg)
 
