@@ -337,7 +337,7 @@ def _put_marker(objects: ObjectStore, store_id: str) -> None:
 
 def _catalog_url(objects: ObjectStore, catalog: str | None) -> str | URL:
     if catalog is not None:
-        return parse_local_path(catalog, "catalog")
+        return catalog if isinstance(catalog, URL) else parse_local_path(catalog, "catalog")
     if objects.url.startswith(_MEMORY):
         return sqlite_url(_memory_directory(objects.url) / _CATALOG_FILE)
     if not isinstance(objects, LocalObjects):

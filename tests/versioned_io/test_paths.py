@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from versioned_io.errors import IllegalPathError
+from versioned_io.errors.root import quoted
 from versioned_io.paths import MAX_PATH_BYTES, parent_directories, parse_directory, parse_path
 
 
@@ -44,7 +45,7 @@ def test_a_legal_path_comes_back_as_it_is(path):
 def test_an_illegal_path_is_refused_and_the_rule_is_named(path, why):
     with pytest.raises(IllegalPathError, match=why) as caught:
         parse_path(path)
-    assert repr(path) in str(caught.value)
+    assert quoted(path) in str(caught.value)
 
 
 @pytest.mark.parametrize("path", [None, 7, b"a", ["a"]])

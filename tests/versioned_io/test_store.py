@@ -211,7 +211,7 @@ BAD_SUBSCRIPTIONS = [
 BAD_TRANSACTIONS = [
     (lambda s: s.transaction("nope@main"), RepoNotFoundError, "no repo 'nope'"),
     (lambda s: s.transaction("weather@nope"), RefNotFoundError, "'nope'"),
-    (lambda s: s.transaction("weather@v1"), RefNotFoundError, "'v1'"),
+    (lambda s: s.transaction("weather@v1"), RefNotFoundError, "'weather@v1': that is a tag"),
     (lambda s: s.transaction("weather@main~1"), RefSyntaxError, "only a branch"),
     (lambda s: s.transaction("weather@main", provenance=[NOBODY]), CommitNotFoundError, "no commit '0000"),
     (lambda s: s.transaction("weather@main", provenance=["x"]), InvalidInputError, "'x' is no commit ID"),

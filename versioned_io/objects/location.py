@@ -63,7 +63,8 @@ def _refuse_secrets(url: str) -> None:
     if not bucket:
         msg = f"{_shown(url)!r} names no bucket: give {url.partition('://')[0]}://bucket/prefix"
         raise InvalidInputError(msg)
-    if "@" in bucket or "?" in rest or "#" in rest:
+    # In abfss://container@account the part before the @ is no user.
+    if ("@" in bucket and not url.startswith("abfs")) or "?" in rest or "#" in rest:
         msg = f"{_shown(url)!r} holds credentials or a query: give bucket and prefix, and credentials as options"
         raise InvalidInputError(msg)
 

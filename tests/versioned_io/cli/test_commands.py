@@ -477,6 +477,8 @@ def test_every_command_of_the_installed_program_runs(tmp_path):
     assert run("reset", "r@main", "r@v1")["commit"] == commit
     assert run("reflog", "r@main")["entries"][-1]["action"] == "move_branch"
     run("branch", "create", "r@dropped", "--at", "r@main")
+    assert run("cp", "r@v1:a.csv", "r@dropped:copy.csv")["changed"]
+    assert run("mv", "r@dropped:copy.csv", "moved.csv")["changed"]
     wrong = run("put", "r@dropped:wrong", str(tmp_path / "local" / "a.csv"))["commit"]
     assert run("drop", "r@dropped")["dropped"]["id"] == wrong["id"]
     assert run("cherry-pick", "r@work", "r@main")["commit"]["stats"]["deleted"] == 1
@@ -490,7 +492,7 @@ def test_every_command_of_the_installed_program_runs(tmp_path):
     assert run("branch", "delete", "r@work") == {"deleted": "r@work"}
     assert run("checkout", "r@main", str(tmp_path / "all"))["files"] == 1
     assert run("squash", "r@main")["commit"]["number"] == 1
-    assert run("stats")["commits"] == 5
+    assert run("stats")["commits"] == 7
     (tmp_path / "store" / "catalog.db").rename(tmp_path / "lost.db")
     assert run("rebuild")["repos"] == 1
     assert run("cat", "r@main:a.csv")["text"] == "1"

@@ -52,7 +52,7 @@ def test_a_directory_is_put_in_place_read_and_noticed_to_change(run, outside):
     run("fsck")
     assert json.loads(run("stats", "--json").stdout)["elsewhere_bytes"] == 6
     assert "parts of files that lie elsewhere" in run("stats").stdout
-    purged = json.loads(run("purge", "r:raw/a.csv", "--json").stdout)
+    purged = json.loads(run("purge", "r:raw/a.csv", "--yes", "--json").stdout)
     assert purged["elsewhere"] == [(outside / "a.csv").as_uri()]
     assert (outside / "d/c.txt").as_uri() in run("purge", "r:raw/d/c.txt", "--yes").stdout
     assert (outside / "d/c.txt").exists()

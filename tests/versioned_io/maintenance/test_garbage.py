@@ -181,7 +181,8 @@ def test_retention_by_age_keeps_what_is_young(tmp_path, write, clock):
 
 
 @pytest.mark.parametrize(
-    ("rule", "message"), [({"keep_last": 0}, "count up"), ({"keep_for": timedelta(-1)}, "count up")]
+    ("rule", "message"),
+    [({"keep_last": 0}, "1 or more, not 0"), ({"keep_for": timedelta(-1)}, "0 or more, not -86400 s")],
 )
 def test_a_rule_that_keeps_nothing_is_refused(any_store, rule, message, dump):
     before = dump(any_store)

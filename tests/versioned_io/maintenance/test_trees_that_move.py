@@ -9,8 +9,7 @@ import pytest
 import versioned_io as vio
 from versioned_io import merging
 from versioned_io.errors import ConflictError, PackLostError
-from versioned_io.maintenance import purge as purge_module
-from versioned_io.maintenance import stats
+from versioned_io.maintenance import doomed, stats
 from versioned_io.packs.frames import pack_key
 from versioned_io.snapshots.snapshot import Snapshot
 from versioned_io.transactions import conflicts, publish
@@ -152,7 +151,7 @@ def test_stats_of_trees_that_move_meanwhile_are_those_of_the_trees_as_they_are(a
 
 
 def test_a_purge_of_trees_that_move_meanwhile_begins_again(any_store, files_of, monkeypatch):
-    at_call(monkeypatch, purge_module, "_rows_at", 1, lambda: compact(any_store))
+    at_call(monkeypatch, doomed, "lookup_many", 1, lambda: compact(any_store))
     assert any_store.purge("r", "secret").gone
     check(any_store, FILES, files_of)
 
