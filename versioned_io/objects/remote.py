@@ -80,7 +80,7 @@ class RemoteObjects:
             lengths = [length for _, length in asked]
             return [memoryview(part) for part in obstore.get_ranges(self._client, key, starts=starts, lengths=lengths)]
 
-        parts = self._read(key, read)
+        parts = self._read(key, read, end)
         for (offset, length), part in zip(asked, parts, strict=True):
             if len(part) != length:
                 raise self._too_short(key, offset + length)
@@ -131,7 +131,8 @@ class RemoteObjects:
         for key in keys:
             self.delete([key])
 
-    def _read(self, key: str, call: Callable[[], _T]) -> _T:
+    def _read(self, key: str, call: Callable[[], _T], end: int = 0) -> _T:
+        """Return what *call* returns; it reads up to byte *end*, or no ranges."""
         try:
             return call()
         except FileNotFoundError as error:
@@ -140,15 +141,18 @@ class RemoteObjects:
                 raise StorageError(msg) from None
             raise ObjectNotFoundError(key, self._url) from error
         except (BaseError, OSError) as error:
-            if "range" in str(error).lower():
-                size = self.size(key)
-                raise self._too_short(key, size) from error
+            # The word may as well be part of a URL: only the size says that the object ends too soon.
+            if end and "range" in str(error).lower() and self.size(key) < end:
+                raise self._too_short(key, end) from error
             raise self._storage_error("get", key, error) from error
         except BaseException as error:
             # What a server answers that knows no "416 Range Not Satisfiable" makes the client panic, not fail.
             if type(error).__name__ != "PanicException":
                 raise
-            raise self._too_short(key, self.size(key)) from error
+            if end and self.size(key) < end:
+                raise self._too_short(key, end) from error
+            msg = f"can't get {key!r} in {self._url}: its server's answer makes no sense"
+            raise StorageError(msg) from error
 
     def _too_short(self, key: str, end: int) -> IntegrityError:
         return IntegrityError(f"object {key!r} in {self._url} ends too soon: a reader was sent past byte {end}")

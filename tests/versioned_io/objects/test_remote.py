@@ -1,10 +1,12 @@
 """The object stores that obstore speaks to."""
 
+import threading
 import uuid
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from versioned_io.errors import InvalidInputError, StorageError
+from versioned_io.errors import IntegrityError, InvalidInputError, StorageError
 from versioned_io.objects.remote import RemoteObjects, open_memory, open_remote
 from versioned_io.testing import ObjectStoreContract
 
@@ -27,13 +29,13 @@ def test_a_url_that_makes_no_sense_is_refused():
         open_remote("ftp://bucket")
 
 
-def test_a_store_out_of_reach_is_a_storage_error():
+@pytest.mark.parametrize("path", ["", "oranges/"])
+def test_a_store_out_of_reach_is_a_storage_error_whatever_it_is_called(path):
     from obstore.store import HTTPStore
 
-    unreachable = HTTPStore.from_url(
-        "http://127.0.0.1:9/", client_options={"allow_http": True}, retry_config={"max_retries": 0}
-    )
-    objects = RemoteObjects("http://127.0.0.1:9/", unreachable)
+    url = f"http://127.0.0.1:9/{path}"
+    unreachable = HTTPStore.from_url(url, client_options={"allow_http": True}, retry_config={"max_retries": 0})
+    objects = RemoteObjects(url, unreachable)
     for call in (
         lambda: objects.get("key"),
         lambda: objects.get_range("key", 0, 1),
@@ -43,3 +45,34 @@ def test_a_store_out_of_reach_is_a_storage_error():
     ):
         with pytest.raises(StorageError, match=r"127\.0\.0\.1:9"):
             call()
+
+
+class _OnlyHeads(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "10")
+        self.send_header("Last-Modified", "Sun, 01 Nov 2026 00:00:00 GMT")
+        self.end_headers()
+
+    def do_GET(self):
+        self.send_error(503)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_range_that_a_server_fails_to_read_is_no_object_that_ends_too_soon():
+    from obstore.store import HTTPStore
+
+    with HTTPServer(("127.0.0.1", 0), _OnlyHeads) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/oranges/"
+        client = HTTPStore.from_url(url, client_options={"allow_http": True}, retry_config={"max_retries": 0})
+        objects = RemoteObjects(url, client)
+        assert objects.size("key") == 10
+        for call in (lambda: objects.get("key"), lambda: objects.get_range("key", 0, 10)):
+            with pytest.raises(StorageError, match="503"):
+                call()
+        with pytest.raises(IntegrityError, match="past byte 11"):
+            objects.get_range("key", 0, 11)
+        server.shutdown()
