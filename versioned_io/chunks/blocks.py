@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from versioned_io.chunks.cutting import MINIMUM_SIZE
-from versioned_io.chunks.windows import Window
+from versioned_io.chunks.windows import WINDOW_SIZE, Window
 from versioned_io.objects.port import Buffer
 from versioned_io.packs.frames import Payload, compress_payload
 
@@ -107,7 +107,18 @@ def _compress(blocks: Sequence[Block]) -> list[Payload]:
 
 
 def blocks_of(window: Window, chunks: Iterable[tuple[bytes, int, int]]) -> Iterator[Block]:
-    """Yield the blocks that (digest, start, size) of *window* make: large ones alone, small ones together."""
+    """Yield the blocks that (digest, start, size) of *window* make: large ones alone, small ones together.
+
+    What can't be compressed keeps its window until its pack is stored. So that a few bytes don't keep all of it, they
+    are copied where *chunks* are less than half of it.
+    """
+    wanted = list(chunks)
+    is_little = 2 * sum(size for _, _, size in wanted) < WINDOW_SIZE
+    for block in _blocks_in(window, wanted):
+        yield Block(bytes(block.raw), block.chunks, None) if is_little else block
+
+
+def _blocks_in(window: Window, chunks: Iterable[tuple[bytes, int, int]]) -> Iterator[Block]:
     view = window.view
     group: list[tuple[bytes, int, int]] = []
     group_bytes = 0

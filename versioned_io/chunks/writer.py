@@ -16,7 +16,7 @@ from versioned_io.chunks.overlay import OverlayReader
 from versioned_io.chunks.places import ChunkPlaces
 from versioned_io.chunks.refs import ChunkRef, StoredFile
 from versioned_io.chunks.sources import Filler, LocalSource, Prefixed, Source, open_source
-from versioned_io.chunks.windows import WINDOW_SIZE, Window, WindowPool
+from versioned_io.chunks.windows import Window, WindowPool
 from versioned_io.elsewhere import Elsewhere
 from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import PackName
@@ -286,11 +286,7 @@ class DataWriter:
                 self._places.add(ref, is_new=False)
                 del lacking[ref.digest]
             blocks = list(blocks_of(window, lacking.values()))
-            if 2 * sum(size for _, _, size in lacking.values()) < WINDOW_SIZE:
-                # What can't be compressed keeps its window until the pack is stored: a few bytes shall not keep it all.
-                blocks = [Block(bytes(block.raw), block.chunks, None) for block in blocks]
-            else:
-                window.users += len(blocks)
+            window.users += sum(block.window is window for block in blocks)
             self._in_flight.update(lacking)
             self._encode(blocks)
 

@@ -116,8 +116,9 @@ def purge_files(
             nothing was removed. Run fsck, and bring that pack back from a backup.
         StorageError: The objects or the catalog failed; call again.
 
-    Cost: as a compaction of every pack that holds some of them; footer and pages of all packs are read twice. For a
-        pattern, the pages of each different tree that begin as it does are read twice, too.
+    Cost: as a compaction of every pack that holds some of them; footer and pages of all packs are read twice, and
+        again for each round in which trees had to move on. For a pattern, the pages of each different tree that begin
+        as it does are read twice, too.
 
     Source: docs/design/0005-garbage-collection.md, "Purging".
     """
@@ -152,11 +153,14 @@ def _purge_once(
                 for commit, root in live_trees(connection)
             }
         marks = mark_trees(source, list(kept.values()), progress=lambda pages: report("mark", pages))
+        own = set(found.chunks)
         _add_dead_versions(backend, doomed, marks, found, report)
         if not found.paths and not found.left_over:
             raise PathNotFoundError(str(doomed), f"the history of {repo}", "no commit that is kept holds it")
         shared = _shared(backend, source, kept, found.chunks)
         chunks = found.chunks - set(shared)
+        # What only dead pages name may be the same path of another repo, whose file that is.
+        shared = {digest: place for digest, place in shared.items() if digest in own}
         elsewhere = _urls_of(backend, found.doubtful)
         victims = _packs_with(backend, doomed, chunks, marks, report) - set(drafts)
         if dry_run:
@@ -170,13 +174,34 @@ def _purge_once(
             enter=lambda connection: _note(connection, backend, entry),
             progress=report,
         )
-        removed = {*_remove(backend, victims, report), *_remove_stale(backend, doomed, report)}
+        removed = set(_remove(backend, victims, report))
     finally:
         lease.abandon()
         # Pages without the path, as they were before what they lead to moved: nothing refers to them.
         backend.objects.delete([pack_key(name) for name in drafts])
-    is_left = _packs_with(backend, doomed, chunks, mark_store(backend), report)
+    is_left = _is_left(backend, doomed, chunks, removed, report)
     return _report(found, chunks, shared, elsewhere, len(removed), gone=not is_left and not shared, dry_run=False)
+
+
+def _is_left(
+    backend: Backend, doomed: Doomed, chunks: set[bytes], removed: set[PackName], report: Callable[[str, int], None]
+) -> bool:
+    """Look through all packs, and say whether one of them still has something of what was purged.
+
+    Moving trees leaves dead pages, which may name what is doomed as well, of any repo. What is alive in their packs
+    moves on as it is, until there are none; that may leave more of them, but each time fewer. Added to *removed* are
+    the packs that this deletes.
+    """
+    for _ in range(_MOST_ROUNDS):
+        left = _packs_with(backend, doomed, chunks, mark_store(backend), report)
+        stale = (
+            _still_there(backend, _packs_with(backend, doomed, set(), mark_store(backend), report)) if left else set()
+        )
+        if not stale:
+            return bool(left)
+        move_packs(backend, sorted(stale), mark_store(backend), progress=report)
+        removed.update(_remove(backend, stale, report))
+    return True
 
 
 def _find(backend: Backend, repo: str, doomed: Doomed, source: PageSource) -> _Found:
@@ -327,21 +352,6 @@ def _remove(backend: Backend, victims: set[PackName], report: Callable[[str, int
     left_over = [name for name, state in states.items() if state == catalog.DELETED and name not in alive]
     removed = [*buried, *orphans, *left_over]
     backend.objects.delete([pack_key(name) for name in removed])
-    return removed
-
-
-def _remove_stale(backend: Backend, doomed: Doomed, report: Callable[[str, int], None]) -> list[PackName]:
-    """Remove the packs with dead pages that name something doomed: where trees were moved they leave such, of any repo.
-
-    What is alive in them moves on as it is, which may leave more of them, but each time fewer.
-    """
-    removed: list[PackName] = []
-    for _ in range(_MOST_ROUNDS):
-        stale = _still_there(backend, _packs_with(backend, doomed, set(), mark_store(backend), report))
-        if not stale:
-            break
-        move_packs(backend, sorted(stale), mark_store(backend), progress=report)
-        removed += _remove(backend, stale, report)
     return removed
 
 

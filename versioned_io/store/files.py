@@ -49,7 +49,7 @@ class Files(Resolving):
             empty: What to do when nothing changed in the end.
             completes: Claimed partition keys that are done by this work: marked in the same instant, or not at all.
             idempotency_key: What a retry is recognised by: of all transactions with this key the first commits, and the
-                others end with its commits, whatever they staged.
+                others end with its commits, whatever they staged. One that stages nothing does not count.
 
         Raises:
             RepoNotFoundError, RefNotFoundError: There is no such branch; make it first.

@@ -246,7 +246,7 @@ class Names(Resolving):
         """Say how much of a branch's history garbage collection keeps; without a rule, all of it.
 
         Older commits stay in the log, with their lineage; their data is let go of. What a tag, another name or a
-        consumer's cursor points at is kept whatever the rule says, and so is what the last *expire* of `gc` moved.
+        consumer's cursor points at is kept whatever the rule says, and so is what is younger than the *expire* of `gc`.
 
         Args:
             keep_last: At least this many of the newest commits.

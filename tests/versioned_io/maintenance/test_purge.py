@@ -240,6 +240,18 @@ def test_a_purge_by_pattern_is_the_purge_of_each_path_that_it_stands_for(store, 
     assert store.fsck().is_clean
 
 
+def test_what_other_repos_have_under_the_same_path_is_not_said_to_be_shared(store, write):
+    """Pages of commits that were dropped name paths, and don't say of which repo."""
+    for repo in ("one", "two"):
+        store.create_repo(repo)
+        write(store, f"{repo}@main", {"data.csv": repo.encode() * 100, "kept": b"the same"})
+    write(store, "two@main", {"extra": b"1"})
+    store.drop("two@main")
+    report = store.purge("one", "data.csv")
+    assert (report.shared, report.gone) == ({}, True)
+    assert store.snapshot("two@main").read("data.csv") == b"two" * 100
+
+
 def test_what_other_repos_have_under_the_same_path_needs_no_second_purge(store, write):
     for repo in ("one", "two"):
         store.create_repo(repo)
