@@ -496,7 +496,6 @@ def test_the_log_of_a_directory_compares_only_commits_that_may_have_touched_it(n
     found = [commit.id for commit in store.log("r@main", path="data/x")]
     assert found == [commit.id for commit in reversed(touching)]
     assert len(compared) < len(touching) + 5
-    # A directory that was deleted says so only by comparison, and so does what a rebuilt catalog holds.
     with store.transaction("r@main") as tx:
         tx.delete("data/")
     assert next(store.log("r@main", path="data/x")).id == tx.commit.id

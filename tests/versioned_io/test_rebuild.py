@@ -104,6 +104,20 @@ def test_everything_but_subscriptions_comes_back(place, write):
     assert after == before
 
 
+def test_the_filters_of_touched_paths_come_back(place, write):
+    with vio.create_store(place) as store:
+        store.create_repo("r")
+        write(store, "r@main", {"d/a": b"1", "e/b": b"1"})
+        with store.transaction("r@main") as tx:
+            tx.delete("d/")
+        before = [commit.touched for commit in store.log("r@main")]
+    assert None not in before
+    lose_catalog(place)
+    vio.rebuild_store(place)
+    with vio.open_store(place) as store:
+        assert [commit.touched for commit in store.log("r@main")] == before
+
+
 def test_work_goes_on_after_a_rebuild(place, write, files_of):
     with vio.create_store(place) as store:
         grow(store, write)
