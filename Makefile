@@ -30,7 +30,7 @@ test: check ## check, then run all tests (the summary is the last line)
 	@echo "test: pytest, the tests without servers of orchestrators, on two cores"
 	@TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m "not e2e and not soak" --numprocesses 2 --dist worksteal $(ARGS)
 	@echo "test: pytest, the tests against real Dagster and Airflow servers"
-	@$(BIN)/python -m pytest -m e2e $(ARGS)
+	@$(BIN)/python -m pytest -m e2e --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(STAMP) ## lint, format, types, layers
 	@echo "check: ruff"
@@ -52,7 +52,7 @@ $(AZURITE):
 	@npm install --silent --no-audit --no-fund --prefix build/azurite azurite@3.35.0
 
 e2e: $(STAMP) ## run only the tests against real Dagster and Airflow servers
-	@$(BIN)/python -m pytest -m e2e $(ARGS)
+	@$(BIN)/python -m pytest -m e2e --numprocesses 2 --dist loadfile $(ARGS)
 
 bench: $(STAMP) ## measure beside the peers: QUICK=1 for two minutes, FULL=1, CASES="growth ...", SCALE=, PAGE=docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(CASES) $(if $(QUICK),--quick) $(if $(FULL),--full) $(if $(SCALE),--scale $(SCALE)) \

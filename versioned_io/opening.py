@@ -323,15 +323,18 @@ def _put_marker(objects: ObjectStore, store_id: str) -> None:
     Raises:
         ExistsError: Another call has just done so.
     """
-    marker: dict[str, object] = {"format": STORE_FORMAT, "store_id": store_id}
+    marker: dict[str, object] = {"format": STORE_FORMAT, "store_id": store_id, "made_by": new_uuid7()}
     if objects.is_remote:
         marker["refuses_taken_keys"] = refuses_taken_keys(objects)
-    objects.put(MARKER_KEY, [json.dumps(marker, sort_keys=True).encode()])
-    if marker.get("refuses_taken_keys", True):
-        return
-    # This server overwrites: of two calls that met, the one whose marker did not stay is told.
-    found = _read_marker(objects)
-    if found is None or found.store_id != store_id:
+    written = json.dumps(marker, sort_keys=True).encode()
+    try:
+        objects.put(MARKER_KEY, [written])
+    except ExistsError:
+        # Our own: an earlier try of the store's client arrived and its reply was lost.
+        if objects.get(MARKER_KEY) != written:
+            raise
+    # Where the server overwrites: of two calls that met, the one whose marker did not stay is told.
+    if not marker.get("refuses_taken_keys", True) and objects.get(MARKER_KEY) != written:
         raise ExistsError("store", objects.url)
 
 

@@ -116,10 +116,16 @@ class Subscription:
     def due(self, limit: int | None = None) -> list[DueKey]:
         """Return the keys that are due, oldest request first.
 
-        Cost: 1 SELECT.
+        Raises:
+            NotFoundError: The subscription was deleted.
+
+        Cost: 1 SELECT, 1 more when nothing is due.
         """
         with self._backend.catalog.read() as connection:
-            return due_catalog.list_due(connection, self._id, limit=_parse_limit(limit))
+            found = due_catalog.list_due(connection, self._id, limit=_parse_limit(limit))
+            if not found:
+                catalog.get_cursor(connection, self._id)
+            return found
 
     def unannounced(self, *, redeliver_after_s: float, limit: int | None = None) -> list[DueKey]:
         """Return the keys that are due and whose wake-up was never sent, or was probably lost, oldest request first.

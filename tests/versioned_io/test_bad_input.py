@@ -47,7 +47,7 @@ STORE_CALLS = [
         ("subscription", "branch"), ("subscriptions", "branch"), ("upstream", "ref"), ("downstream", "ref"),
         ("merge", "source"), ("merge", "into"), ("cherry_pick", "commit"), ("cherry_pick", "onto"),
         ("revert", "commit"), ("revert", "on"), ("squash", "branch"), ("purge", "repo"), ("purge", "path"),
-        ("purge_glob", "repo"), ("purge_glob", "pattern"), ("retention", "branch"),
+        ("purge_glob", "repo"), ("purge_glob", "pattern"), ("retention", "branch"), ("reflog", "branch"),
         ("transaction", "branch"),
     ]),
     *((call, argument, [*NO_TEXT, *NO_NAME]) for call, argument in [
@@ -116,6 +116,7 @@ GOOD = {
     "squash": {"branch": "w@main"},
     "purge": {"repo": "w", "path": "c"},
     "purge_glob": {"repo": "w", "pattern": "c/*"},
+    "reflog": {"branch": "w@main"},
     "retention": {"branch": "w@dev"},
     "transaction": {"branch": "w@main"},
     "run": {"job": "job"},
@@ -175,7 +176,7 @@ def test_every_argument_of_the_store_is_checked_before_anything_happens(store, d
 
 def test_every_call_of_the_store_with_arguments_is_in_the_table():
     public = {name for name, _ in inspect.getmembers(vio.Store, inspect.isfunction) if not name.startswith("_")}
-    assert public - {call for call, _, _ in STORE_CALLS} == {"close", "repos", "reflog"}
+    assert public - {call for call, _, _ in STORE_CALLS} == {"close", "repos"}
 
 
 TRANSACTION_CALLS = [

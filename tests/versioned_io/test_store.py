@@ -571,6 +571,17 @@ def test_a_branch_that_is_deleted_while_somebody_writes_is_named(store, write):
         pass
 
 
+def test_what_happened_to_a_deleted_branch_stays_and_of_one_that_never_was_nothing_is_told(store, write):
+    store.create_repo("r")
+    assert [one.entry.action for one in store.reflog("r@main")] == ["create_repo"]
+    write(store, "r@main", {"a": b"1"})
+    store.create_branch("r@dev", at="r@main")
+    store.delete_branch("r@dev")
+    assert [one.entry.action for one in store.reflog("r@dev")] == ["create_branch", "delete_branch"]
+    with pytest.raises(RefNotFoundError, match="repo 'r' has no branch, .* 'never'"):
+        store.reflog("r@never")
+
+
 def test_branches_say_whether_they_are_protected(store):
     store.create_repo("r")
     store.protect_branch("r@main")

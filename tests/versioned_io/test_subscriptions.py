@@ -495,6 +495,7 @@ def test_what_is_asked_of_one_that_was_deleted_says_so(timed, subscription):
         subscription.pending,
         subscription.is_behind,
         subscription.collect,
+        subscription.due,
         lambda: subscription.complete(due),
     ):
         with pytest.raises(NotFoundError, match="was deleted, alone or with its branch"):

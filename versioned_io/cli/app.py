@@ -2,7 +2,8 @@
 
 import os
 import sys
-from typing import Any, NoReturn
+from importlib.metadata import version
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -17,6 +18,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def print_version(is_asked: Annotated[bool, "by --version"]) -> None:
+    """Print which version of the library this is, and end."""
+    if is_asked:
+        typer.echo(f"versioned {version('versioned-io')}")
+        raise typer.Exit
+
+
+@app.callback(help=app.info.help)
+def accept_options(
+    is_version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Accept what stands before a command."""
+
 
 app.command("init")(stores.init)
 app.add_typer(stores.repo_app, name="repo")

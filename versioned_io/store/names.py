@@ -224,13 +224,17 @@ class Names(Resolving):
 
         Raises:
             RepoNotFoundError: There is no such repo.
+            RefNotFoundError: There is no such branch, and there never was; of a deleted one the entries stay.
 
-        Cost: 2 SELECTs.
+        Cost: 2 SELECTs, 1 more when nothing happened.
         """
         ref = parse_branch_ref(branch)
         with self._backend.catalog.read() as connection:
             repo_catalog.find_repo_id(connection, ref.repo)
-            return [recorded for recorded, _ in entries_of(connection, ref.repo, ref.branch)]
+            entries = [recorded for recorded, _ in entries_of(connection, ref.repo, ref.branch)]
+            if not entries:
+                repo_catalog.find_branch(connection, ref)
+            return entries
 
     def retention(self, branch: str) -> RetentionRule | None:
         """Return how much of a branch's history garbage collection keeps; None: all of it.

@@ -168,6 +168,7 @@ class StagedBranch(InPlace):
 
         Raises:
             PathNotFoundError: There is nothing at *source*.
+            InvalidInputError: *source* is a file, and *to* ends with ``/``.
 
         Cost: the pages of the source's files.
         """
@@ -178,6 +179,9 @@ class StagedBranch(InPlace):
         else:
             with self._run.active():
                 copies = list(_rows_below(*self._resolve(source)))
+        if to.endswith("/") and not all(below for below, _ in copies):
+            msg = f"can't copy the file {source!r} to the directory {to!r}: name the file there, such as '{to}name'"
+            raise InvalidInputError(msg)
         for below, file in copies:
             self.staging.write(parse_path(f"{target}/{below}" if below else to), file)
         return len(copies)

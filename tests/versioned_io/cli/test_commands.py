@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,10 @@ def weather(terminal, tmp_path):
         (local / "2012" / f"{month}.csv").write_bytes(f"rain\n{month}\n".encode())
     terminal.run("put", "weather@main", str(local), "-m", "first load")
     return local
+
+
+def test_it_says_which_version_it_is(terminal):
+    assert terminal.text("--version") == f"versioned {version('versioned-io')}\n"
 
 
 def test_a_store_is_made_once(terminal):

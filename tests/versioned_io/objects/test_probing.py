@@ -8,50 +8,82 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import versioned_io as vio
+from versioned_io import opening
 from versioned_io.errors import ConflictError, ExistsError
 from versioned_io.objects import open_objects
 from versioned_io.objects.local import LocalObjects
 from versioned_io.objects.probing import refuses_taken_keys
 
 
+class Proxy(BaseHTTPRequestHandler):
+    """Hands every request on to an S3 server, and its answer back."""
+
+    protocol_version = "HTTP/1.1"
+
+    def forward(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.s3_port, timeout=30)
+        connection.request(self.command, self.path, body, dict(self.passed_on()))
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        if not self.is_lost():
+            self.answer(answer, content)
+
+    def passed_on(self):
+        return self.headers.items()
+
+    def is_lost(self):
+        return False
+
+    def answer(self, answer, content):
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in {"connection", "transfer-encoding", "date", "server"}:
+                self.send_header(name, value)
+        if answer.getheader("Content-Length") is None and answer.status != 204:
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+for _method in ("GET", "PUT", "HEAD", "POST", "DELETE"):
+    setattr(Proxy, f"do_{_method}", Proxy.forward)
+
+
 @pytest.fixture
-def overwriting_place(s3_place, s3_server):
+def through(s3_place, s3_server):
+    """A function that returns `s3_place` as it is reached through a proxy of the given class."""
+    running = []
+
+    def start(proxy_class):
+        proxy = ThreadingHTTPServer(("127.0.0.1", 0), proxy_class)
+        proxy.s3_port, proxy.daemon_threads = s3_server.port, True
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        running.append((proxy, thread))
+        url, options = s3_place
+        return url, options | {"endpoint": f"http://127.0.0.1:{proxy.server_port}"}
+
+    yield start
+    for proxy, thread in running:
+        proxy.shutdown()
+        thread.join()
+        proxy.server_close()
+
+
+@pytest.fixture
+def overwriting_place(through):
     """As `s3_place`, through a proxy that drops If-None-Match, as servers do that don't know it."""
 
-    class Proxy(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    class WithoutConditions(Proxy):
+        def passed_on(self):
+            return [(name, value) for name, value in self.headers.items() if name.lower() != "if-none-match"]
 
-        def forward(self):
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "if-none-match"}
-            connection = http.client.HTTPConnection("127.0.0.1", s3_server.port, timeout=30)
-            connection.request(self.command, self.path, body, headers)
-            answer = connection.getresponse()
-            content = answer.read()
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
-                if name.lower() not in {"connection", "transfer-encoding", "date", "server"}:
-                    self.send_header(name, value)
-            if answer.getheader("Content-Length") is None and answer.status != 204:
-                self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-            connection.close()
-
-        def log_message(self, *_):
-            pass
-
-    for method in ("GET", "PUT", "HEAD", "POST", "DELETE"):
-        setattr(Proxy, f"do_{method}", Proxy.forward)
-    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    proxy.daemon_threads = True
-    thread = threading.Thread(target=proxy.serve_forever)
-    thread.start()
-    url, options = s3_place
-    yield url, options | {"endpoint": f"http://127.0.0.1:{proxy.server_port}"}
-    proxy.shutdown()
-    thread.join()
-    proxy.server_close()
+    return through(WithoutConditions)
 
 
 def marker_of(place):
@@ -90,3 +122,42 @@ def test_a_store_works_where_the_server_overwrites(overwriting_place, write, fil
         assert store.fsck().is_clean
     with pytest.raises(ExistsError):
         vio.create_store(url, catalog=catalog, storage_options=options)
+
+
+def test_a_store_whose_first_reply_was_lost_is_not_taken_for_another(through, tmp_path):
+    """The client asks again, and the server says of the client's own marker that it is there."""
+    lost = []
+
+    class LosesReplies(Proxy):
+        def is_lost(self):
+            if self.command != "PUT" or not self.path.endswith("/versioned.json") or lost:
+                return False
+            lost.append(self.path)
+            self.close_connection = True
+            return True
+
+    url, options = through(LosesReplies)
+    arguments = {"catalog": f"sqlite:///{tmp_path}/c.db", "storage_options": options}
+    with vio.create_store(url, **arguments) as store:
+        assert store.fsck().is_clean
+    assert len(lost) == 1
+    with pytest.raises(ExistsError):
+        vio.create_store(url, **arguments)
+
+
+def test_of_two_calls_that_meet_one_makes_the_store(s3_place, tmp_path, monkeypatch):
+    """Both have the same catalog, and so the same store: the marker says whose call it was."""
+    url, options = s3_place
+    arguments = {"catalog": f"sqlite:///{tmp_path}/c.db", "storage_options": options}
+    real, others = opening._put_marker, []
+
+    def after_another(objects, store_id):
+        monkeypatch.undo()
+        others.append(vio.create_store(url, **arguments))
+        real(objects, store_id)
+
+    monkeypatch.setattr(opening, "_put_marker", after_another)
+    with pytest.raises(ExistsError):
+        vio.create_store(url, **arguments)
+    assert others[0].fsck().is_clean
+    others[0].close()

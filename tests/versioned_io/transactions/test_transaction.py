@@ -307,6 +307,15 @@ def test_a_move_onto_its_own_parent_keeps_a_file_of_the_same_name(store, write, 
     assert files_of(store, "r@main") == {"a/b": b"inner", "a/c": b"c"}
 
 
+def test_a_file_is_not_copied_to_a_directory_without_a_name(repo, files_of):
+    before = files_of(repo, "r@main")
+    with repo.transaction("r@main", empty="skip") as tx:
+        for source in (":a", "r@main:a"):
+            with pytest.raises(InvalidInputError, match="name the file there, such as 'd/name'"):
+                tx.copy(source, "d/")
+    assert files_of(repo, "r@main") == before
+
+
 def test_a_move_replaces_what_is_there(repo, files_of):
     with repo.transaction("r@main") as tx:
         tx.move("d/x", "a")
