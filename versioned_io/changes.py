@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import get_commit, history_batch
 from versioned_io.catalog.values import Commit, CommitState
-from versioned_io.columns import groups_of
+from versioned_io.columns import groups_of, text_scalar
 from versioned_io.errors import InvalidInputError
 from versioned_io.identifiers import CommitId
 from versioned_io.pages.diff import diff
@@ -81,10 +81,10 @@ def find_changes(
         whole = {} if same or (old is None and head.readable_root is None) else {WHOLE_BRANCH: head}
         return Changes(head, commits, whole, {})
     changed = _changed(backend, old, head)
-    written = changed.filter(pc.not_equal(changed.column("change"), "deleted")).column("path")
+    written = changed.filter(pc.not_equal(changed.column("change"), text_scalar("deleted"))).column("path")
     writers = lookup_many(head.readable_root, written.to_pylist(), source=backend.pages).select(["path", "commit"])
     touched = _newest_touches(backend, old, commits, writers, template)
-    gone = changed.filter(pc.equal(changed.column("change"), "deleted")).column("path")
+    gone = changed.filter(pc.equal(changed.column("change"), text_scalar("deleted"))).column("path")
     keys = dict.fromkeys(_distinct(template.keys_of(written)), head)
     deleted: dict[str, Commit] = {}
     for key in _distinct(template.keys_of(gone)) - set(keys):

@@ -13,11 +13,12 @@ from versioned_io.catalog.commits import ancestor_at, get_commit, history_batch
 from versioned_io.catalog.journal import squashes_of
 from versioned_io.catalog.touched import may_have_touched
 from versioned_io.catalog.values import Commit, CommitState
-from versioned_io.columns import optional_text_column, text_column
+from versioned_io.columns import fixed_column, number_scalar, optional_text_column, text_column, text_scalar
 from versioned_io.errors import CommitForgottenError, PathNotFoundError
 from versioned_io.identifiers import CommitId
 from versioned_io.pages.diff import diff
 from versioned_io.pages.read import lookup, scan
+from versioned_io.pages.schema import COMMIT_TYPE
 from versioned_io.paths import parse_directory
 
 DIFFERENCES = pa.schema(
@@ -123,12 +124,12 @@ def find_renames(differences: pa.Table) -> pa.Table:
     moved_from = {new: old for old, new in pairs}
     paths = differences.column("path")
     is_source = pc.is_in(paths, value_set=text_column(sorted(moved_from.values())))
-    is_old = pc.and_(is_source, pc.equal(differences.column("change"), "deleted"))
+    is_old = pc.and_(is_source, pc.equal(differences.column("change"), text_scalar("deleted")))
     kept = differences.filter(pc.invert(is_old))
     old_paths = [moved_from.get(path) for path in kept.column("path").to_pylist()]
     renamed = pc.is_valid(pa.chunked_array([optional_text_column(old_paths)]))
     facts = {name: kept.column(name) for name in DIFFERENCES.names}
-    facts["change"] = pc.if_else(renamed, "renamed", facts["change"])
+    facts["change"] = pc.if_else(renamed, text_scalar("renamed"), facts["change"])
     facts["old_size"] = pc.if_else(renamed, facts["new_size"], facts["old_size"])
     facts["old_digest"] = pc.if_else(renamed, facts["new_digest"], facts["old_digest"])
     return pa.Table.from_arrays([*facts.values(), optional_text_column(old_paths)], schema=RENAMES)
@@ -137,8 +138,9 @@ def find_renames(differences: pa.Table) -> pa.Table:
 def _by_digest(differences: pa.Table, change: str) -> dict[str, list[str]]:
     """Return the paths that *change* happened to, in order, by their digest."""
     side = "old" if change == "deleted" else "new"
-    own = pc.and_(pc.equal(differences.column("change"), change), pc.greater(differences.column(f"{side}_size"), 0))
-    chosen = differences.filter(own)
+    own = pc.equal(differences.column("change"), text_scalar(change))
+    filled = pc.greater(differences.column(f"{side}_size"), number_scalar(0, pa.int64()))
+    chosen = differences.filter(pc.and_(own, filled))
     found: dict[str, list[str]] = {}
     for path, digest in zip(
         chosen.column("path").to_pylist(), chosen.column(f"{side}_digest").to_pylist(), strict=True
@@ -218,7 +220,8 @@ def _did_change(backend: Backend, commit: Commit, parent: Commit | None, path: s
     if parent is None or parent.state is CommitState.LIVE:
         return _differ(backend, commit, parent, path)
     below = scan(commit.readable_root, f"{path}/" if path else "", source=backend.pages)
-    if any(pc.any(pc.equal(rows.column("commit"), bytes.fromhex(commit.id))).as_py() for rows in below):
+    own = fixed_column([bytes.fromhex(commit.id)], COMMIT_TYPE.byte_width)[0]
+    if any(pc.any(pc.equal(rows.column("commit"), own)).as_py() for rows in below):
         return True
     raise CommitForgottenError(parent.id)
 

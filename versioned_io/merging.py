@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioned_io.backend import Backend
 from versioned_io.catalog.commits import ancestor_at, get_commit, history_batch
 from versioned_io.catalog.values import Commit
+from versioned_io.columns import text_column, text_scalar, whole_column
 from versioned_io.errors import ConflictError, InvalidInputError, MergeConflictError, PackLostError
 from versioned_io.identifiers import CommitId, Digest
 from versioned_io.pages.collisions import find_collisions
@@ -219,11 +219,11 @@ def _plan(backend: Backend, three: ThreeWay, ours: Commit | None) -> _Plan:
     theirs_changed = diff(base, other, source=source)
     ours_changed = diff(base, own, source=source)
     touched = theirs_changed.column("path")
-    both = set(touched.filter(pc.is_in(touched, value_set=_values(ours_changed.column("path")))).to_pylist())
+    both = set(touched.filter(pc.is_in(touched, value_set=whole_column(ours_changed.column("path")))).to_pylist())
     found = [_rows(root, sorted(both), backend) for root in roots]
     differing = {path for path in both if _state(found[1].get(path)) != _state(found[2].get(path))}
-    only = theirs_changed.filter(pc.invert(pc.is_in(touched, value_set=pa.array(sorted(both), pa.string()))))
-    is_gone = pc.equal(only.column("change"), "deleted")
+    only = theirs_changed.filter(pc.invert(pc.is_in(touched, value_set=text_column(sorted(both)))))
+    is_gone = pc.equal(only.column("change"), text_scalar("deleted"))
     deletes = set(only.filter(is_gone).column("path").to_pylist())
     rows = _rows(other, only.filter(pc.invert(is_gone)).column("path").to_pylist(), backend)
     colliding = _colliding(own, {*rows, *(path for path in differing if path in found[2])}, deletes, backend)
@@ -311,7 +311,3 @@ def _facts(conflict: Conflict) -> tuple[str, str | None, str | None, str | None]
 
 def _digest(file: FileInfo | None) -> str | None:
     return None if file is None else file.digest
-
-
-def _values(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if column.num_chunks else pa.array([], pa.string())

@@ -80,6 +80,17 @@ with store.transaction("r@main") as tx:
     tx.delete("t/5")
     tx.copy(":a", to="c")
     tx.write("a", b"2", append=True)
+with store.transaction("r@main") as tx:
+    tx.write("b", b"only replaced")
+store.create_branch("r@dev", at="r@main~1")
+with store.transaction("r@dev") as tx:
+    tx.write("dev", b"1")
+    tx.move("t/7", "t/seven")
+store.merge("r@dev", "r@main")
+store.revert("r@main~1", on="r@main")
+list(store.log("r@main", path="t/5"))
+store.diff("r@main~3", "r@main"), store.diff("r@dev~1", "r@dev")
+list(store.snapshot("r@main").glob("**/!(5|6)")), list(store.snapshot("r@main").glob("t*", directories=True))
 snapshot = store.snapshot("r@main")
 snapshot.read("a"), snapshot.stat(""), list(snapshot.list("")), list(snapshot.walk()), list(snapshot.glob("**/*5"))
 list(snapshot.read_many(["a", "b"]))

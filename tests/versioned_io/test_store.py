@@ -578,7 +578,7 @@ def test_what_happened_to_a_deleted_branch_stays_and_of_one_that_never_was_nothi
     store.create_branch("r@dev", at="r@main")
     store.delete_branch("r@dev")
     assert [one.entry.action for one in store.reflog("r@dev")] == ["create_branch", "delete_branch"]
-    with pytest.raises(RefNotFoundError, match="repo 'r' has no branch, .* 'never'"):
+    with pytest.raises(RefNotFoundError, match=r"repo 'r' has no branch, .* 'never'"):
         store.reflog("r@never")
 
 

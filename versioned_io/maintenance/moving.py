@@ -16,6 +16,7 @@ from versioned_io.catalog.journal import decode_entry
 from versioned_io.catalog.moving import MovedBlock, MovedRecord, NewTree
 from versioned_io.catalog.values import Commit
 from versioned_io.chunks.refs import CHUNK_FIELDS, CHUNKS_TYPE
+from versioned_io.columns import column_of, number_column
 from versioned_io.errors import IntegrityError
 from versioned_io.identifiers import CommitId, PackName
 from versioned_io.maintenance.marking import Marks
@@ -307,7 +308,7 @@ class _Move:
             "stored": [old if new is None else new.stored_size for old, new in zip(stored, places, strict=True)],
         }
         fields = [
-            pa.array(moved[one.name], one.type) if one.name in moved else pc.struct_field(chunks, one.name)
+            column_of(moved[one.name], one.type) if one.name in moved else pc.struct_field(chunks, one.name)
             for one in CHUNK_FIELDS
         ]
         lengths = pc.list_value_length(column).to_pylist()
@@ -315,7 +316,7 @@ class _Move:
         for length in lengths:
             starts.append(starts[-1] + length)
         structs = pa.StructArray.from_arrays(fields, fields=CHUNK_FIELDS)
-        lists = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), structs, type=CHUNKS_TYPE)
+        lists = pa.ListArray.from_arrays(number_column(starts, pa.int32()), structs, type=CHUNKS_TYPE)
         columns = [lists if name == "chunks" else page.batch.column(name) for name in ROWS.names]
         return pa.RecordBatch.from_arrays(columns, schema=ROWS)
 

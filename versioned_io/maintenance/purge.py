@@ -15,6 +15,7 @@ from versioned_io.catalog.journal import Action, JournalEntry, append_entry
 from versioned_io.catalog.moving import commits_of_repo, live_trees
 from versioned_io.catalog.repos import find_repo_id
 from versioned_io.chunks.refs import may_be_elsewhere
+from versioned_io.columns import number_column
 from versioned_io.elsewhere.parts import decode_part
 from versioned_io.errors import PackLostError, PathNotFoundError
 from versioned_io.identifiers import CommitId, Digest, PackName
@@ -229,7 +230,7 @@ def _add_dead_versions(
             if page.level or not (rows := chosen_paths(doomed, page.paths)):
                 continue
             found.left_over.update(page.paths[row] for row in rows)
-            found.add_rows(page.batch.take(pa.array(rows, pa.int64())))
+            found.add_rows(page.batch.take(number_column(rows, pa.int64())))
         report("look", number + 1)
 
 

@@ -155,7 +155,7 @@ class _Edit:
                 return None
             order[row] = upsert
         rows = pa.concat_batches([page.batch, self._rows.slice(first, stop - first)])
-        return rows.take(pa.array(order))
+        return rows.take(number_column(order, pa.int64()))
 
     def _merge(self, page: Page, first: int, stop: int) -> pa.RecordBatch:
         """Return the rows of a leaf after the edits."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioned_io.arguments import parse_text
+from versioned_io.columns import bool_column, text_column
 from versioned_io.errors import InvalidInputError
 from versioned_io.errors.root import quoted
 from versioned_io.snapshots.glob_syntax import (
@@ -104,7 +105,7 @@ class Glob:
             for refused in self._refused:
                 likely = pc.and_not(likely, pc.match_substring_regex(paths, refused))
             return likely
-        matches = pa.array([self.matches(path) for path in paths.filter(likely).to_pylist()], pa.bool_())
+        matches = bool_column(self.matches(path) for path in paths.filter(likely).to_pylist())
         return pc.replace_with_mask(likely, likely, matches)
 
     @cached_property
@@ -182,7 +183,7 @@ def directories_of(paths: pa.Array) -> pa.Array:
     while len(below := below.filter(pc.match_substring(below, "/"))):
         below = pc.unique(pc.replace_substring_regex(below, "/[^/]*$", ""))
         found.append(below)
-    return pc.unique(pa.chunked_array(found)) if found else pa.array([], pa.string())
+    return pc.unique(pa.chunked_array(found)) if found else text_column([])
 
 
 # As regular expressions
