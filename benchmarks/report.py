@@ -26,8 +26,7 @@ REASONS: Final[dict[str, str]] = {
     ),
     "writers-sqlite: commits a second": "a small commit takes some 20 ms, and 16 processes share two cores",
     "writers-postgres: commits a second": (
-        "as on SQLite; the server shares the two cores, and each of the some 13 exchanges of a commit wakes another "
-        "process"
+        "as on SQLite; the server shares the two cores, and each of the 28 exchanges of a commit wakes another process"
     ),
     "commit-told: median": (
         "10 leaves and the index pages above them are decoded, encoded and compressed one after the other; "
