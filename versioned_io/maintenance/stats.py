@@ -6,12 +6,14 @@ from itertools import starmap
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from versioned_io.backend import Backend
 from versioned_io.catalog import collection as catalog
 from versioned_io.catalog.moving import commits_of_repo
 from versioned_io.catalog.repos import find_repo_id
 from versioned_io.chunks.refs import may_be_elsewhere
+from versioned_io.maintenance.distinct import HASH_BYTES, DistinctSizes
 from versioned_io.maintenance.marking import Marks, mark_trees, places_of, walk_where_they_lie
 from versioned_io.objects.port import ObjectStore
 from versioned_io.packs.frames import FrameKind, FrameRef, pack_name
@@ -72,39 +74,43 @@ class StoreStats:
 class _Count:
     """What the leaf pages hold, each page looked at once."""
 
-    versions: dict[tuple[str, bytes], int] = field(default_factory=dict)
-    chunks: dict[bytes, int] = field(default_factory=dict)
+    versions: DistinctSizes = field(default_factory=DistinctSizes)
+    chunks: DistinctSizes = field(default_factory=DistinctSizes)
     frames: Marks = field(default_factory=Marks)
-    doubtful: dict[bytes, FrameRef] = field(default_factory=dict)  # chunks that may lie elsewhere
+    doubtful: dict[bytes, tuple[FrameRef, int]] = field(default_factory=dict)
+    """Where the chunks are that may lie elsewhere, and their sizes."""
 
     def add_leaf(self, leaf: pa.RecordBatch) -> None:
-        path, digest, size = (leaf.column(name).to_pylist() for name in ("path", "digest", "size"))
-        self.versions.update(zip(zip(path, digest, strict=True), size, strict=True))
+        paths, digests, sizes = (leaf.column(name).to_pylist() for name in ("path", "digest", "size"))
+        named = (digest + path.encode() for path, digest in zip(paths, digests, strict=True))
+        self.versions.add(b"".join(map(xxhash.xxh3_128_digest, named)), sizes)
         chunks = pc.list_flatten(leaf.column("chunks"))
         names, sizes = (pc.struct_field(chunks, name).to_pylist() for name in ("digest", "size"))
-        self.chunks.update(zip(names, sizes, strict=True))
+        self.chunks.add(b"".join(name[:HASH_BYTES] for name in names), sizes)
         self.frames.add_places(places_of(leaf))
-        some = chunks.filter(may_be_elsewhere(chunks))
-        places = zip(*(pc.struct_field(some, name).to_pylist() for name in ("pack", "offset", "stored")), strict=True)
-        self.doubtful.update(zip(pc.struct_field(some, "digest").to_pylist(), starmap(FrameRef, places), strict=True))
+        self._add_doubtful(chunks.filter(may_be_elsewhere(chunks)))
 
-    def set_apart(self, objects: ObjectStore) -> int:
-        """Leave those chunks that lie elsewhere, with their frames, out of the count; return their size in bytes.
+    def _add_doubtful(self, chunks: pa.StructArray) -> None:
+        names, sizes = (pc.struct_field(chunks, name).to_pylist() for name in ("digest", "size"))
+        places = zip(*(pc.struct_field(chunks, name).to_pylist() for name in ("pack", "offset", "stored")), strict=True)
+        self.doubtful.update(zip(names, zip(starmap(FrameRef, places), sizes, strict=True), strict=True))
+
+    def set_apart(self, objects: ObjectStore) -> list[int]:
+        """Leave the frames of those chunks that lie elsewhere out of the count; return the sizes of the chunks.
 
         Cost: 1 HEAD and 2 GETs for each pack that may hold references.
         """
         sources: set[FrameRef] = set()
-        for pack in {frame.pack for frame in self.doubtful.values()}:
+        for pack in {frame.pack for frame, _ in self.doubtful.values()}:
             footer = read_footer(objects, pack_name(pack))
             sources |= {
                 FrameRef(pack, frame.offset, frame.stored_size)
                 for frame in footer.frames
                 if frame.kind is FrameKind.SOURCE
             }
-        elsewhere = [digest for digest, frame in self.doubtful.items() if frame in sources]
         for frame in sources:
             self.frames.discard(frame)
-        return sum(self.chunks.pop(digest) for digest in elsewhere)
+        return [size for frame, size in self.doubtful.values() if frame in sources]
 
 
 def measure_store(
@@ -120,7 +126,7 @@ def measure_store(
         IntegrityError: A page is damaged or gone, or the end of a pack that may hold references; run fsck.
 
     Cost: 1 GET for each page of the kept commits, 1 HEAD and 2 GETs for each pack that may hold references to parts
-        elsewhere; memory for the names of the versions and of the chunks.
+        elsewhere; memory of 24 bytes, at times of 72, for each version and each chunk.
     """
 
     def measure(roots: Sequence[PageRef | None]) -> StoreStats:
@@ -142,7 +148,7 @@ def _measure(
         rows = catalog.list_packs(connection)
     count = _Count()
     marks = mark_trees(PageSource(backend.objects), roots, progress=progress, leaf=count.add_leaf)
-    elsewhere_bytes = count.set_apart(backend.objects)
+    elsewhere = count.set_apart(backend.objects)
     alive = marks.packs
     packs = [row for row in rows if repo is None or row.name in alive]
     live_bytes = sum(marks.live_bytes(name) for name in alive)
@@ -152,12 +158,12 @@ def _measure(
         repo=repo,
         commits=len(roots),
         versions=len(count.versions),
-        chunks=len(count.chunks),
+        chunks=len(count.chunks) - len(elsewhere),
         packs=len(packs),
         logical_bytes=sum(root.size_bytes for root in roots if root is not None),
-        version_bytes=sum(count.versions.values()),
-        content_bytes=sum(count.chunks.values()),
-        elsewhere_bytes=elsewhere_bytes,
+        version_bytes=count.versions.total(),
+        content_bytes=count.chunks.total() - sum(elsewhere),
+        elsewhere_bytes=sum(elsewhere),
         stored_bytes=stored_bytes,
         page_bytes=live_bytes - stored_bytes,
         physical_bytes=physical_bytes,
