@@ -42,7 +42,7 @@ check: $(STAMP) ## lint, format, types, layers
 	@$(BIN)/lint-imports --no-cache
 
 soak: $(STAMP) azurite ## run the tests that take minutes each: every stage at which maintenance can be killed
-	@TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m soak --timeout 3000 $(ARGS)
+	@TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m soak --timeout 3000 --numprocesses 2 --dist worksteal $(ARGS)
 
 AZURITE := build/azurite/node_modules/.bin/azurite-blob
 
