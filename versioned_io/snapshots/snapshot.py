@@ -32,9 +32,8 @@ from versioned_io.paths import parent_directories, parse_directory, parse_path
 from versioned_io.runs import current_run
 from versioned_io.snapshots.checkout import Checkout, parse_checkout_mode, rows_below
 from versioned_io.snapshots.glob import Glob, directories_of, parse_glob
-from versioned_io.snapshots.values import FileInfo, FileKind, TransferProgress, info_of, infos_of
+from versioned_io.snapshots.values import FileInfo, TransferProgress, directory_info, info_of, infos_of, listed_infos
 
-_NO_DIGEST = Digest("")
 _DIRECTORY_DIGEST = "versioned-io 2026 directory digest v1"
 _BUFFER_BYTES = 256 * 1024
 _NEAR_NAMES = 5
@@ -161,11 +160,7 @@ class Snapshot:
         self._settled(lambda: self._check_directory(directory))
         found = self._settled(lambda: list_directory(self._root, directory, source=self._backend.pages))
         for batch in found.to_batches():
-            if not batch.column("is_directory").true_count:
-                yield from infos_of(batch)
-                continue
-            for file, is_directory in zip(infos_of(batch), batch.column("is_directory").to_pylist(), strict=True):
-                yield FileInfo(file.path, FileKind.DIRECTORY, 0, _NO_DIGEST, files=0) if is_directory else file
+            yield from listed_infos(batch)
 
     def walk(self, directory: str = "") -> Iterator[FileInfo]:
         """Yield every file below *directory*, in the order of their paths' UTF-8 bytes.
@@ -213,9 +208,7 @@ class Snapshot:
         files = (info for batch in self._files_matching(glob) for info in infos_of(batch))
         if not directories:
             return files
-        found = (
-            FileInfo(path, FileKind.DIRECTORY, 0, _NO_DIGEST, files=0) for path in self._directories_matching(glob)
-        )
+        found = map(directory_info, self._directories_matching(glob))
         return heapq.merge(found, files, key=lambda info: info.path)
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, bytes]]:
@@ -360,7 +353,7 @@ class Snapshot:
             raise self._missing(directory)
         below = stat_directory(self._root, directory, source=self._backend.pages)
         digest = self._directory_digest(directory)
-        return FileInfo(directory, FileKind.DIRECTORY, below.size_bytes, digest, files=below.files)
+        return directory_info(directory, below.size_bytes, digest, below.files)
 
     def _scan(self, prefix: str) -> Iterator[pa.RecordBatch]:
         start: str | None = None

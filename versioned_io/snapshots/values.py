@@ -19,6 +19,8 @@ from versioned_io.pages.read import FileRow
 
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
+_NO_DIGEST = Digest("")
+
 
 class FileKind(StrEnum):
     """What a path of a tree is."""
@@ -108,3 +110,17 @@ def infos_of(rows: pa.RecordBatch) -> Iterator[FileInfo]:
     decoded = repeat(NO_ATTRIBUTES) if has_none else map(decode_attributes, attributes.to_pylist())
     fields = zip(paths, repeat(FileKind.FILE), sizes, digests, decoded, repeat(1), writers, strict=False)
     return map(partial(tuple.__new__, FileInfo), fields)  # what the class does with each, without a call in Python
+
+
+def listed_infos(rows: pa.RecordBatch) -> Iterator[FileInfo]:
+    """Yield what the rows of a directory's listing say; its directories are not counted. Cost: as `infos_of`."""
+    is_directory = rows.column("is_directory")
+    if not is_directory.true_count:
+        return infos_of(rows)
+    pairs = zip(infos_of(rows), is_directory.to_pylist(), strict=True)
+    return (directory_info(info.path) if below else info for info, below in pairs)
+
+
+def directory_info(path: str, size_bytes: int = 0, digest: Digest = _NO_DIGEST, files: int = 0) -> FileInfo:
+    """Return what is known of a directory; by default, before anybody counts what is below it."""
+    return FileInfo(path, FileKind.DIRECTORY, size_bytes, digest, files=files)
