@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_versioned.assets import VersionedAsset, versioned_asset
     from airflow_versioned.hooks import VersionedHook
+    from airflow_versioned.maintenance import build_maintenance_dag
     from airflow_versioned.operators import VersionedCommitOperator
     from airflow_versioned.triggers import CommitTrigger
     from airflow_versioned.work import Work
@@ -20,6 +21,7 @@ __all__ = [
     "VersionedCommitOperator",
     "VersionedHook",
     "Work",
+    "build_maintenance_dag",
     "versioned_asset",
 ]
 
@@ -29,6 +31,7 @@ _HOME = {
     "VersionedCommitOperator": "airflow_versioned.operators",
     "VersionedHook": "airflow_versioned.hooks",
     "Work": "airflow_versioned.work",
+    "build_maintenance_dag": "airflow_versioned.maintenance",
     "versioned_asset": "airflow_versioned.assets",
 }
 

@@ -14,12 +14,12 @@ DEFAULT_DEPLOYMENT = "airflow"
 
 @dataclass(frozen=True, slots=True)
 class StoreAddress:
-    """How to reach a store from any process of this Airflow: by connection, or by the store's URL.
+    """The address of a store for any process of this Airflow: a connection, or the store's URL.
 
-    It holds no secret, so it may be serialised with a DAG: a catalog URL is looked up in the connection each time.
+    It holds no secret, so it may be serialised with a DAG. A catalog URL is read from the connection each time.
 
     Attributes:
-        url: The store's URL, when the connection is not to be asked. Its catalog is then the SQLite file in the store.
+        url: The store's URL, instead of a connection. The catalog is then the SQLite file in the store.
     """
 
     connection: str = DEFAULT_CONNECTION
@@ -31,7 +31,7 @@ class StoreAddress:
             raise ValueError(msg)
 
     def locate(self) -> "StoreLocation":
-        """Return where the store is.
+        """Return the location of the store.
 
         Raises:
             ValueError: The connection names no store.
@@ -44,7 +44,7 @@ class StoreAddress:
         return read_connection(BaseHook.get_connection(self.connection))
 
     def open_store(self) -> "Store":
-        """Return the store, open; the caller closes it.
+        """Return the open store; the caller closes it.
 
         Raises:
             StoreNotFoundError: There is no store there; make one with ``versioned init``.
@@ -54,7 +54,7 @@ class StoreAddress:
 
 @dataclass(frozen=True, slots=True)
 class StoreLocation:
-    """A store's URL and its catalog's, which may hold a password and so is never shown."""
+    """A store's URL and its catalog's URL. The latter may hold a password, so it is never shown."""
 
     url: str
     catalog: str | None = field(default=None, repr=False)
@@ -71,7 +71,7 @@ def read_connection(connection: Any) -> StoreLocation:  # noqa: ANN401 (Airflow 
     """Return the location that an Airflow connection of type ``versioned`` holds.
 
     Raises:
-        ValueError: It is of another type, or names no store URL.
+        ValueError: The connection is of another type, or names no store URL.
     """
     if connection.conn_type != "versioned":
         msg = f"connection {connection.conn_id!r} has type {connection.conn_type!r}, not 'versioned': choose another"

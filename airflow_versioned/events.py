@@ -1,4 +1,4 @@
-"""What an asset event carries: the commit and the lineage ID, small enough to be stored with every event."""
+"""The content of an asset event: the commit and the lineage ID, small enough to be stored with every event."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from versioned_io import Commit, Store
 
 MAX_KEYS_PER_TASK = 100
-"""Airflow's API server spends about 15 ms on each key and consumer, inside a request that times out after 5 s: enough
-for three consumers."""
+"""Airflow's API server spends about 15 ms on each key and consumer, in a request that times out after 5 s. That is
+enough for three consumers."""
 
 
 def event_extra(commit: "Commit") -> dict[str, Any]:
-    """Return what the events of *commit* carry in ``extra``."""
+    """Return the ``extra`` of the events of *commit*."""
     return build_extra(commit.repo, commit.branch, commit.id, commit.lineage_id, commit.number)
 
 
@@ -27,10 +27,10 @@ def build_extra(repo: str, branch: str, commit: str, lineage_id: str, number: in
 
 
 def read_extra(extra: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the commit's facts in an event's ``extra``, wherever its source put them; empty when there are none.
+    """Return the commit's facts in an event's ``extra``, or an empty mapping if there are none.
 
-    A watcher's event holds them under ``payload``, a task's at the top. Anybody who may post events can write
-    anything there, so what is read here is a hint and never decides what is processed.
+    A watcher's event holds them under ``payload``, a task's at the top. Anyone who may post events can write
+    anything there. So the result is a hint, and never decides which work is done.
     """
     found = extra or {}
     payload = found.get("payload")
@@ -41,13 +41,13 @@ def read_extra(extra: Mapping[str, Any] | None) -> dict[str, Any]:
 def emit_events(
     context: "Context", outlet: "Asset", events: "Iterable[tuple[Mapping[str, Any], Iterable[str]]]"
 ) -> None:
-    """Have the running task emit, for *outlet*, an event for each key of each of *events*, when it succeeds.
+    """Make the running task emit, for *outlet*, an event for each key of each of *events*, when it succeeds.
 
     Airflow's own accessor has one ``extra`` for all keys of an asset; its API takes one for each event. So every item
     of *events* gets an accessor of its own, under a key that equals no other.
 
     Args:
-        events: ``extra`` and the partition keys that it is for.
+        events: ``extra``, and the partition keys of its events.
     """
     accessors: Any = context["outlet_events"]
     for extra, keys in events:
@@ -58,7 +58,7 @@ def emit_events(
 
 
 class _EventKey(AssetUniqueKey):
-    """The name and URI of an asset, for one group of its events: equal to itself only."""
+    """The name and URI of an asset, for one group of its events. It equals only itself."""
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -69,7 +69,7 @@ class _EventKey(AssetUniqueKey):
 
 @runtime_checkable
 class BranchOutlet(Protocol):
-    """What a `VersionedAsset` says of the branch that it is."""
+    """The attributes of a `VersionedAsset` that describe its branch."""
 
     repo: str
     branch: str
@@ -78,10 +78,10 @@ class BranchOutlet(Protocol):
 
 
 def describe_outlets(context: "Context", store: "Store", commit: "Commit") -> None:
-    """Put *commit* into the events of those outlets of the running task that are its branch.
+    """Add *commit* to the events of the running task's outlets, if an outlet is the commit's branch.
 
-    An outlet with partitions gets one event for each key that the commit touched, so that Airflow's own graph shows
-    which; beyond `MAX_KEYS_PER_TASK` the relay announces the rest. Airflow emits the events when the task succeeds.
+    An outlet with partitions gets one event for each key that the commit touched, so Airflow's own graph shows them.
+    Beyond `MAX_KEYS_PER_TASK` the relay announces the rest. Airflow emits the events when the task succeeds.
 
     Cost: one diff against the parent for each outlet with partitions.
     """

@@ -1,4 +1,4 @@
-"""The hook that leads from an Airflow connection to a store."""
+"""The hook that opens the store of an Airflow connection."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class VersionedHook(BaseHook):
     """Opens the store that a connection of type ``versioned`` names.
 
-    The connection's host is the store's URL, its password the catalog's URL (which may hold a password, so it is
-    kept where Airflow encrypts and masks).
+    The connection's host is the store's URL. Its password is the catalog's URL: that URL may hold a password, and
+    Airflow encrypts and masks this field.
 
     Args:
         versioned_conn_id: The connection.
@@ -37,7 +37,7 @@ class VersionedHook(BaseHook):
         self.address = StoreAddress(versioned_conn_id, store)
 
     def get_store(self) -> "Store":
-        """Return the store, open; the caller closes it.
+        """Return the open store; the caller closes it.
 
         Raises:
             StoreNotFoundError: There is no store there; make one with ``versioned init``.
@@ -46,11 +46,11 @@ class VersionedHook(BaseHook):
         return self.address.open_store()
 
     def get_conn(self) -> "Store":
-        """Return the store, open; Airflow's name for `get_store`."""
+        """Return the open store; Airflow's name for `get_store`."""
         return self.get_store()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Say whether the store can be opened and its catalog answers; Airflow's button shows the sentence."""
+        """Return whether the store opens and its catalog answers, with a sentence that Airflow's button shows."""
         try:
             with self.get_store() as store:
                 repos = len(store.repos())
@@ -60,7 +60,7 @@ class VersionedHook(BaseHook):
 
     @contextmanager
     def run(self, context: Context | None = None) -> "Iterator[Store]":
-        """Open the store for a task: what the block reads is noted; what it commits inherits lineage and provenance.
+        """Open the store for a task: its reads are recorded, and its commits inherit lineage and provenance.
 
         Yields:
             The store; it is closed at the end of the block.

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_versioned.events import describe_outlets, event_extra
 from airflow_versioned.hooks import VersionedHook
+from airflow_versioned.runs import retry_key
 from airflow_versioned.uris import DEFAULT_CONNECTION
 
 if TYPE_CHECKING:
@@ -19,20 +20,22 @@ _LOOK_BACK = 100  # commits of other writers that may have come between a crash 
 
 
 class VersionedCommitOperator(BaseOperator):
-    """Commits files to a branch, all or none; a task that changes nothing is skipped and emits no event.
+    """Commits files to a branch, all or none; a task that changes no file is skipped and emits no event.
 
-    A retry is idempotent: where the first try committed and was lost before Airflow heard of it, the
-    retry finds the same bytes, makes no second commit, and succeeds with the first one's event.
+    A retry is idempotent. If the first try committed, and crashed before Airflow knew it, the retry finds the same
+    bytes. It makes no second commit, and succeeds with the first one's event.
 
     Events of outlets that are this branch (`versioned_asset`) carry the commit and its lineage ID.
 
     Args:
         ref: The branch, ``repo@branch``. Templated.
-        source: A file, a directory (files in the branch that it lacks are kept), or a callable that is given the open
-            transaction and writes to it. Paths are templated.
+        source: A file, a directory, or a callable that gets the open transaction and writes to it. Files of the branch
+            that are not in the directory are kept. Paths are templated.
         to: The path to write to; by default the file's name, or the root for a directory. Templated.
         message: By default names the DAG and the task. Templated.
-        when_unchanged: What to do when the branch holds these bytes already.
+        when_unchanged: The action when the branch already holds these bytes: ``skip`` the task, ``succeed``, or
+            ``commit``, which also makes a commit. The first two make a commit only if the task has read other inputs
+            than the recorded ones. Lineage then names the new inputs.
     """
 
     template_fields: Sequence[str] = ("ref", "source", "to", "message")
@@ -44,7 +47,7 @@ class VersionedCommitOperator(BaseOperator):
         source: "str | Path | Callable[[Transaction], object]",
         to: str | None = None,
         message: str = "",
-        when_unchanged: Literal["skip", "succeed"] = "skip",
+        when_unchanged: Literal["skip", "succeed", "commit"] = "skip",
         versioned_conn_id: str = DEFAULT_CONNECTION,
         store: str | None = None,
         **options: Any,  # noqa: ANN401 (BaseOperator's own)
@@ -62,21 +65,25 @@ class VersionedCommitOperator(BaseOperator):
         """Commit, and return the commit's repo, branch, ID, lineage ID and number.
 
         Raises:
-            AirflowSkipException: The branch holds these bytes already.
+            AirflowSkipException: The branch already holds these bytes.
             PathNotFoundError, FileNotFoundError: There is no such source.
             ConflictError: Another writer changed the same paths meanwhile; a retry begins again.
         """
         hook = VersionedHook(self.versioned_conn_id, store=self.store)
         with hook.run(context) as store:
             message = self.message or f"{self.dag_id}.{self.task_id}"
-            with store.transaction(self.ref, message=message) as tx:
+            key = retry_key(context, self.ref)
+            empty: Literal["allow", "skip"] = "allow" if self.when_unchanged == "commit" else "skip"
+            with store.transaction(self.ref, message=message, empty=empty, idempotency_key=key, retries="equal") as tx:
                 self.write(tx)
             commit = tx.commit if tx.changed else self.find_own_commit(context, store)
+            if self.when_unchanged == "skip" and (commit is None or not changes_files(commit)):
+                msg = f"{self.ref} holds these bytes already"
+                raise AirflowSkipException(msg)
+            commit = commit or tx.base
             if commit is None:
-                commit = tx.base
-                if self.when_unchanged == "skip" or commit is None:
-                    msg = f"{self.ref} holds these bytes already"
-                    raise AirflowSkipException(msg)
+                msg = f"nothing was written, and {self.ref} has no commit yet"
+                raise AirflowSkipException(msg)
             describe_outlets(context, store, commit)
             return event_extra(commit)
 
@@ -108,3 +115,8 @@ class VersionedCommitOperator(BaseOperator):
             ):
                 return commit
         return None
+
+
+def changes_files(commit: "Commit") -> bool:
+    """Return whether a commit changed a file. A commit that only records new inputs of equal bytes did not."""
+    return bool(commit.stats.added or commit.stats.modified or commit.stats.deleted)

@@ -1,4 +1,4 @@
-"""What Airflow's provider machinery is told about this distribution.
+"""The description of this distribution for Airflow's provider machinery.
 
 Airflow calls `get_provider_info` while it initialises its configuration, so neither this module nor its package may
 import Airflow.

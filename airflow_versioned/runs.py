@@ -1,5 +1,7 @@
 """The running Airflow task, as the store records it with every commit."""
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ LINEAGE_CONF = "lineage_id"  # a run's conf may carry the lineage ID of what cau
 
 
 def describe_job(context: "Context") -> dict[str, Any]:
-    """Return what identifies the running task, as `Store.run` takes it."""
+    """Return the identity of the running task, as arguments of `Store.run`."""
     instance: Any = context["ti"]
     run: Any = context["dag_run"]
     bundle_version = getattr(getattr(instance, "bundle_instance", None), "version", None)
@@ -34,8 +36,20 @@ def describe_job(context: "Context") -> dict[str, Any]:
     }
 
 
+def retry_key(context: "Context", *work: object) -> str:
+    """Return the key by which a retry of the running task recognises its transaction.
+
+    *work* tells the task's transactions apart. The key stays the same in a retry, and changes when the run is cleared.
+    """
+    instance: Any = context["ti"]
+    run: Any = context["dag_run"]
+    cleared = getattr(run, "clear_number", None) or 0
+    facts = [run.dag_id, run.run_id, instance.task_id, instance.map_index, cleared, *work]
+    return f"airflow {hashlib.blake2b(json.dumps(facts, default=str).encode(), digest_size=20).hexdigest()}"
+
+
 def is_git_commit(version: str | None) -> bool:
-    """Whether a bundle's version is a git commit ID, as that of Airflow's git bundle is."""
+    """Return whether a bundle's version is a git commit ID, as that of Airflow's git bundle is."""
     return version is not None and _GIT_COMMIT.fullmatch(version) is not None
 
 
@@ -58,9 +72,9 @@ def read_triggers(context: "Context") -> Iterator[dict[str, Any]]:
 
 
 def is_asked_for(context: "Context") -> bool:
-    """Whether a person or an operator asked for this run, or cleared it, so that doing it again is what they want.
+    """Return whether a person or an operator started or cleared this run, and so wants the work to be repeated.
 
-    A retry is no such wish: Airflow raises a task's ``max_tries`` above its ``retries`` only when it is cleared.
+    A retry does not count: Airflow raises a task's ``max_tries`` above its ``retries`` only when it is cleared.
     """
     run: Any = context["dag_run"]
     instance: Any = context["ti"]
@@ -70,10 +84,10 @@ def is_asked_for(context: "Context") -> bool:
 
 @contextmanager
 def open_run(context: "Context", store: "Store", *, lineage_id: str | None = None) -> "Iterator[Run]":
-    """Note the reads of the block, and give its commits this task as their run, with lineage and provenance.
+    """Record the reads of the block, and give its commits this task as their run, with lineage and provenance.
 
     Args:
-        lineage_id: By default what caused the run (`find_lineage`); with neither, the first commit mints one.
+        lineage_id: By default the one that caused the run (`find_lineage`); with neither, the first commit mints one.
     """
     with store.run(
         orchestrator="airflow", lineage_id=lineage_id or find_lineage(context), **describe_job(context)

@@ -1,17 +1,21 @@
-"""The watcher of a branch: it wakes Airflow when there is something to do, and again when nobody answered."""
+"""The watcher of a branch: it wakes Airflow when work is due, and again if no run responded."""
 
 import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_versioned.connections import StoreAddress
+from airflow_versioned.events import MAX_KEYS_PER_TASK, event_extra
 from airflow_versioned.uris import DEFAULT_CONNECTION
-from airflow_versioned.wakeups import BranchState, Watch
+from versioned_io import BranchState
+
+if TYPE_CHECKING:
+    from versioned_io import BranchWatch, Commit, Store
 
 REPEAT_AFTER_S = 10.0  # a relay run takes about 5 s; what waits longer may have been lost on the way
 LONGEST_PAUSE_S = 3600.0
@@ -20,13 +24,13 @@ LONGEST_BACKOFF_S = 60.0
 
 @dataclass(slots=True)
 class Alarm:
-    """When to fire: at once for a new head, and with growing pauses for what goes on waiting.
+    """Decides when to fire: at once for a new head, and with growing pauses while the same keys wait.
 
-    What begins to wait without a new head (a key that was overtaken while it was worked on, a wake-up that
-    nobody answered) fires at once too, unless an event went out less than `REPEAT_AFTER_S` ago: then the relay is
-    probably at work, and the waiting is its progress.
+    A key can also begin to wait without a new head: it got new data during its run, or its wake-up was not answered.
+    This fires at once too, unless an event went out less than `REPEAT_AFTER_S` ago. In that case the relay is probably
+    at work, and the waiting keys are its progress.
 
-    The memory is this process's only: after a restart, everything that still waits in the store fires again.
+    The state is in this process only. After a restart, everything that still waits in the store fires again.
     """
 
     state: BranchState | None = field(default=None)
@@ -34,7 +38,7 @@ class Alarm:
     pause_s: float = REPEAT_AFTER_S
 
     def rings(self, state: BranchState, now: float) -> bool:
-        """Say whether to fire for *state*; a later call compares with it.
+        """Return whether to fire for *state*, and remember it for the next call.
 
         Args:
             now: Seconds of a monotonic clock.
@@ -42,7 +46,7 @@ class Alarm:
         previous, self.state = self.state, state
         if state.head is None:
             return False
-        is_new_head = not state.has_subscribers if previous is None else previous.head != state.head
+        is_new_head = not state.has_subscribers if previous is None else _id(previous.head) != _id(state.head)
         is_news = previous is None or not state.waiting <= previous.waiting
         if is_new_head or is_news:
             self.pause_s = REPEAT_AFTER_S
@@ -55,11 +59,45 @@ class Alarm:
         return True
 
 
-class CommitTrigger(BaseEventTrigger):
-    """Fires when a branch has commits that a subscription has not seen, or keys that nobody was told about.
+def _id(head: "Commit | None") -> str | None:
+    return None if head is None else head.id
 
-    At least once: the store, not the event, says what is to be done, so an event more or less does no harm. It
-    never ends and never raises: a store out of reach is logged, and tried again with growing pauses.
+
+class Looking:
+    """Looks at a branch repeatedly. It opens the store at the first look, and again after a look that failed."""
+
+    def __init__(self, address: StoreAddress, branch: str, redeliver_after_s: float) -> None:
+        self._address = address
+        self._branch = branch
+        self._redeliver_after_s = redeliver_after_s
+        self._store: Store | None = None
+        self._watch: BranchWatch | None = None
+
+    def look(self, *, announced: BranchState | None = None) -> BranchState:
+        """Return the keys that wait for a wake-up now; see `BranchWatch.look`."""
+        if self._store is None or self._watch is None:
+            location = self._address.locate()
+            self._store = location.open_store()
+            self._watch = self._store.watch(
+                self._branch,
+                relay=location.deployment,
+                redeliver_after_s=self._redeliver_after_s,
+                most_keys=MAX_KEYS_PER_TASK,
+            )
+        return self._watch.look(announced=announced)
+
+    def close(self) -> None:
+        """Close the store; the next look opens it again."""
+        if self._store is not None:
+            self._store.close()
+            self._store = self._watch = None
+
+
+class CommitTrigger(BaseEventTrigger):
+    """Fires when a branch has commits that a subscription has not seen, or keys that were not announced.
+
+    It fires at least once. The store and not the event lists the due work, so an event more or less does no harm. It
+    never ends and never raises: an unreachable store is logged, and tried again with growing pauses.
 
     The event's payload is the head: repo, branch, commit, lineage ID and number.
     """
@@ -81,7 +119,7 @@ class CommitTrigger(BaseEventTrigger):
         self.redeliver_after_s = redeliver_after_s
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what rebuilds this trigger; it holds no secret."""
+        """Return the class and arguments that rebuild this trigger; they hold no secret."""
         arguments = {
             "branch": self.branch,
             "connection": self.connection,
@@ -98,17 +136,17 @@ class CommitTrigger(BaseEventTrigger):
         return hash(repr(self))
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield an event for each wake-up, for ever; SQL runs in a thread, never in the triggerer's loop."""
+        """Yield an event for each wake-up, without end. SQL runs in a thread, never in the triggerer's loop."""
         alarm = Alarm()
-        watch = Watch(StoreAddress(self.connection, self.store), self.branch, self.redeliver_after_s)
+        watch = Looking(StoreAddress(self.connection, self.store), self.branch, self.redeliver_after_s)
         fired: BranchState | None = None
         pause_s = self.poll_interval_s
         try:
             while True:
                 try:
-                    # What fired was persisted by Airflow during the pause, so now it counts as announced.
+                    # Airflow persisted the last event during the pause, so its keys now count as announced.
                     state = await asyncio.to_thread(watch.look, announced=fired)
-                except Exception:  # a trigger that raises is re-created every 2 s, for ever, with no trace in the UI
+                except Exception:  # a trigger that raises is re-created every 2 s, without a trace in the UI
                     pause_s = min(2 * pause_s, LONGEST_BACKOFF_S)
                     self.log.exception("can't look at %s, trying again in %.0f s", self.branch, pause_s)
                     await asyncio.to_thread(watch.close)
@@ -116,7 +154,7 @@ class CommitTrigger(BaseEventTrigger):
                     pause_s = self.poll_interval_s
                     fired = state if alarm.rings(state, time.monotonic()) else None
                     if fired is not None:
-                        yield TriggerEvent(fired.payload)
+                        yield TriggerEvent({} if fired.head is None else event_extra(fired.head))
                 await asyncio.sleep(pause_s)
         finally:
             watch.close()

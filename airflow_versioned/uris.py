@@ -5,7 +5,7 @@ a partition template, for example ``versioned://weather/main/{year}/{month}.csv`
 is written before the repo: ``versioned://archive@weather/main``. The branch is percent-encoded, so the first part of
 the path is always the whole branch.
 
-This module imports no Airflow: it is named by the provider info, which Airflow reads while it starts.
+This module imports no Airflow: the provider info names it, and Airflow reads that while it starts.
 """
 
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode
 
 SCHEME = "versioned"
 DEFAULT_CONNECTION = "versioned_default"
-_TEMPLATE_SAFE = "/{}*=,+@!()~"  # what a template may show unescaped, for people to read
+_TEMPLATE_SAFE = "/{}*=,+@!()~"  # the characters of a template that stay unescaped, so that people can read it
 
 
 @dataclass(frozen=True, slots=True)
 class AssetAddress:
-    """What an asset URI says.
+    """The parts of an asset URI.
 
     Attributes:
-        connection: The ID of the Airflow connection that leads to the store.
+        connection: The ID of the Airflow connection to the store.
         template: The partition template, or ``None`` for the branch as a whole.
-        key: How the template's fields make a key, when it is not the usual way.
+        key: The template of the key, if it is not the default.
     """
 
     repo: str
@@ -47,20 +47,20 @@ class AssetAddress:
 
 
 def parse_address(parts: SplitResult) -> AssetAddress:
-    """Return what a split asset URI says; percent-encoding and equivalent spellings make no difference.
+    """Return the address in a split asset URI; percent-encoding and equivalent spellings make no difference.
 
     Raises:
-        ValueError: It names no repo or no branch, or has a part that means nothing here; the message shows the form.
+        ValueError: The URI names no repo or no branch, or has an unknown part; the message shows the valid form.
     """
     shown = parts.geturl()
     connection, at, repo = parts.netloc.rpartition("@")
     branch, _, template = parts.path.removeprefix("/").partition("/")
     query = parse_qsl(parts.query)
     if parts.scheme.lower() != SCHEME or not repo or not branch or (at and not connection):
-        msg = f"{shown!r} is no versioned asset: write versioned://<repo>/<branch>[/<template>]"
+        msg = f"{shown!r} is not a versioned asset: write versioned://<repo>/<branch>[/<template>]"
         raise ValueError(msg)
     if any(name != "key" for name, _ in query) or len(query) > 1 or (query and not template):
-        msg = f"{shown!r} is no versioned asset: only ?key=<template of the keys> may follow a partition template"
+        msg = f"{shown!r} is not a versioned asset: only ?key=<template of the keys> may follow a partition template"
         raise ValueError(msg)
     return AssetAddress(
         repo=unquote(repo),
@@ -75,7 +75,7 @@ def sanitize_uri(parts: SplitResult) -> SplitResult:
     """Return the canonical form of a split asset URI; Airflow calls this for every URI of scheme ``versioned``.
 
     Raises:
-        ValueError: It is not the URI of a versioned asset; Airflow shows the message as a DAG import error.
+        ValueError: The URI is not that of a versioned asset; Airflow shows the message as a DAG import error.
     """
     canonical = parse_address(parts).uri
     head, _, query = canonical.partition("?")

@@ -1,4 +1,4 @@
-"""One partition's work in one run: claimed from the store, done on a pinned snapshot, completed with its commit."""
+"""The work of one run on one partition: claimed from the store, done on a pinned snapshot, completed by a commit."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
+from airflow_versioned.branch import WHOLE_BRANCH, DeclaredBranch
 from airflow_versioned.events import describe_outlets
-from airflow_versioned.runs import is_asked_for, open_run
-from airflow_versioned.wakeups import adopt_announcements, open_subscription
+from airflow_versioned.runs import is_asked_for, open_run, retry_key
 
 if TYPE_CHECKING:
-    from airflow_versioned.assets import VersionedAsset
     from versioned_io import DueKey, Run, Snapshot, Store, Subscription, Transaction
 
-WHOLE_BRANCH = "*"
 _FINISHED = {"success", "failed"}
 
 
@@ -27,32 +25,33 @@ class Work:
     Attributes:
         key: The partition key; ``*`` for a branch without partitions.
         store: The open store; it is closed with the work.
-        run: What was read and committed so far.
+        run: The run context with the reads and commits so far.
     """
 
-    def __init__(self, asset: "VersionedAsset", store: "Store", due: "DueKey", run: "Run", context: Context) -> None:
-        self.asset = asset
+    def __init__(self, declared: DeclaredBranch, store: "Store", due: "DueKey", run: "Run", context: Context) -> None:
+        self.declared = declared
         self.store = store
         self.due = due
         self.key = due.key
         self.run = run
         self.is_completed = False
         self._context = context
+        self._transactions = 0
 
     @property
     def lineage_id(self) -> str:
-        """The lineage ID of the commit that asked for this work; what is committed here carries it on."""
+        """The lineage ID of the commit that caused this work; commits made here carry it onward."""
         return self.due.lineage_id
 
     @cached_property
     def snapshot(self) -> "Snapshot":
-        """The branch as of the claimed commit, however far it has moved since. Reads are noted as provenance."""
-        return self.store.snapshot(f"{self.asset.repo}@{self.due.commit}")
+        """The branch as of the claimed commit, even if it has moved since. Reads are recorded as provenance."""
+        return self.store.snapshot(f"{self.declared.repo}@{self.due.commit}")
 
     @cached_property
     def paths(self) -> list[str]:
         """The paths of this partition's files, sorted; of all files for a branch without partitions."""
-        template = self.asset.template
+        template = self.declared.template
         found = self.snapshot.walk() if template is None else self.snapshot.glob(template.glob_of(self.key))
         return sorted(info.path for info in found)
 
@@ -66,12 +65,12 @@ class Work:
         metadata: Mapping[str, Any] | None = None,
         completes: bool = True,
     ) -> "Iterator[Transaction]":
-        """Write to a branch; the commit and the end of this work are one SQL transaction.
+        """Write to a branch; one SQL transaction commits the result and marks this work as done.
 
-        So there is no moment at which the result is there and the work is still due, or the other way round. A
-        result that is what was there is committed too, since the lineage ID must lead to it; nothing that follows the
-        branch is affected by it. Only a retry of work that is done already makes no second commit. Events of the task's
-        outlets carry the commit.
+        So the result never exists while the work is still due, and the reverse never happens either. A result that
+        equals the branch's content is committed too, since the lineage ID must lead to it. It affects nothing
+        downstream. A retry that stores the same makes no second commit, even if the first try never got its reply. A
+        retry that stores something else commits it. Events of the task's outlets carry the commit.
 
         Args:
             ref: The branch to write to.
@@ -80,15 +79,25 @@ class Work:
 
         Raises:
             ConflictError: Another writer changed the same paths; nothing is written, and a retry begins again.
-            ClaimLostError: This partition is another run's by now, since the lease was too short; nothing is written.
+            ClaimLostError: The lease was too short, and another run has claimed this partition; nothing is written.
         """
         dag_run: Any = self._context["dag_run"]
         text = message or f"{dag_run.dag_id}: {self.key}"
         dues = [self.due] if completes else []
         empty: Literal["skip", "allow"] = "skip" if self.due.is_done else "allow"
         before = len(self.run.commits)
+        self._transactions += 1
+        # The state of the partition key already tells whether the completing commit was made.
+        key = retry_key(self._context, self.key, self.due.sequence, self._transactions)
         with self.store.transaction(
-            ref, message=text, author=author, metadata=metadata, completes=dues, empty=empty
+            ref,
+            message=text,
+            author=author,
+            metadata=metadata,
+            completes=dues,
+            empty=empty,
+            idempotency_key=None if self.due.is_done and completes else key,
+            retries="equal",
         ) as tx:
             yield tx
         self.is_completed = self.is_completed or completes
@@ -100,7 +109,7 @@ class Work:
 
 @contextmanager
 def open_work(
-    asset: "VersionedAsset",
+    declared: DeclaredBranch,
     context: Context,
     *,
     key: str | None,
@@ -108,18 +117,19 @@ def open_work(
     force: bool | None,
     lease_s: float,
 ) -> Iterator[Work]:
-    """Claim what is due for the run, and complete it when the block ends well; see `VersionedAsset.work`."""
+    """Claim the due work of the run, and complete it when the block succeeds; see `VersionedAsset.work`."""
     run: Any = context["dag_run"]
-    wanted = choose_key(asset, key if key is not None else run.partition_key)
-    location = asset.address.locate()
+    wanted = choose_key(declared, key if key is not None else run.partition_key)
+    location = declared.address.locate()
     with location.open_store() as store:
-        subscription = open_subscription(asset, store, location.deployment, consumer or run.dag_id)
+        relay = declared.relay_of(store, location.deployment)
+        subscription = relay.subscribe(consumer or run.dag_id)
         subscription.collect()
-        adopt_announcements(asset, store, location.deployment, subscription)
+        relay.adopt(subscription)
         forced = is_asked_for(context) if force is None else force
         due = claim(subscription, wanted, context, force=forced, lease_s=lease_s)
         with open_run(context, store, lineage_id=due.lineage_id) as noted:
-            work = Work(asset, store, due, noted, context)
+            work = Work(declared, store, due, noted, context)
             try:
                 yield work
             except AirflowSkipException:  # the block decided that this partition needs nothing
@@ -132,20 +142,20 @@ def open_work(
                 subscription.complete(due)
 
 
-def choose_key(asset: "VersionedAsset", key: str | None) -> str:
+def choose_key(declared: DeclaredBranch, key: str | None) -> str:
     """Return the key to claim.
 
     Raises:
         ValueError: The asset has partitions and the run has none.
         PartitionKeyError: The template can't produce the key.
     """
-    template = asset.template
+    template = declared.template
     if template is None:
         return WHOLE_BRANCH
     if key is None:
         msg = (
-            f"this run has no partition key, and {asset.branch_ref} is partitioned by {template.text!r}: "
-            f"schedule the DAG with the asset's schedule, start it with a partition key, or pass key="
+            f"this run has no partition key, but {declared.ref} is partitioned by {template.text!r}: "
+            f"use the asset's schedule, start it with a partition key, or pass key="
         )
         raise ValueError(msg)
     template.fields_of(key)
@@ -158,7 +168,7 @@ def claim(subscription: "Subscription", key: str, context: Context, *, force: bo
     The owner is the run: a retry, a cleared task and a second task of the same run claim it again.
 
     Raises:
-        AirflowSkipException: Nothing is due, or another run is at it.
+        AirflowSkipException: Nothing is due, or another run holds the claim.
     """
     run: Any = context["dag_run"]
     owner = f"{run.dag_id}/{run.run_id}"
@@ -182,7 +192,7 @@ def claim(subscription: "Subscription", key: str, context: Context, *, force: bo
 
 
 def is_over(owner: str, context: Context) -> bool:
-    """Whether the run that holds a claim has ended without giving it back, as one whose worker was killed does.
+    """Return whether the run that holds a claim has ended without releasing it, as when its worker was killed.
 
     Cost: 1 request to Airflow's API server.
     """

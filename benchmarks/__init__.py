@@ -1,1 +1,1 @@
-"""Side by side with peers, reproducible: what versioned-io costs, beside what it promises; see ``make bench``."""
+"""Reproducible benchmarks beside peers: the costs of versioned-io, compared with its targets; see ``make bench``."""

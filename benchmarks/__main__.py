@@ -25,7 +25,7 @@ SLOW_PEERS = frozenset({"dvc", "oxen"})
 
 
 class DiskSpaceError(Exception):
-    """There is not enough disk for what was asked."""
+    """There is not enough disk for the run."""
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -79,12 +79,12 @@ def show(console: Console, result: CaseResult) -> None:
 
 
 def describe(progress: Progress, task: TaskID, case: str, text: str) -> None:
-    """Show what is being done."""
+    """Show the current action."""
     progress.update(task, description=f"{case}: {text}")
 
 
 def check_disk(work: Path, needed: float, console: Console) -> None:
-    """Say how much disk the run needs.
+    """Print how much disk the run needs.
 
     Raises:
         DiskSpaceError: There is not enough; give another directory, fewer cases or a smaller scale.
@@ -94,7 +94,7 @@ def check_disk(work: Path, needed: float, console: Console) -> None:
     if needed > free:
         msg = (
             f"the cases write about {needed / 1024:.1f} GiB, and {work} has {free / 1024:.1f} GiB free: "
-            "choose another directory with WORK=, fewer cases with CASES=, or less with SCALE= or REPEATS="
+            "use another WORK= directory, fewer CASES=, or a smaller SCALE= or REPEATS="
         )
         raise DiskSpaceError(msg)
 

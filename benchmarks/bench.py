@@ -1,4 +1,4 @@
-"""What a case works with: where, how much of what, with whom."""
+"""The settings that a case works with: directories, amounts of data, and tools."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from benchmarks.processes import run_ours, settle
 
 @dataclass(slots=True)
 class Bench:
-    """What a case works with.
+    """The settings, data and tools of a case.
 
-    Nothing below *work* is deleted before the end of the run, and every measurement gets new directories: after many
-    deletions ext4 creates files several times more slowly for a while.
+    Nothing below *work* is deleted before the end of the run, and every measurement gets new directories. The reason:
+    after many deletions ext4 creates files several times more slowly for a while.
     """
 
     work: Path
@@ -37,10 +37,10 @@ class Bench:
         return max(20, int(count * self.scale))
 
     def tools(self, *, once: Collection[str] = ()) -> Iterator[tuple[Tool, int]]:
-        """Yield who is next and in which repeat: ours and each peer in turn, beginning with another one each time.
+        """Yield the next tool and its repeat: ours and each peer in turn, beginning with another one each time.
 
         Args:
-            once: Those that take part in the first repeat only.
+            once: The tools that take part in the first repeat only.
         """
         everyone: list[Tool] = [Ours(), *self.peers]
         for repeat in range(self.repeats):
@@ -71,7 +71,7 @@ class Bench:
         return directory
 
     def large_tree(self) -> tuple[Path, int]:
-        """Return a store whose one commit has 1,000,000 tiny files, made the first time, and how many they are."""
+        """Return a store whose one commit has 1,000,000 tiny files, made the first time, and the number of files."""
         files = self.scaled(1_000_000)
         store = self.work / "tree"
         if not store.exists():

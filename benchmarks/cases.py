@@ -1,4 +1,4 @@
-"""The cases: what is done, by whom, and which target it is held to."""
+"""The cases: the work, the tools that do it, and the targets."""
 
 import concurrent.futures
 import os
@@ -17,6 +17,8 @@ from benchmarks.orchestrators import dagster_io, latency
 from benchmarks.peers import Ours, Tool
 from benchmarks.processes import files_in, run_command, run_ours, settle, size_of
 from benchmarks.request_counts import requests
+from benchmarks.start_up import start_up
+from benchmarks.years import years
 
 CHANGED_FILES = 10
 TOLD_COMMITS = 11
@@ -68,7 +70,7 @@ def write_and_sync(path: Path, size_mib: int) -> float:
 
 
 def edit_large(bench: Bench) -> CaseResult:
-    """Store a large file again after two kinds of edit: what is added, and how long it takes."""
+    """Store a large file again after two kinds of edit, and measure the added bytes and the time."""
     original = bench.large_file()
     size = (original / "large.bin").stat().st_size
     result = CaseResult("edit-large", f"the edited {size // MIB:,} MiB")
@@ -82,7 +84,7 @@ def edit_large(bench: Bench) -> CaseResult:
         sources[name] = bench.new_path(f"edited-{name}")
         target = sources[name] / "large.bin"
         new_bytes[name] = make_edited_file(original / "large.bin", target, seed=bench.seed + 1 + number, **edit)
-    # Only restic has a target. The others need many GiB each, and what they add does not vary.
+    # Only restic has a target. The others need many GiB each, and the bytes that they add don't vary.
     for tool, _ in bench.tools(once=[peer.name for peer in bench.peers if peer.name != "restic"]):
         repo = bench.new_path(tool.name)
         tool.make(repo)
@@ -145,7 +147,7 @@ def restore_large(bench: Bench) -> CaseResult:
 
 
 def commit_told(bench: Bench) -> CaseResult:
-    """Commit ten told changes on a large tree, after one commit and after many; beside the peers that are told, too."""
+    """Commit ten told changes on a large tree, after one commit and after many, beside the peers that are told, too."""
     store, files = bench.large_tree()
     result = CaseResult("commit-told", f"commit {CHANGED_FILES} told changes on {files:,} files, in process")
     lengths = [1, 100, 1_000] if bench.scale >= 1 else [1, 50, 200]
@@ -180,7 +182,7 @@ def commit_told(bench: Bench) -> CaseResult:
 
 
 def _told_after(bench: Bench, store: Path, files: int, length: int) -> dict[str, float]:
-    """Return what a told commit takes and adds in a history of *length* commits."""
+    """Return the time and the added bytes of a told commit in a history of *length* commits."""
     objects, size = files_in(store), size_of(store / "packs")
     told = run_ours(
         "commits",
@@ -202,7 +204,7 @@ def _told_after(bench: Bench, store: Path, files: int, length: int) -> dict[str,
 
 
 def questions(bench: Bench) -> CaseResult:
-    """Ask a large tree what changed and what is there, in process with an open store."""
+    """Measure diff, affected, list and glob on a large tree, in process with an open store."""
     store, files = bench.large_tree()
     result = CaseResult("questions", f"diff, affected, list, glob at {files:,} files, in process")
     bench.say("a change to ask about")
@@ -267,13 +269,13 @@ def _many_writers(bench: Bench, result: CaseResult, catalog: str | None, limit: 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is run, and how much it writes at scale 1, in MiB; measured, and rounded up.
+    """A case, and the MiB that it writes at scale 1; measured, and rounded up.
 
     Attributes:
-        run: Measures, and compares with the targets.
-        shared: What several cases use and the first one makes.
-        once_mib: Apart from that, however many repeats and peers there are.
-        full_mib: What ``FULL=1`` adds.
+        run: The function that measures, and compares with the targets.
+        shared: The data that several cases use and the first one makes.
+        once_mib: Apart from that, once, whatever the number of repeats and peers.
+        full_mib: The addition with ``FULL=1``.
         tool_mib: For each tool, once.
         repeat_mib: For each tool, in each repeat.
         is_quick: Whether it is part of a quick run that names no cases.
@@ -300,7 +302,9 @@ CASES: Final[dict[str, Case]] = {
     "questions": Case(questions, shared="tree"),
     "growth": Case(growth, once_mib=500, full_mib=5_000),
     "growth-history": Case(growth_history, once_mib=100, full_mib=1_500),
+    "years": Case(years, once_mib=8_000, is_quick=False),
     "requests": Case(requests),
+    "start-up": Case(start_up, once_mib=60),
     "dagster-io": Case(dagster_io, once_mib=800),
     "writers-sqlite": Case(writers_sqlite, once_mib=50),
     "writers-postgres": Case(writers_postgres, once_mib=150),

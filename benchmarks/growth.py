@@ -33,18 +33,18 @@ _GROWING = (
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row of the table: one store, and how many files its newest tree has."""
+    """A row of the table: one store, and the number of files of its newest tree."""
 
     name: str
     store: Path
     files: int
     seed: int
-    """Another one for each row of one store: the same changes again would change nothing."""
+    """It differs for each row of one store: the same changes again would change nothing."""
 
 
 def growth(bench: Bench) -> CaseResult:
-    """Ask trees of 10 thousand to 10 million files the same questions."""
-    result = CaseResult("growth", "what each cost is by the number of files, in process with an open store")
+    """Measure the same questions on trees of 10 thousand to 10 million files."""
+    result = CaseResult("growth", "each cost by the number of files, in process with an open store")
     sizes = [bench.scaled(size) for size in (*SIZES, *([FULL_SIZE] if bench.is_full else []))]
     smaller: _Row | None = None
     for files in sizes:
@@ -61,9 +61,9 @@ def growth(bench: Bench) -> CaseResult:
 
 
 def growth_history(bench: Bench) -> CaseResult:
-    """Ask one tree the same questions after histories of 1 to 10,000 commits."""
+    """Measure the same questions on one tree after histories of 1 to 10,000 commits."""
     files = bench.scaled(100_000)
-    result = CaseResult("growth-history", f"what each cost is by the length of history, on {files:,} files")
+    result = CaseResult("growth-history", f"each cost by the length of history, on {files:,} files")
     store = bench.new_path("history")
     bench.say(f"making the tree of {files:,} files")
     run_ours("tree", bench.work, store=store, files=files)
@@ -80,7 +80,7 @@ def growth_history(bench: Bench) -> CaseResult:
             None,
         )
         count = max(length, count) + _repeats(bench)
-    result.notes.append(_grown(result, f"{lengths[-1]:,} commits instead of {lengths[0]}"))
+    result.notes.append(_grown(result, f"{lengths[-1]:,} commits, not {lengths[0]}"))
     if not bench.is_full:
         result.notes.append(f"{FULL_LENGTH:,} commits take minutes to make: FULL=1 does")
     return result
@@ -109,14 +109,14 @@ def _ask(bench: Bench, result: CaseResult, row: _Row, smaller: _Row | None) -> N
 
 
 def _expected(result: CaseResult, row: _Row, smaller: _Row | None, memory: str) -> float:
-    """Return the MiB that a measurement will take, were it to grow with the files; 0 when nothing is known."""
+    """Return the MiB that a measurement would take if it grew with the files; 0 if nothing is known."""
     if smaller is None or memory not in result.samples[smaller.name]:
         return 0.0
     return result.median(memory, smaller.name) * row.files / smaller.files
 
 
 def _grown(result: CaseResult, what: str) -> str:
-    """Say how many times each cost of the first row it is in the last."""
+    """Return a sentence with the ratio of each cost in the last row to that in the first."""
     first, *_, last = result.samples
     both = [name for name in _GROWING if name in result.samples[first] and name in result.samples[last]]
     factors = (

@@ -1,7 +1,7 @@
 """Install the peers that come from PyPI: ``python -m benchmarks.install_peers``.
 
-Each gets a virtual environment of its own: what they depend on clashes with each other and with this project. The
-newest releases that this Python takes are installed; the page says which they were.
+Each gets a virtual environment of its own, since their dependencies conflict with each other and with this project. The
+newest releases for this Python are installed; the page names their versions.
 """
 
 import subprocess
@@ -25,17 +25,17 @@ PACKAGES: Final[Mapping[str, Sequence[str]]] = {
 
 
 def program_of(peer: str, program: str = "python", *, directory: Path = DIRECTORY) -> Path | None:
-    """Return where a program of a peer's environment is; None when the peer is not installed whole."""
+    """Return the path of a program of a peer's environment; None if the peer is not installed completely."""
     environment = directory / peer
     found = environment / "bin" / program
     return found if (environment / "installed").exists() and found.exists() else None
 
 
 def install(peer: str, *, directory: Path = DIRECTORY) -> None:
-    """Make the peer's environment hold its packages; one that is whole already stays as it is.
+    """Install the peer's packages into its environment; a complete environment stays unchanged.
 
     Raises:
-        subprocess.CalledProcessError: pip could not; its output says why. The next call goes on.
+        subprocess.CalledProcessError: pip failed; its output says why. The next call continues.
 
     Cost: 10 to 300 MB on the disk.
     """
@@ -54,7 +54,7 @@ def install(peer: str, *, directory: Path = DIRECTORY) -> None:
 
 
 def main(peers: Sequence[str]) -> int:
-    """Install all of *peers*, and return 1 when one of them failed: the others are there all the same."""
+    """Install all of *peers*, and return 1 if one of them failed; the others are installed anyway."""
     failed = []
     for peer in peers:
         try:

@@ -1,4 +1,4 @@
-"""What machine this is, and which versions of the tools."""
+"""The description of this machine, and the versions of the tools."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What was measured, and what it says beside a target: samples, medians, ratios, verdicts, and their JSON."""
+"""Measurements and their comparison with targets: samples, medians, ratios, verdicts, and their JSON."""
 
 import json
 import statistics
@@ -100,7 +100,7 @@ def read_report(path: Path) -> Report:
     """
     data = json.loads(path.read_text())
     if data.pop("format", None) != FORMAT:
-        msg = f"{path} is no report of format {FORMAT}: run make bench again"
+        msg = f"{path} is not a report of format {FORMAT}: run make bench"
         raise ValueError(msg)
     cases = []
     for case in data.pop("cases"):

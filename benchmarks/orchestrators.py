@@ -16,7 +16,7 @@ from devservers.process import wait_until
 
 DAG = "check_orders"
 SENSOR_INTERVAL_S = 2.0
-"""What ``example_projects/dagster_only`` sets."""
+"""The interval that ``example_projects/dagster_only`` sets."""
 
 _EXAMPLES = ROOT / "example_projects"
 _POLL_S = 0.05

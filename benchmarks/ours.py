@@ -1,6 +1,6 @@
-"""What versioned-io does in a benchmark, in a process of its own: ``python -m benchmarks.ours ACTION JSON``.
+"""The actions of versioned-io in a benchmark, in a process of its own: ``python -m benchmarks.ours ACTION JSON``.
 
-An action prints one line of JSON: what it measured inside the process, with the store open.
+An action prints one line of JSON: its measurements inside the process, with the store open.
 """
 
 import json
@@ -16,7 +16,7 @@ from benchmarks.data import tree_path
 
 BRANCH = "data@main"
 FILES_AT_ONCE = 1_000_000
-"""How many files of a synthetic tree are one commit: what is staged one by one takes some 1 KB of memory each."""
+"""The files of a synthetic tree in one commit: each file that is staged by itself takes some 1 KB of memory."""
 TEMPLATE = "region={region}/day={day}/{part}.csv"
 KEY = "{region}|{day}|{part}"
 
@@ -98,7 +98,7 @@ def commits(store: str, files: int, count: int, changes: int, seed: int) -> dict
 
 
 def questions(store: str, files: int, repeats: int) -> dict[str, Any]:
-    """Ask what changed and what is there, several times each with an open store; return the seconds of each."""
+    """Run each question several times with an open store; return the seconds of each."""
     middle = tree_path(files // 2)
     directory = middle.rpartition("/")[0]
     with vio.open_store(store) as opened:

@@ -96,7 +96,7 @@ def compare(directory: str, repeats: int, seed: int) -> dict[str, Any]:
     """Run the same assets with both managers in turns; return the milliseconds of each.
 
     A process opens the store for each run, so the first output of a run pays for that; small is the median of the
-    others. The large value differs from repeat to repeat: what is stored already would cost ours less.
+    others. The large value differs from repeat to repeat: a value that is already stored would cost ours less.
     """
     logging.disable(logging.INFO)  # a run logs forty lines to the terminal
     noise = random.Random(seed)

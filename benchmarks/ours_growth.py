@@ -1,4 +1,4 @@
-"""What each question costs on a tree of any size and history: ``python -m benchmarks.ours_growth ACTION JSON``."""
+"""The cost of each question on a tree of any size and history: ``python -m benchmarks.ours_growth ACTION JSON``."""
 
 import json
 import random
@@ -16,8 +16,8 @@ from benchmarks.ours import BRANCH, KEY, TEMPLATE, how_many, memory_mib, timed
 def ask(store: str, files: int, changes: int, repeats: int, seed: int) -> dict[str, Any]:
     """Commit *changes* told changes, *repeats* times, then ask each question as often; return medians in milliseconds.
 
-    One file is changed by every one of these commits and by no other, so its log is as long in every history. What is
-    asked first finds a cold cache and is one of the repeats.
+    Exactly these commits change one file, so its log is equally long in every history. The first question finds a cold
+    cache and is one of the repeats.
     """
     noise = random.Random(seed)
     watched = tree_path(files // 2)
@@ -53,7 +53,7 @@ def _commit(store: vio.Store, noise: random.Random, files: int, changes: int, wa
 
 
 def collect(store: str) -> dict[str, Any]:
-    """See what a collection of garbage would do, and change nothing."""
+    """Run a collection of garbage as a dry run."""
     with vio.open_store(store) as opened:
         baseline = memory_mib("VmRSS")
         start = time.perf_counter()
@@ -63,11 +63,11 @@ def collect(store: str) -> dict[str, Any]:
 
 
 def measure(store: str) -> dict[str, Any]:
-    """Measure how large the store is."""
+    """Measure the size of the store."""
     with vio.open_store(store) as opened:
         baseline = memory_mib("VmRSS")
         start = time.perf_counter()
-        found = opened.stats()
+        found = opened.stats(exact=True)
         inside_s = time.perf_counter() - start
     return {
         "stats_s": inside_s,

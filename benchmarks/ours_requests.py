@@ -1,7 +1,7 @@
-"""What each operation asks of an object store: ``python -m benchmarks.ours_requests count_requests JSON``.
+"""The requests of each operation to an object store: ``python -m benchmarks.ours_requests count_requests JSON``.
 
-The store is in memory and behaves like a remote one. Every operation gets a store that was opened anew, without a
-cache, so nothing was read before; the requests of opening are a row of their own.
+The store is in memory and behaves like a remote one. Every operation gets a newly opened store without a cache, so
+nothing was read before. The requests of opening are a row of their own.
 """
 
 import json
@@ -19,9 +19,9 @@ from unittest.mock import patch
 import versioned_io as vio
 from benchmarks.data import tree_path
 from benchmarks.ours import BRANCH, KEY, TEMPLATE, how_many
-from versioned_io import opening
-from versioned_io.objects.counted import CountedObjects
-from versioned_io.objects.location import open_objects
+from versioned_io.storage.objects.counted import CountedObjects
+from versioned_io.storage.objects.location import open_objects
+from versioned_io.store import locating
 
 URL = "memory://requests"
 READ_MANY = 100
@@ -31,11 +31,11 @@ Operation = Callable[[vio.Store], object]
 
 
 class CountedAsRemote(CountedObjects):
-    """Counts as its parent, and has the library take a store in memory for one that is far away."""
+    """Counts as its parent does, and makes the library treat a store in memory as a remote one."""
 
     @property
     def is_remote(self) -> bool:
-        """Always: so the library probes and fetches as it would on S3."""
+        """Always true: so the library probes and fetches as on S3."""
         return True
 
 
@@ -44,7 +44,7 @@ def counting() -> Iterator[CountedObjects]:
     """Count the requests of every store that is made or opened at `URL` in the ``with`` block."""
     counted = CountedAsRemote(open_objects(URL))
     # There is no public way to open a store over an adapter of one's own.
-    with patch.object(opening, "open_objects", lambda *_: counted):
+    with patch.object(locating, "open_objects", lambda *_: counted):
         yield counted
 
 
@@ -56,7 +56,7 @@ def commit(store: vio.Store, numbers: list[int], noise: random.Random) -> None:
 
 
 def operations(files: int, noise: random.Random, scratch: Path) -> dict[str, Operation]:
-    """Return what is counted, by the name of its row, in the order in which it is done."""
+    """Return the counted operations, by the name of the row, in the order of their execution."""
     middle = files // 2 // CHECKED_OUT * CHECKED_OUT
     directory = tree_path(middle).rpartition("/")[0]
     many = [tree_path(number) for number in sorted(noise.sample(range(files), READ_MANY))]
@@ -74,7 +74,7 @@ def operations(files: int, noise: random.Random, scratch: Path) -> dict[str, Ope
         f"read_many of {READ_MANY} scattered": lambda store: how_many(store.snapshot(BRANCH).read_many(many)),
         f"checkout of {CHECKED_OUT:,} files": lambda store: store.snapshot(BRANCH).checkout(scratch / "out", directory),
         "log of 1 file": lambda store: how_many(store.log(BRANCH, path=tree_path(middle))),
-        "stats": lambda store: store.stats(),
+        "stats": lambda store: store.stats(exact=True),
         "gc": lambda store: store.gc(grace=timedelta(0)),
     }
 

@@ -1,4 +1,4 @@
-"""What a tree of pages costs: build, edit, diff, look up, list, scan, at a number of files.
+"""The costs of a tree of pages: build, edit, diff, look up, list, scan, at a number of files.
 
 Run it from the repository's root, with the library installed::
 
@@ -6,8 +6,8 @@ Run it from the repository's root, with the library installed::
     python benchmarks/pages.py --leaf-rows 256 --index-rows 32     # other page sizes than the format's
     python benchmarks/pages.py --codecs                            # how one page is best compressed
 
-It prints one line a measurement: the median of the repeats, in milliseconds, with a cold page cache of ours (the
-operating system's stays warm) unless it says otherwise.
+It prints one line a measurement: the median of the repeats, in milliseconds. Unless stated otherwise, our page cache is
+cold, and the operating system's is warm.
 """
 
 import argparse
@@ -21,22 +21,17 @@ from pathlib import Path
 import pyarrow as pa
 import zstandard
 
-from versioned_io.chunks import CHUNK_FIELDS, CHUNKS_TYPE, DataWriter, NoIndex
-from versioned_io.objects import ObjectStore, open_objects
-from versioned_io.pages import (
-    ROWS,
-    PageRef,
-    PageSource,
-    build_tree,
-    diff,
-    edit_tree,
-    list_directory,
-    lookup,
-    scan,
-    stat_directory,
-)
-from versioned_io.pages.boundaries import CutRule, CutRules
-from versioned_io.pages.schema import encode_page
+from versioned_io.model.places import PageRef
+from versioned_io.storage.chunks.chunk_columns import CHUNK_FIELDS, CHUNKS_TYPE
+from versioned_io.storage.objects import ObjectStore, open_objects
+from versioned_io.storage.packs.pack_session import PackSession
+from versioned_io.storage.pages.boundaries import CutRule, CutRules
+from versioned_io.storage.pages.build import build_tree
+from versioned_io.storage.pages.diff import diff
+from versioned_io.storage.pages.edit import edit_tree
+from versioned_io.storage.pages.page_source import PageSource
+from versioned_io.storage.pages.read import list_directory, lookup, scan, stat_directory
+from versioned_io.storage.pages.schema import ROWS, encode_page
 
 
 def make_paths(files: int) -> list[str]:
@@ -84,9 +79,9 @@ def rule_for(target: int) -> CutRule:
 
 def edit(objects: ObjectStore, root: PageRef | None, rows: pa.Table, rules: CutRules) -> tuple[PageRef | None, int]:
     """Apply *rows* and store the pages; return the new root and the bytes stored."""
-    writer = DataWriter(objects, NoIndex())
+    writer = PackSession(objects)
     new = edit_tree(root, rows, [], source=PageSource(objects), sink=writer, rules=rules)
-    writer.close_pack()
+    writer.close()
     return new, writer.bytes_stored
 
 
@@ -119,13 +114,13 @@ def run(files: int, directory: str, rules: CutRules) -> None:
     objects = open_objects(directory)
     paths = make_paths(files)
     rows = make_rows(paths, 1)
-    writer = DataWriter(objects, NoIndex())
+    writer = PackSession(objects)
     start = time.perf_counter()
     root = build_tree(rows, sink=writer, rules=rules)
-    writer.close_pack()
+    writer.close()
     seconds = time.perf_counter() - start
     print(f"{f'build and store {files:,} files':<44} {seconds * 1_000:10.2f} ms")
-    pages = sum(pack.frames for pack in writer.packs())
+    pages = sum(pack.frames for pack in writer.stored)
     levels = root.level + 1 if root else 0
     print(f"{'bytes a file; pages; levels':<44} {writer.bytes_stored / files:10.1f} {pages} {levels}")
 

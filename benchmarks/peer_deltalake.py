@@ -1,7 +1,7 @@
 """Delta Lake, told ten changes at a time: run with its own interpreter, never imported by the benchmarks.
 
-``python peer_deltalake.py JSON`` makes a table with one row a file, the same columns as a tree of ours in short, and
-merges changes into it with the defaults of `deltalake`. It prints one line of JSON.
+``python peer_deltalake.py JSON`` makes a table with one row a file. Its columns are the main ones of our trees. Then it
+merges changes into the table with the defaults of `deltalake`. It prints one line of JSON.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Icechunk, told ten changes at a time: run with its own interpreter, never imported by the benchmarks.
 
-``python peer_icechunk.py JSON`` makes an array whose chunks are references to bytes that lie elsewhere, one for each
-file of our tree, and writes single references. With *split* a manifest has so many references at most; with 0, the
-default, there is one manifest. It prints one line of JSON.
+``python peer_icechunk.py JSON`` makes an array whose chunks are references to bytes elsewhere, one for each file of our
+tree, and writes single references. With *split* a manifest has at most this many references. With 0, the default, there
+is one manifest. It prints one line of JSON.
 """
 
 import json

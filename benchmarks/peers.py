@@ -1,4 +1,4 @@
-"""The peers, each used as a newcomer would, at its best settings for the case."""
+"""The peers, each used as by a newcomer, at its best settings for the case."""
 
 import json
 import os
@@ -17,31 +17,31 @@ MISSING: Final = "not installed, skipped: make bench-peers"
 
 
 class Tool(Protocol):
-    """What keeps versions of a directory: one of the peers, or ours."""
+    """A tool that keeps versions of a directory: one of the peers, or ours."""
 
     @property
     def name(self) -> str:
-        """What the report calls it."""
+        """The name of the tool in the report."""
 
     def make(self, repo: Path) -> None:
         """Make an empty storage at *repo*, which does not exist."""
 
     def store(self, repo: Path, source: Path, name: str) -> dict[str, float]:
-        """Store the directory *source* under *name*; return what it took, ``wall_s`` among it."""
+        """Store the directory *source* under *name*; return the measurements, ``wall_s`` among them."""
 
     def bring_back(self, repo: Path, dest: Path, name: str) -> dict[str, float]:
-        """Restore what was stored last, under *name*, into *dest*, which does not exist; return what it took."""
+        """Restore the last version, of *name*, into *dest*, which does not exist; return the measurements."""
 
     def stored_bytes(self, repo: Path) -> int:
-        """Return the size of what it keeps, without any working copy."""
+        """Return the size of its storage, without any working copy."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A tool whose storage is apart from the directory that is stored, by the commands that do it.
+    """A tool whose storage is separate from the stored directory, defined by its commands.
 
-    In a command ``{repo}`` is its storage, ``{home}`` a directory for its caches and settings, ``{name}`` a name for
-    what is stored; it is run in the directory that is stored, or restored to.
+    In a command ``{repo}`` is its storage, ``{home}`` a directory for its caches and settings, and ``{name}`` the name
+    of the version. It runs in the directory that is stored, or in the target of a restore.
     """
 
     name: str
@@ -52,19 +52,19 @@ class Peer:
     env: Mapping[str, str]
 
     def is_installed(self) -> bool:
-        """Whether all programs of its commands are there."""
+        """Whether all programs of its commands exist."""
         commands = (self.version, *self.init, *self.ingest, *self.restore)
         return all(self.find(program) is not None for program in {command[0] for command in commands})
 
     def find(self, program: str) -> str | None:
-        """Return where a program is: in the peer's own environment, or else on the ``PATH``."""
+        """Return the path of a program: in the peer's own environment, or else on the ``PATH``."""
         own = program_of(self.name, program)
         if own is not None or program == "python":
             return None if own is None else str(own)
         return shutil.which(program)
 
     def installed_version(self) -> str:
-        """Return what the tool calls its version."""
+        """Return the version as the tool prints it."""
         return self._run_all([self.version], cwd=Path.cwd(), repo=Path.cwd())[0].output.splitlines()[-1].strip()
 
     def make(self, repo: Path) -> None:
@@ -99,9 +99,9 @@ class Peer:
 class WorkspacePeer(Peer):
     """A tool that stores a directory of its own working copy, ``data``, and keeps its storage beside it.
 
-    The data is linked into the working copy before the clock runs, and moved out of it, not deleted, before it
-    is restored. Its commands are run in the working copy. A tool that writes to the files that it is to store would
-    change those of the others, so that is looked for.
+    The data is linked into the working copy before the clock starts. Before the restore it is moved out, not deleted.
+    The commands run in the working copy. A tool that writes to the files that it stores would change the files of the
+    others, so this is checked.
     """
 
     storage: Sequence[str] = ()
@@ -142,7 +142,7 @@ class WorkspacePeer(Peer):
 
 
 class Ours:
-    """versioned-io, with the same face as a peer."""
+    """versioned-io, with the same interface as a peer."""
 
     name = "versioned-io"
 
@@ -157,7 +157,7 @@ class Ours:
         return {"wall_s": run.wall_s, "peak_mib": run.peak_mib, **inside}
 
     def bring_back(self, repo: Path, dest: Path, name: str, *, fsync: bool = False) -> dict[str, float]:
-        """Restore what was stored last."""
+        """Restore the last version."""
         del name
         run, inside = run_ours("restore", repo.parent, store=repo, dest=dest, fsync=fsync)
         return {"wall_s": run.wall_s, "peak_mib": run.peak_mib, **inside}
@@ -186,7 +186,7 @@ class ToldPeer:
         return run_command([str(python), "-c", code, *self.packages], cwd=Path.cwd()).output.strip()
 
     def commit_told(self, directory: Path, *, entries: int, changes: int, repeats: int, seed: int) -> dict[str, float]:
-        """Return the medians of what a commit of *changes* on a new tree of *entries* takes and adds."""
+        """Return the median time and added bytes of a commit of *changes* on a new tree of *entries*."""
         work = {"directory": str(directory), "entries": entries, "changes": changes, "repeats": repeats, "seed": seed}
         command = [
             str(program_of(self.environment)),
@@ -279,7 +279,7 @@ TOLD_PEERS = (
 
 
 def installed_peers(names: Sequence[str]) -> tuple[list[Peer], list[ToldPeer], dict[str, str]]:
-    """Return the peers among *names* that are installed, and what version each is, or that it is missing."""
+    """Return the installed peers among *names*, and for each name the version or a note that it is missing."""
     found: list[Peer] = []
     told: list[ToldPeer] = []
     versions = {}

@@ -1,4 +1,4 @@
-"""Running one measurement in a process of its own, and what that process took."""
+"""Running one measurement in a process of its own, and measuring that process."""
 
 import json
 import os
@@ -15,12 +15,12 @@ _LAUNCHER = Path(__file__).with_name("launch.py")
 
 
 class CommandError(Exception):
-    """A measured command failed; its last words say why."""
+    """A measured command failed; the end of its output says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A process that ended well: wall-clock seconds, peak memory in MiB, and what it printed."""
+    """A process that succeeded: wall-clock seconds, peak memory in MiB, and its output."""
 
     wall_s: float
     peak_mib: float
@@ -56,7 +56,7 @@ def run_command(command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | N
 def run_ours(
     action: str, cwd: Path, *, module: str = "benchmarks.ours", **arguments: object
 ) -> tuple[Finished, dict[str, Any]]:
-    """Run an action of *module* in a new Python, and return what it took and what it measured inside."""
+    """Run an action of *module* in a new Python; return the finished process, and the measurements that it printed."""
     command = [sys.executable, "-m", module, action, json.dumps(arguments, default=str)]
     finished = run_command(command, cwd=cwd, env={"PYTHONPATH": str(ROOT)})
     return finished, last_json(finished)
@@ -69,7 +69,7 @@ def last_json(finished: Finished) -> dict[str, Any]:
 
 
 def settle() -> None:
-    """Let what is written reach the disk, so that one measurement does not pay for another's."""
+    """Flush all written data to the disk, so that one measurement does not pay for another's."""
     os.sync()
 
 

@@ -7,10 +7,30 @@ from typing import Final
 from benchmarks.measures import CaseResult, Check, Report, read_report
 
 _WHOLE_FILE: Final = (
-    "nobody says where the file changed, so all of it is read, cut and hashed; half of the time is the start of Python"
+    "the library does not know where the file changed: it reads, cuts and hashes everything; half of the time is "
+    "Python's start"
+)
+
+_SLOW_IMPORTS: Final = (
+    "the import of SQLAlchemy takes 1.5 times the floor; Typer, pydantic (with which Typer checks arguments) and rich "
+    "together about as much as the floor"
 )
 
 REASONS: Final[dict[str, str]] = {
+    **{
+        f"start-up: {command} beside the import of pyarrow.compute": _SLOW_IMPORTS
+        for command in ("ls", "log", "cat", "repo_list")
+    },
+    "years: second compaction beside a mark of new commits": (
+        "such a mark is one part of it. Then each of these trees and records is rewritten, checked and compressed "
+        "(design 0010)"
+    ),
+    "years: longest commit beside maintenance, beside one alone": (
+        "where other work shares the machine, the longest alone is several times the median, too: alone_longest_ms"
+    ),
+    "years: log of a directory, for each change": (
+        "for each change the pages of 1.5 commits are read and checked, 0.5 of them for a false yes of a filter"
+    ),
     "ingest-small: wall_s beside restic": (
         "one thread of Python opens, reads and cuts the small files; the others only name and compress (design 0007)"
     ),
@@ -33,8 +53,8 @@ REASONS: Final[dict[str, str]] = {
         "the rest is SQL and two syncs"
     ),
     "latency: commit to Airflow run started, median": (
-        "three things follow each other: the watcher looks every 2 s, the relay is a DAG run of its own, and the "
-        "scheduler then starts the partition's run"
+        "three steps in a row: the watcher looks every 2 s, the relay is its own DAG run, then the scheduler starts "
+        "the run"
     ),
     "latency: commit to Dagster run requested, longest": (
         "the sensor's interval of 2 s, what the daemon waits beyond it, and some 0.3 s in which Dagster makes the run"
@@ -49,15 +69,15 @@ REASONS: Final[dict[str, str]] = {
         "ten durable commits, and the store is opened once in each run: see first_output_ms"
     ),
 }
-"""Why a target is missed, by case and check, as ``"questions: diff"``; said beside it as long as it is missed."""
+"""Why a target is missed, by case and check, as ``"questions: diff"``; printed beside it while it is missed."""
 
 UNKNOWN_REASON: Final = "reason not known yet"
 
 _INTRODUCTION: Final = """\
 # Benchmarks
 
-Written by `make bench`; not by hand. Medians of the repeats; what is compared was measured in turns in one run.
-`wall_s` is the whole process, `inside_s` what the library took in it.
+Written by `make bench`; not by hand. All figures are medians of the repeats. Figures that are compared were measured
+in turns in one run. `wall_s` is the time of the whole process, and `inside_s` the time inside the library.
 """
 
 _HOW_TO_RUN: Final = """\
@@ -76,13 +96,13 @@ end: after many deletions ext4 creates files several times more slowly. Results 
 How the peers are used:
 
 - restic, borg, git: storage apart from the data, defaults; borg without encryption.
-- DVC with git, and Oxen: the data is linked into their working copy before the clock runs, and moved out of it before
-  it is restored. Oxen is used through its Python package, which has no command. Both work without a server.
-- Icechunk: an array with one chunk reference for each file, in one manifest (its default) and in manifests of 10,000.
-  deltalake: a table with one row for each file, changed by `merge`. Neither restores directories, so they take part in
-  `commit-told` only.
+- For DVC with git, and for Oxen, the data is linked into their working copy before the clock starts. It is moved out
+  before the restore. Oxen is used through its Python package, which has no command. Both work without a server.
+- Icechunk holds an array with one chunk reference for each file, once in one manifest (its default) and once in
+  manifests of 10,000 references. The table of deltalake has one row for each file and is changed by `merge`. Neither
+  restores directories, so they take part in `commit-told` only.
 - Oxen is measured once with 100,000 files: it takes some 10 ms of CPU for each. `PEERS=restic,borg` chooses peers.
-- In `edit-large` all but restic are measured once: what they add does not vary, and it fills the disk.
+- In `edit-large` all but restic are measured once: the bytes that they add don't vary, and they fill the disk.
 """
 
 
@@ -137,7 +157,7 @@ def build_page(report: Report) -> str:
 
 
 def _left_out(report: Report) -> list[str]:
-    from benchmarks.cases import CASES  # which import much that a page of a report does not need
+    from benchmarks.cases import CASES  # its imports are heavy, and a page of a report does not need them
 
     left_out = [name for name in CASES if name not in {case.name for case in report.cases}]
     return [f"- not measured: {', '.join(left_out)}"] if left_out else []
@@ -164,9 +184,9 @@ def _measurements(case: CaseResult) -> list[str]:
 
 
 def table_of(case: CaseResult) -> tuple[list[str], list[list[str]]]:
-    """Return the medians of a case as a table, rather long than wide: its columns, and its named rows.
+    """Return the medians of a case as a table, long rather than wide: its columns, and its named rows.
 
-    One side is the tools, or whatever the samples are of; the other is the measures.
+    One side has the tools, or the other subjects of the samples. The other side has the measures.
     """
     measures = list(dict.fromkeys(name for values in case.samples.values() for name in values))
     tools = list(case.samples)

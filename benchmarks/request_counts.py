@@ -1,4 +1,4 @@
-"""How many requests of an object store each operation takes: what a remote store bills, and waits for."""
+"""The number of object-store requests of each operation: a remote store bills each, and each takes a round trip."""
 
 from benchmarks.bench import Bench
 from benchmarks.measures import CaseResult

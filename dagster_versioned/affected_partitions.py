@@ -7,10 +7,10 @@ from typing import Any
 
 import dagster as dg
 
+import versioned_io as vio
 from dagster_versioned import compat
 from dagster_versioned.commit_watch import CommitWatch, SensorTarget, name_keys
 from dagster_versioned.sensor_cursor import CausedBy, SensorCursor
-from versioned_io import Changes
 
 MAX_WAITING = 1_000
 """How many keys without a partition the cursor remembers."""
@@ -20,16 +20,21 @@ def request_partitions(
     context: dg.SensorEvaluationContext,
     watch: CommitWatch,
     target: SensorTarget,
-    changes: Changes,
+    changes: "vio.Changes",
     cursor: SensorCursor,
+    *,
+    unmatched: str | None,
 ) -> dg.SensorResult:
     """Return the requests for the partitions that *changes* touched, and the cursor after them.
 
-    Keys that the assets have no partition for fail nothing: they are named, and wait in the cursor until there is
-    one, as for a month whose files arrive before it ends. Missing dynamic partitions are added.
+    A key without a partition of the assets is not an error, as for a month whose files arrive before it ends. The key
+    is named, and waits in the cursor until the partition exists. Missing dynamic partitions are added.
 
-    The result depends on the arguments and on the existing partitions only, so an evaluation that crashed is
-    repeated with the same run keys.
+    The result depends only on the arguments and on the existing partitions. So an evaluation that crashed is repeated
+    with the same run keys.
+
+    Args:
+        unmatched: The sentence of `describe_unmatched`.
     """
     definition = target.definition
     if definition is None:
@@ -42,7 +47,10 @@ def request_partitions(
     remark = _remark(target, sorted_out)
     if remark and requests:
         context.log.warning(remark)
-    skip_reason = None if requests else ". ".join(filter(None, [_describe(watch, changes), remark]))
+    skip_reason = None
+    if not requests:
+        why = unmatched or _describe(watch, changes)
+        skip_reason = ". ".join(filter(None, [why, remark]))
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=skip_reason,
@@ -53,19 +61,19 @@ def request_partitions(
 
 @dataclass(slots=True)
 class _SortedOut:
-    """Which keys are partitions (or become some by adding values), and which are not."""
+    """The keys that are partitions (or become partitions by adding values), and the keys that are not."""
 
     known: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     add_requests: list[dg.AddDynamicPartitionsRequest] = field(default_factory=list)
 
     def waiting(self, wanted: Mapping[str, CausedBy]) -> dict[str, CausedBy]:
-        """Return the unknown keys that the cursor remembers: the most recently touched ones, if there are too many."""
+        """Return the unknown keys that the cursor keeps: if there are too many, the most recently touched ones."""
         newest = sorted(self.unknown, key=lambda key: (wanted[key].commit, key), reverse=True)
         return {key: wanted[key] for key in newest[:MAX_WAITING]}
 
 
-def _wanted(watch: CommitWatch, changes: Changes, cursor: SensorCursor) -> dict[str, CausedBy]:
+def _wanted(watch: CommitWatch, changes: "vio.Changes", cursor: SensorCursor) -> dict[str, CausedBy]:
     waiting = {key: cause for key, cause in cursor.waiting.items() if key not in changes.deleted}
     touched = {**changes.keys, **(changes.deleted if watch.request_deleted else {})}
     wanted = waiting | {key: CausedBy(commit.id, commit.lineage_id) for key, commit in touched.items()}
@@ -102,7 +110,7 @@ def _sort_out(wanted: Iterable[str], definition: dg.PartitionsDefinition[Any]) -
 
 
 _ONLY = ""
-"""The name of the dimension of a definition that has one."""
+"""The name of the dimension of a definition with one dimension."""
 
 
 def _dimensions_of(definition: dg.PartitionsDefinition[Any]) -> dict[str, dg.PartitionsDefinition[Any]]:
@@ -112,7 +120,7 @@ def _dimensions_of(definition: dg.PartitionsDefinition[Any]) -> dict[str, dg.Par
 
 
 def _values_by_dimension(key: str, definition: dg.PartitionsDefinition[Any]) -> Mapping[str, str] | None:
-    """Return the value of each dimension; ``None`` when *key* is no key of a multi-dimensional definition."""
+    """Return the value of each dimension; ``None`` if *key* is not a key of a multi-dimensional definition."""
     if not isinstance(definition, dg.MultiPartitionsDefinition):
         return {_ONLY: key}
     names = sorted(dimension.name for dimension in definition.partitions_defs)
@@ -162,7 +170,24 @@ def _run_request(watch: CommitWatch, key: str, cause: CausedBy) -> dg.RunRequest
     )
 
 
-def _describe(watch: CommitWatch, changes: Changes) -> str:
+def describe_unmatched(
+    watch: CommitWatch, store: "vio.Store", changes: "vio.Changes", cursor: SensorCursor
+) -> str | None:
+    """Return that no changed path matches the template, with one of the paths; None if that is not so.
+
+    Cost: if new commits touched no key, that of `Store.diff`; otherwise nothing.
+    """
+    if watch.partitions is None or changes.head is None or not changes.commits or changes.keys or changes.deleted:
+        return None
+    repo = watch.ref.repo
+    paths = store.diff(cursor.commit and f"{repo}@{cursor.commit}", f"{repo}@{changes.head.id}").column("path")
+    if not len(paths):
+        return None
+    news = f"{len(changes.commits)} new commit(s) on {watch.ref} changed {len(paths)} path(s)"
+    return f"{news}, and none matches the template {watch.partitions!r}: one is {paths[0].as_py()!r}"
+
+
+def _describe(watch: CommitWatch, changes: "vio.Changes") -> str:
     if not changes.commits:
         return f"no new commit on {watch.ref}"
     deleted = f"; deleted partitions are left alone: {name_keys(sorted(changes.deleted))}" if changes.deleted else ""
@@ -174,6 +199,6 @@ def _remark(target: SensorTarget, sorted_out: _SortedOut) -> str:
     if not sorted_out.unknown:
         return ""
     return (
-        f"{len(sorted_out.unknown)} key(s) are no partitions of {target} and wait until they are: "
+        f"{len(sorted_out.unknown)} key(s) are not partitions of {target} and wait until they are: "
         f"{name_keys(sorted(sorted_out.unknown))}"
     )

@@ -1,4 +1,4 @@
-"""Local directories for inputs that are files: the path that a step gets must hold as long as it may be used."""
+"""Local directories for inputs that are files: the path that a step gets must stay valid while the step may use it."""
 
 import atexit
 import shutil
@@ -9,18 +9,18 @@ from pathlib import Path
 
 
 class Checkouts:
-    """The local directories that one IO manager puts files into; none is made before something is. Thread-safe."""
+    """The local directories for the files of one IO manager; a directory is made at its first use. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._root: Path | None = None
 
     def new_directory(self, *, kept: bool) -> Path:
-        """Return the path of a directory that nobody else has; whoever needs it makes it.
+        """Return the path of a new directory that no other value uses; the caller makes the directory.
 
         Args:
-            kept: Whether it lasts as long as the process, for a value that is loaded outside of a run, and
-                not only until `remove`.
+            kept: Whether it lasts as long as the process and not only until `remove`. A value that is loaded outside
+                a run needs this.
         """
         if kept:
             return _directory_of_process() / uuid.uuid4().hex
@@ -30,7 +30,7 @@ class Checkouts:
             return self._root / uuid.uuid4().hex
 
     def remove(self) -> None:
-        """Remove what was put into the directories that are not kept."""
+        """Delete the directories that are not kept."""
         with self._lock:
             root, self._root = self._root, None
         if root is not None and root.exists():

@@ -1,4 +1,4 @@
-"""What a commit sensor watches, and how it answers: the settings that its parts share."""
+"""The settings that the parts of a commit sensor share."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 
 from dagster_versioned import tags
-from versioned_io.identifiers import CommitId, LineageId
-from versioned_io.refs import BranchRef
+from versioned_io.model.identifiers import CommitId, LineageId
+from versioned_io.model.refs import BranchRef
 
 MAX_KEYS_NAMED = 10
 """How many partition keys a message names before it counts the rest."""
@@ -19,10 +19,10 @@ class CommitWatch:
 
     Attributes:
         partitions, key: The template of the paths, and of the keys.
-        from_head: Whether what was committed before the sensor's first evaluation is left alone.
+        from_head: Whether commits before the sensor's first evaluation are ignored.
         request_deleted: Whether a partition whose last file was deleted is requested too.
         max_run_requests: With more partitions than this, a backfill is requested.
-        max_wait_s: How long the oldest commit may wait for unfinished runs, in seconds.
+        max_wait_s: The seconds that the oldest commit may wait for unfinished runs.
     """
 
     ref: BranchRef
@@ -36,17 +36,17 @@ class CommitWatch:
     run_tags: dict[str, str] = field(default_factory=dict)
 
     def tags_for(self, commit: CommitId, lineage_id: LineageId) -> dict[str, str]:
-        """Return the tags of a run that *commit* asked for."""
+        """Return the tags of a run that *commit* caused."""
         return {**self.run_tags, tags.LINEAGE_ID: lineage_id, tags.COMMIT: commit, tags.REF: str(self.ref)}
 
     def run_key_for(self, commit: CommitId, partition_key: str | None = None) -> str:
-        """Return the name under which Dagster launches at most one run, whatever crashes."""
+        """Return the run key: Dagster launches at most one run under it, whatever crashes."""
         return ":".join(part for part in (str(self.ref), commit, partition_key) if part is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class SensorTarget:
-    """The assets, or the job, that a commit sensor asks to run.
+    """The assets, or the job, that a commit sensor runs.
 
     Attributes:
         partitions_defs: The partitions of each asset, or of the job under its name.

@@ -1,7 +1,7 @@
-"""Every use of Dagster that its public API has no word for, in one place; tried with Dagster 1.13.
+"""All uses of Dagster's internals in one place, where its public API is not enough; tried with Dagster 1.13.
 
-Each function says what it needs and what happens where Dagster does not offer it. Nothing else in this
-package touches a name of Dagster's that starts with an underscore, or imports from ``dagster._core``.
+Each function documents its need and the result if Dagster does not offer it. No other module of this
+package uses a name of Dagster's that starts with an underscore, or imports from ``dagster._core``.
 """
 
 import time
@@ -14,11 +14,9 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
 from dagster._core.definitions.partitions.utils.mapping import infer_partition_mapping
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.execution.context.compute import current_execution_context
 from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 from dagster._core.execution.context.system import StepExecutionContext
-from dagster._core.scheduler.instigation import InstigatorType, TickStatus
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
@@ -30,21 +28,23 @@ from dagster._core.storage.tags import (
 )
 
 Step = StepExecutionContext
-"""One attempt at one step of a run, as Dagster executes it; an object of its own for each attempt."""
-
-UNFINISHED_BACKFILL_STATUSES = (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING)
-"""What a backfill is while it may still launch runs, or wait for them."""
+"""One attempt at one step of a run, as Dagster executes it; each attempt has its own object."""
 
 TICKS_RESUMED_FOR_S = 24 * 60 * 60
-"""For how long the daemon resumes a tick that it had begun before it died, in seconds."""
+"""The seconds within which the daemon resumes a tick that it had begun before it died."""
 
 _RETRIES_LOOKED_AT = 100
 _MAPPED_PAIRS_LOOKED_AT = 10_000
 
 
 def step_of(context: dg.InputContext | dg.OutputContext) -> Step | None:
-    """Return the step that an IO manager is called in; ``None`` outside a run: in a test, or an asset value loader."""
+    """Return the step that calls an IO manager; ``None`` outside a run, as in a test or an asset value loader."""
     return context._step_context  # noqa: SLF001 (the property step_context raises where there is none)
+
+
+def key_of_step(step: Step) -> str:
+    """Return the step's name within its run; a retry has the same."""
+    return step.step.key
 
 
 def step_of_compute(
@@ -82,7 +82,7 @@ def instance_of(context: dg.InputContext | dg.OutputContext) -> dg.DagsterInstan
 
 
 def set_data_version(step: Step, asset_key: dg.AssetKey, version: str) -> None:
-    """Give the materialisation of *asset_key* this data version, unless the asset's own code set one."""
+    """Set this data version on the materialisation of *asset_key*, unless the asset's own code set one."""
     if not step.has_data_version(asset_key):
         step.set_data_version(asset_key, dg.DataVersion(version))
 
@@ -90,8 +90,8 @@ def set_data_version(step: Step, asset_key: dg.AssetKey, version: str) -> None:
 def add_partition_metadata(step: Step, asset_key: dg.AssetKey, metadata_of: Mapping[str, Mapping[str, Any]]) -> None:
     """Add to the materialisation of each partition its own metadata.
 
-    `Step.add_asset_metadata` does one partition at a time, and copies everything for
-    each: with a thousand partitions that is seconds. So this writes what it writes, once.
+    `Step.add_asset_metadata` handles one partition at a time, and copies all metadata for each. With a thousand
+    partitions that takes seconds. So this function does the same writes, once.
     """
     merged = dict(step._metadata_accumulator.per_output_metadata)  # noqa: SLF001
     for partition_key, metadata in metadata_of.items():
@@ -101,7 +101,7 @@ def add_partition_metadata(step: Step, asset_key: dg.AssetKey, metadata_of: Mapp
 
 
 def runs_several_partitions_at_once(step: Step, asset_key: dg.AssetKey) -> bool:
-    """Say whether the asset's backfill policy puts more than one partition into a run."""
+    """Return whether the asset's backfill policy puts more than one partition into a run."""
     policy = step.job_def.asset_layer.get(asset_key).backfill_policy
     return policy is not None and policy.max_partitions_per_run != 1
 
@@ -130,15 +130,37 @@ def partition_of_run(run_tags: Mapping[str, str]) -> str | None:
 
 
 def config_of_op(step: Step) -> object:
-    """Return the config that the run gave to the step's op; ``None`` when it has none."""
-    return step.op_config
+    """Return the config that the run gave to the step's op, as it was configured; ``None`` if it has none.
+
+    A value from the environment is ``{"env": "NAME"}``, in the run's own config and in a default, never its resolved
+    value. The output of a config mapping or of ``configured`` is left out, since it may hold a resolved value.
+    """
+    given: Any = step.dagster_run.run_config
+    for name in step.node_handle.path:
+        given = _item(_item(given, "ops"), name)
+    return _as_configured(step.op_config, _item(given, "config"), step.op_def.config_field)
+
+
+def _as_configured(resolved: object, given: object, field: Any) -> object:  # noqa: ANN401 (Dagster exports no type)
+    """Return *resolved* as the run configured it, or as the schema's default if the run gave no value."""
+    fields = getattr(getattr(field, "config_type", None), "fields", None)
+    if isinstance(resolved, Mapping) and isinstance(given, Mapping) and fields:
+        each = {name: _as_configured(value, given.get(name), fields.get(name)) for name, value in resolved.items()}
+        return {name: value for name, value in each.items() if value is not None}
+    if given is not None:
+        return given
+    return field.default_value if field is not None and field.default_provided else None
+
+
+def _item(config: object, name: str) -> object:
+    return config.get(name) if isinstance(config, Mapping) else None
 
 
 def partitions_made_from(context: dg.InputContext) -> dict[str, str]:
-    """Return, of a run over several partitions, which one of them is made from each partition of the input.
+    """Return, for a run over several partitions, input partition → the one partition of the run made from it.
 
-    Only those that exactly one is made from, by the declared partition mapping. Nothing when the run has one
-    partition, or so many that asking the mapping about each would take long.
+    It has only the input partitions from which exactly one is made, by the declared partition mapping. It is empty if
+    the run has one partition, or too many to ask the mapping about each.
 
     Cost: asks the mapping once for each partition of the run.
     """
@@ -174,7 +196,7 @@ def executor_name_of(step: Step | None) -> str:
 
 
 def cause_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[str, datetime]:
-    """Return what one decision started, the backfill or else the run, and when it did; the same in every process.
+    """Return the ID of the backfill or else the run, and the time when it began; the same in every process.
 
     Cost: 1 query.
     """
@@ -190,17 +212,21 @@ def cause_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[str,
 def describe_unfinished_work(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -> str | None:
     """Return a phrase for a backfill or run that carries one of the tag's *values* and is unfinished, if any.
 
-    Unfinished is also a failed run that will be retried and whose retry was not launched yet, and a run that a
-    sensor has asked for and the daemon has not launched yet.
+    A failed run is also unfinished if it will be retried and the retry was not launched yet. So is a run that a sensor
+    has requested and the daemon has not launched yet.
 
     Args:
         values: At least one.
 
-    Cost: 3 queries, and where they find nothing, 1 for each sensor.
+    Cost: 3 queries, and if they find nothing, 1 for each sensor.
     """
+    # `import dagster` does not load this, and the import takes a quarter of that time.
+    from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+
+    may_launch = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
     by_tag = {tag: list(values)}
-    # Not filtered by tag in the query: Dagster 1.13 builds that query so that SQLAlchemy warns at every call.
-    for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=list(UNFINISHED_BACKFILL_STATUSES))):
+    # The query does not filter by tag: SQLAlchemy warns at every call of that query of Dagster 1.13.
+    for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=may_launch)):
         if backfill.tags.get(tag) in values:
             return f"backfill {backfill.backfill_id}"
     runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES, tags=by_tag), limit=1)
@@ -218,6 +244,8 @@ def describe_unfinished_work(instance: dg.DagsterInstance, tag: str, values: Seq
 
 def _describe_reserved_runs(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -> str | None:
     """Return a phrase for runs that a tick has reserved and the daemon is launching, or will when it restarts."""
+    from dagster._core.scheduler.instigation import InstigatorType, TickStatus
+
     if instance.schedule_storage is None:
         return None  # an instance in memory, which no daemon works for
     since = time.time() - TICKS_RESUMED_FOR_S
@@ -268,6 +296,6 @@ def targeted_partitions(
 
 @contextmanager
 def partitions_loaded_from(instance: dg.DagsterInstance) -> Iterator[None]:
-    """Look dynamic partitions up in *instance*, and use one idea of now, within the block."""
+    """Within the block, look up dynamic partitions in *instance*, and use one fixed time as now."""
     with dg.partition_loading_context(dynamic_partitions_store=instance):
         yield

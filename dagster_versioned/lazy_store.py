@@ -4,7 +4,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from versioned_io import Store, open_or_create_store, open_store
+import versioned_io as vio
 
 
 class LazyStore:
@@ -19,19 +19,19 @@ class LazyStore:
         self._catalog = catalog
         self._create = create
         self._lock = threading.Lock()
-        self._store: Store | None = None
+        self._store: vio.Store | None = None
 
-    def get(self) -> Store:
-        """Return the store, open.
+    def get(self) -> "vio.Store":
+        """Return the open store.
 
         Raises:
-            StoreNotFoundError: There is none at this location, and it is not to be made.
+            StoreNotFoundError: There is none at this location, and `create` is off.
 
-        Cost: the first time, what opening a store costs.
+        Cost: the first time, the opening of a store.
         """
         with self._lock:
             if self._store is None:
-                opened = open_or_create_store if self._create else open_store
+                opened = vio.open_or_create_store if self._create else vio.open_store
                 self._store = opened(self._url, catalog=self._catalog)
             return self._store
 

@@ -1,4 +1,4 @@
-"""The metadata that tells, at a materialisation in Dagster, which commit holds it and what it was made from."""
+"""The metadata of a materialisation in Dagster: the commit that holds it, and its inputs."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -7,35 +7,35 @@ from typing import Any
 
 import dagster as dg
 
+import versioned_io as vio
 from dagster_versioned import tags
-from versioned_io import Commit, InputFile
-from versioned_io.formats import StoredObject
+from versioned_io import formats
 
 _INPUTS_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
 class StoredOutput:
-    """What one output of a step became.
+    """The stored form of one output of a step.
 
     Attributes:
-        commit: The commit that holds it: a new one, or the branch's head where nothing changed.
-        lineage_id: The run's; *commit* may be an older one, of another lineage, where nothing changed.
-        objects: What is stored, by partition key, or under ``None`` for what is not partitioned.
-        nothing: The keys whose value is ``None``. Where they are is not shown: mostly such an asset wrote its data
-            elsewhere, and so Dagster's own managers keep silent too.
-        inputs: What the step has read so far.
+        commit: The commit that holds it: a new one, or the branch's head if nothing changed.
+        lineage_id: The run's lineage ID. If nothing changed, *commit* may be an older one, of another lineage.
+        objects: The stored objects, by partition key, or under ``None`` for an output without partitions.
+        nothing: The keys whose value is ``None``. Their places are not shown: such an asset usually wrote its data
+            elsewhere, and Dagster's own managers don't show them either.
+        inputs: The files that the step has read so far.
     """
 
-    commit: Commit
+    commit: "vio.Commit"
     lineage_id: str
-    objects: Mapping[str | None, StoredObject]
+    objects: "Mapping[str | None, formats.StoredObject]"
     nothing: frozenset[str | None]
-    inputs: Sequence[InputFile]
+    inputs: "Sequence[vio.InputFile]"
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What holds for the whole output; of an output with one object, also where and how large that is."""
+        """The metadata of the whole output; for an output with one object, also its place and size."""
         metadata: dict[str, Any] = {
             tags.LINEAGE_ID: self.lineage_id,
             tags.COMMIT: str(self.commit.id),
@@ -50,7 +50,7 @@ class StoredOutput:
 
     @property
     def partition_metadata(self) -> dict[str, dict[str, Any]]:
-        """What holds for each partition, where there are several; else nothing."""
+        """The metadata of each partition, if there are several; otherwise empty."""
         if len(self.objects) == 1:
             return {}
         return {
@@ -61,18 +61,18 @@ class StoredOutput:
 
     @property
     def data_version(self) -> str:
-        """A version that is equal when what is stored is: the content's digest, or of partitions a digest of all."""
+        """A version that is equal for equal content: the content's digest, or a digest over all partitions."""
         digests = {str(key): stored.digest for key, stored in self.objects.items()}
         if len(digests) == 1:
             return next(iter(digests.values()))
         lines = "".join(f"{key}\0{digest}\n" for key, digest in sorted(digests.items()))
         return hashlib.blake2b(lines.encode(), digest_size=32).hexdigest()
 
-    def _inputs_of(self, key: str) -> list[InputFile]:
-        """Return what was read for this partition, or for all of them."""
+    def _inputs_of(self, key: str) -> "list[vio.InputFile]":
+        """Return the files that were read for this partition, or for all of them."""
         return [file for file in self.inputs if file.output in {"", key}]
 
-    def _metadata_of_object(self, key: str | None, stored: StoredObject) -> dict[str, Any]:
+    def _metadata_of_object(self, key: str | None, stored: "formats.StoredObject") -> dict[str, Any]:
         metadata: dict[str, Any] = {"dagster/size_bytes": stored.size}
         if stored.rows is not None:
             metadata["dagster/row_count"] = stored.rows
@@ -82,8 +82,8 @@ class StoredOutput:
         return metadata
 
 
-def _metadata_of_inputs(inputs: Sequence[InputFile]) -> dict[str, Any]:
-    """Return the files as refs: of more than a hundred, the first, and how many more; nothing when there is none."""
+def _metadata_of_inputs(inputs: "Sequence[vio.InputFile]") -> dict[str, Any]:
+    """Return the files as refs: at most the first hundred, and the number of others; empty if there are none."""
     files = list(dict.fromkeys(f"{file.repo}@{file.commit}:{file.path}" for file in inputs))
     if not files:
         return {}

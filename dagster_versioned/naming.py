@@ -6,8 +6,8 @@
 | partition of an asset | the same | ``<partition>/data.<ext>`` |
 | output of an op | `OP_OUTPUTS_REPO` | ``<run>/<step>/<output>[/<mapping key>]/data.<ext>`` |
 
-Names that a repo or a path can't have are escaped, and every escape is injective: two keys that
-differ are stored apart, whatever characters they hold.
+Illegal characters of a repo's name or a path are escaped. Every escape is injective: two different keys have different
+places, whatever characters they hold.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 import dagster as dg
 
 OP_OUTPUTS_REPO = "dagster=ops"
-"""The repo of op outputs; ``=`` is never followed by ``o`` in the repo of an asset, so none collides with it."""
+"""The repo of op outputs. In an asset's repo ``=`` is never followed by ``o``, so no asset's repo has this name."""
 
 DATA_STEM = "data"
 """The file name, before its extension, of every stored value."""
@@ -27,7 +27,7 @@ _PLAIN_IN_REPO = re.compile(r"[A-Za-z0-9_-]")
 _LEGAL_FIRST_IN_REPO = re.compile(r"[A-Za-z0-9_]")
 _MAX_REPO_CHARACTERS = 128
 _MAX_STEM_BYTES = 960
-"""The core allows 1,024 bytes; the rest is for the extension and for what a directory holds."""
+"""The core allows 1,024 bytes; the rest is for the extension and for the files of a directory."""
 
 _HASH_BYTES = 16
 
@@ -35,13 +35,12 @@ _HASH_BYTES = 16
 def repo_of_asset(asset_key: dg.AssetKey, *, prefix: str = "") -> str:
     """Return the name of the repo that holds the versions of the asset *asset_key*.
 
-    The parts are joined by ``.``; each byte that is not ``[A-Za-z0-9_-]`` is written ``=XX``. A
-    name that would start with an illegal character gets ``_=`` in front, and one that would be
-    longer than 128 characters is cut and gets a digest of the whole after ``=_``; neither sequence
-    is an escape, so distinct keys have distinct repos.
+    The parts are joined by ``.``. Each byte that is not ``[A-Za-z0-9_-]`` is written ``=XX``. A name that would start
+    with an illegal character gets the prefix ``_=``. A name longer than 128 characters is cut, and ends with ``=_`` and
+    a digest of the whole name. Neither sequence is an escape, so distinct keys have distinct repos.
 
     Args:
-        prefix: Put in front as it is, e.g. ``team.``.
+        prefix: Added in front, unescaped, e.g. ``team.``.
     """
     name = prefix + ".".join(_escape_repo_part(part) for part in asset_key.path)
     if not name or _LEGAL_FIRST_IN_REPO.match(name) is None:
@@ -57,8 +56,8 @@ def stem_of_asset(asset_key: dg.AssetKey, partition_key: str | None, *, in_share
 
     Args:
         partition_key: ``None`` for an unpartitioned asset.
-        in_shared_repo: Whether one repo holds every asset; then the name that the asset's own repo would have comes
-            first, in one directory, so that no asset is stored inside another's partitions.
+        in_shared_repo: Whether one repo holds every asset. Then the first directory has the name of the asset's own
+            repo, so that no asset is stored inside another's partitions.
     """
     directories = [repo_of_asset(asset_key)] if in_shared_repo else []
     if partition_key is not None:
@@ -74,9 +73,8 @@ def stem_of_op_output(identifier: Sequence[str]) -> str:
 def partition_segments(partition_key: str) -> list[str]:
     """Return the directories that *partition_key* is stored under, outermost first.
 
-    A slash in an ordinary key separates directories, as in Dagster's filesystem IO manager. Of a
-    multi-dimensional key, the values in the order of their dimensions' *names* are one directory
-    each, and a slash in a value is escaped.
+    A slash in an ordinary key separates directories, as in Dagster's filesystem IO manager. For a multi-dimensional
+    key, each value is one directory, in the order of the dimensions' *names*, and a slash in a value is escaped.
     """
     if isinstance(partition_key, dg.MultiPartitionKey):
         by_dimension = sorted(partition_key.keys_by_dimension.items())
@@ -99,7 +97,7 @@ def _escape_segment(segment: str) -> str:
         return segment.replace(".", "%2E")
     whole = unicodedata.is_normalized("NFC", segment)
     escaped = "".join(_escape_character(character, keep_unicode=whole) for character in segment)
-    # A partition named like the file of the one above it would make one path a file and a directory.
+    # If a partition had the name of its parent's file, one path would be a file and a directory.
     if escaped == DATA_STEM or escaped.startswith(DATA_STEM + "."):
         return f"%{ord(escaped[0]):02X}{escaped[1:]}"
     return escaped
@@ -117,7 +115,7 @@ def _stem(directories: Iterable[str]) -> str:
     encoded = stem.encode()
     if len(encoded) <= _MAX_STEM_BYTES:
         return stem
-    # ``%_`` is no escape, so a shortened path is never also the path of a short key.
+    # ``%_`` is not an escape, so a shortened path is never also the path of a short key.
     digest = _digest_of(stem)
     kept = encoded[: _MAX_STEM_BYTES - len(digest) - len(f"/%_/{DATA_STEM}")].decode(errors="ignore").rpartition("/")[0]
     return "/".join(part for part in (kept, f"%_{digest}", DATA_STEM) if part)

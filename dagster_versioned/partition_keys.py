@@ -1,4 +1,4 @@
-"""The partition keys of a run in the order that their definition gives them."""
+"""The partition keys of a run in the order of their definition."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +11,12 @@ def in_definition_order(
 ) -> list[str]:
     """Return *partition_keys* in the order of *definition*; keys that it doesn't have come last, sorted.
 
-    Dagster hands out static and dynamic keys in the order of a hash set, which differs between processes.
+    Dagster returns static and dynamic keys in the order of a hash set, which differs between processes.
 
     Args:
-        instance: Where dynamic partitions are looked up; without one, they are left in the order given.
+        instance: The instance in which dynamic partitions are looked up. Without one, they keep the given order.
 
-    Cost: of a dynamic definition, 1 query of the instance; of one or no key, nothing.
+    Cost: 1 query of the instance for a dynamic definition; nothing for at most one key.
     """
     if len(partition_keys) <= 1 or isinstance(definition, dg.TimeWindowPartitionsDefinition):
         return list(partition_keys)

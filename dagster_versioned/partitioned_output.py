@@ -7,24 +7,23 @@ import dagster as dg
 
 
 class PartitionedOutput(dict[str, Any]):
-    """The values of several partitions, by partition key: what a single-run backfill returns.
+    """The values of several partitions, by partition key: the return value of a single-run backfill.
 
-    A plain ``dict`` whose keys are exactly the partitions of the run means the same; this class says so
-    whatever the keys are, and is understood for a single partition too.
+    A plain ``dict`` has the same meaning if its keys are exactly the partitions of the run. This class has it whatever
+    the keys are, and for a single partition too.
     """
 
 
 def split_by_partition(obj: object, partition_keys: Sequence[str], *, several_per_run: bool) -> Mapping[str, Any]:
     """Return the value of each partition, in the order of *partition_keys*.
 
-    A `PartitionedOutput` is always taken apart. A ``dict`` is taken apart when the run has several
-    partitions, or when it has one and the asset is made to run for several at once
-    (*several_per_run*): then its only key must be that partition. Anything else is the value of
-    the only partition.
+    A `PartitionedOutput` is always split. A ``dict`` is split if the run has several partitions. If the run has one,
+    the ``dict`` is split only if the asset can run for several at once (*several_per_run*). Then its only key must be
+    that partition. Anything else is the value of the only partition.
 
     Raises:
-        DagsterInvariantViolationError: There are several partitions and no value for each of them; the message says
-            which keys are missing or too many. Return one value per partition key of the run.
+        DagsterInvariantViolationError: There are several partitions, and keys are missing or too many; the message
+            names them. Return one value per partition key of the run.
     """
     if isinstance(obj, PartitionedOutput):
         return _checked(obj, partition_keys)
@@ -35,9 +34,8 @@ def split_by_partition(obj: object, partition_keys: Sequence[str], *, several_pe
         return {only: obj}
     if not isinstance(obj, dict):
         raise dg.DagsterInvariantViolationError(
-            f"the run materialises {len(partition_keys)} partitions, but the output is one {type(obj).__name__}: "
-            "return a dict (or PartitionedOutput) with one value per partition key of the run "
-            "(context.partition_keys), or launch one run per partition"
+            f"the run has {len(partition_keys)} partitions, but the output is one {type(obj).__name__}: "
+            "return a dict or PartitionedOutput by partition key, or launch one run per partition"
         )
     return _checked(obj, partition_keys)
 

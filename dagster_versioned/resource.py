@@ -7,21 +7,21 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+import versioned_io as vio
 from dagster_versioned import compat
 from dagster_versioned.compat import Step
 from dagster_versioned.lazy_store import LazyStore
 from dagster_versioned.step_runs import run_of_step, settle_lineage
-from versioned_io import Run, Snapshot, Store, Transaction
-from versioned_io.identifiers import CommitId
+from versioned_io.model.identifiers import CommitId
 
 ComputeContext = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
 
 
 class VersionedStoreResource(dg.ConfigurableResource[Any]):
-    """A versioned store: snapshots taken through it are noted in the running step, and its transactions inherit them.
+    """A versioned store: the running step records reads through it, and its transactions inherit them.
 
-    In the body of an asset or op the step is found by itself. In a thread that the body started, pass
-    ``context=``. Outside a run it is the plain store.
+    In the body of an asset or op the step is found automatically. In a thread that the body started, pass
+    ``context=``. Outside a run the resource is the plain store.
     """
 
     store: str = Field(
@@ -38,10 +38,11 @@ class VersionedStoreResource(dg.ConfigurableResource[Any]):
 
     _lazy_store: LazyStore | None = PrivateAttr(default=None)
 
-    def get_store(self) -> Store:
+    def get_store(self) -> "vio.Store":
         """Return the store, opened at the first use and closed with the resource.
 
-        What is read through it is not noted by itself; `snapshot` and `transaction` do that, or the block of `step`.
+        Reads through it are recorded only inside the block of `step`; `snapshot` and `transaction` record by
+        themselves.
 
         Raises:
             StoreNotFoundError: There is none at this location, and `create` is off.
@@ -55,12 +56,12 @@ class VersionedStoreResource(dg.ConfigurableResource[Any]):
         self.close()
 
     def close(self) -> None:
-        """Close the store, where the resource was used outside a run; a later use opens it again."""
+        """Close the store, if the resource was used outside a run; a later use opens it again."""
         if self._lazy_store is not None:
             self._lazy_store.close()
 
     @contextmanager
-    def step(self, context: ComputeContext | None = None) -> Iterator[Run | None]:
+    def step(self, context: ComputeContext | None = None) -> "Iterator[vio.Run | None]":
         """Make the block's reads and commits part of the running step; yield its run, or None outside a step."""
         step = _step(context)
         run = self._run(step)
@@ -68,17 +69,17 @@ class VersionedStoreResource(dg.ConfigurableResource[Any]):
             yield run
 
     @contextmanager
-    def partition(self, key: str, *, context: ComputeContext | None = None) -> Iterator[Run | None]:
-        """Note what is read in the block as read for the partition *key* alone.
+    def partition(self, key: str, *, context: ComputeContext | None = None) -> "Iterator[vio.Run | None]":
+        """Record the reads of the block as inputs of the partition *key* alone.
 
-        In a run that makes several partitions at once, this is how each of them is known to be made from its own
-        files, and not from all that the run has read.
+        A run that makes several partitions at once needs this. Otherwise each partition would have all files that the
+        run has read as its inputs.
         """
         with self.step(context) as run, run.making(key) if run is not None else nullcontext():
             yield run
 
-    def snapshot(self, ref: str, *, context: ComputeContext | None = None) -> Snapshot:
-        """Return the read view of *ref*; what is read of it is noted as what the step's outputs are made from."""
+    def snapshot(self, ref: str, *, context: ComputeContext | None = None) -> "vio.Snapshot":
+        """Return the read view of *ref*; its reads are recorded as inputs of the step's outputs."""
         with self.step(context):
             return self.get_store().snapshot(ref)
 
@@ -93,10 +94,10 @@ class VersionedStoreResource(dg.ConfigurableResource[Any]):
         provenance: Sequence[CommitId] = (),
         empty: Literal["skip", "allow", "refuse"] = "skip",
         context: ComputeContext | None = None,
-    ) -> Iterator[Transaction]:
+    ) -> "Iterator[vio.Transaction]":
         """Yield a transaction on *ref* whose commit carries the step's run, inputs and lineage ID.
 
-        It is committed when the block ends and abandoned when the block raises; the arguments are those of
+        It is committed when the block ends, and abandoned when the block raises. The arguments are those of
         `versioned_io.Store.transaction`. The run gets the lineage ID as a tag.
         """
         step = _step(context)
@@ -116,7 +117,7 @@ class VersionedStoreResource(dg.ConfigurableResource[Any]):
         ):
             yield transaction
 
-    def _run(self, step: Step | None) -> Run | None:
+    def _run(self, step: Step | None) -> "vio.Run | None":
         if step is None:
             return None
         return run_of_step(step, self.get_store(), webserver_url=self.webserver_url, git_commit=self.git_commit)

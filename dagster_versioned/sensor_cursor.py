@@ -1,18 +1,18 @@
-"""Where a commit sensor is in the history of its branch, as text that Dagster keeps."""
+"""The position of a commit sensor in the history of its branch, as text that Dagster keeps."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from versioned_io.errors import InvalidInputError
-from versioned_io.identifiers import CommitId, LineageId, parse_commit_id, parse_lineage_id
+from versioned_io.model.identifiers import CommitId, LineageId, parse_commit_id, parse_lineage_id
 
 _BEFORE_FIRST = "beginning"
 
 
 @dataclass(frozen=True, slots=True)
 class CausedBy:
-    """The commit that asked for a partition, and its lineage ID."""
+    """The commit that caused a partition's run, and its lineage ID."""
 
     commit: CommitId
     lineage_id: LineageId
@@ -20,11 +20,11 @@ class CausedBy:
 
 @dataclass(frozen=True, slots=True)
 class SensorCursor:
-    """The last commit that was dealt with, and the partition keys that could not be requested yet.
+    """The last commit that was handled, and the partition keys that could not be requested yet.
 
     Attributes:
         commit: ``None`` before the branch's first commit.
-        waiting: Keys that the assets have no partition for (yet), such as a month that has not ended,
+        waiting: Keys without a partition of the assets (yet), such as a month that has not ended,
             each with the newest commit that touched it.
     """
 
@@ -32,7 +32,7 @@ class SensorCursor:
     waiting: Mapping[str, CausedBy] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Write the commit ID, ``beginning``, or a JSON object when there are keys that wait."""
+        """Return the commit ID, ``beginning``, or a JSON object if there are keys that wait."""
         position = _BEFORE_FIRST if self.commit is None else self.commit
         if not self.waiting:
             return position
@@ -41,10 +41,10 @@ class SensorCursor:
 
 
 def parse_sensor_cursor(text: str) -> SensorCursor:
-    """Return the cursor that *text* writes: a commit ID, as a person may type it, ``beginning``, or the JSON form.
+    """Return the cursor in *text*: a commit ID, which a person may type, ``beginning``, or the JSON form.
 
     Raises:
-        InvalidInputError: It is none of these; the message says what to set the cursor to.
+        InvalidInputError: *text* is none of these; the message names the valid values.
     """
     try:
         if not text.startswith("{"):
@@ -57,8 +57,8 @@ def parse_sensor_cursor(text: str) -> SensorCursor:
         return SensorCursor(_parse_position(fields["commit"]), waiting)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = (
-            f"{text!r} is no cursor of a commit sensor: set it to the ID of the last commit that was dealt with, "
-            f"or to {_BEFORE_FIRST!r} to begin with the branch's first commit"
+            f"{text!r} is not a cursor of a commit sensor: use the ID of the last handled commit, "
+            f"or {_BEFORE_FIRST!r} for the branch's first commit"
         )
         raise InvalidInputError(msg) from error
 

@@ -1,8 +1,7 @@
-"""The run context of each Dagster step: what it has read so far, and the lineage ID that its commits will carry.
+"""The run context of each Dagster step: its reads so far, and the lineage ID that its commits will carry.
 
-An input is loaded, the compute function reads more, and outputs are stored, all in one process but in
-calls that don't nest. So the core's run is kept beside the step for as long as Dagster keeps the step,
-and made active around each of these calls.
+Loading an input, running the compute function and storing outputs happen in one process, but in calls that don't
+nest. So the core's run is kept as long as Dagster keeps the step, and is made active around each of these calls.
 """
 
 import hashlib
@@ -13,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import versioned_io as vio
 from dagster_versioned import compat, tags
 from dagster_versioned.compat import Step
-from versioned_io import Run, Store
-from versioned_io.identifiers import LineageId, parse_lineage_id
+from versioned_io.model.identifiers import LineageId, parse_lineage_id
 
 ORCHESTRATOR = "dagster"
 
@@ -24,16 +23,18 @@ _RUNS_REMEMBERED = 1_000
 _MAX_PARAMS_BYTES = 16_384
 
 _lock = threading.Lock()
-_run_of_step: WeakKeyDictionary[Step, Run] = WeakKeyDictionary()
+_run_of_step: "WeakKeyDictionary[Step, vio.Run]" = WeakKeyDictionary()
 _lineage_of_run: OrderedDict[str, LineageId] = OrderedDict()
 
 
-def run_of_step(step: Step, store: Store, *, webserver_url: str | None = None, git_commit: str | None = None) -> Run:
-    """Return the run context of *step*: one for each attempt at it, whoever asks first makes it.
+def run_of_step(
+    step: Step, store: "vio.Store", *, webserver_url: str | None = None, git_commit: str | None = None
+) -> "vio.Run":
+    """Return the run context of *step*: one for each attempt at it, made by the first call.
 
     Args:
-        webserver_url: Where the Dagster UI is, for the link to the run.
-        git_commit: The version of the code, where it is known.
+        webserver_url: The address of the Dagster UI, for the link to the run.
+        git_commit: The version of the code, if it is known.
     """
     with _lock:
         run = _run_of_step.get(step)
@@ -52,12 +53,12 @@ def run_of_step(step: Step, store: Store, *, webserver_url: str | None = None, g
         return run
 
 
-def settle_lineage(step: Step, run: Run) -> LineageId:
+def settle_lineage(step: Step, run: "vio.Run") -> LineageId:
     """Return the lineage ID for a commit made in *step*, and make it the whole Dagster run's.
 
-    It is the one in the run's tag, or else the one of what the step has read, or else a new one that
-    every process of the run (and every run of a backfill) derives alike. A run without the tag gets it,
-    so that the run is found by it and its later steps carry it.
+    It is the one in the run's tag, or else the one of the step's inputs. Otherwise it is a new one, equal in every
+    process of the run and in every run of a backfill. A run without the tag gets it, so that the run is found by it and
+    its later steps carry it.
 
     Cost: nothing once the run has the tag; the first time in a process, 1 or 2 queries of the instance.
     """
@@ -74,7 +75,7 @@ def settle_lineage(step: Step, run: Run) -> LineageId:
 
 
 def mint_lineage(step: Step) -> LineageId:
-    """Return the lineage ID of a run that no commit caused: a UUIDv7 made from when, and under which ID, it began.
+    """Return the lineage ID of a run that no commit caused: a UUIDv7 made from the time and the ID of its start.
 
     Steps that run at the same time in different processes, and retries, get the same one.
 
@@ -96,7 +97,7 @@ def _known_lineage(step: Step) -> LineageId | None:
 
 
 def _params_of(config: object) -> Mapping[str, Any]:
-    """Return the op's config as a record of parameters, or how long it is where it is too long for one."""
+    """Return the op's config as a record of parameters, or only its length if it is too long for a record."""
     if config is None:
         return {}
     text = json.dumps(config, default=str)

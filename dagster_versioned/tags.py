@@ -4,10 +4,10 @@ LINEAGE_ID = "versioned/lineage_id"
 """Run tag and metadata: the lineage ID of everything that one write led to."""
 
 COMMIT = "versioned/commit"
-"""Run tag: the commit that asked for the run. Metadata: the commit that holds what was materialised."""
+"""Run tag: the commit that caused the run. Metadata: the commit that holds the materialisation."""
 
 REF = "versioned/ref"
-"""Run tag: the branch that the commit was made on. Input metadata: what to read instead of the branch's head."""
+"""Run tag: the branch of the commit. Input metadata: the ref to read instead of the branch's head."""
 
 REPO = "versioned/repo"
 """Metadata: the repo that the materialisation is in."""
@@ -16,4 +16,4 @@ BRANCH = "versioned/branch"
 """Metadata: the branch that the materialisation was committed to."""
 
 INPUTS = "versioned/inputs"
-"""Metadata: the exact files that the materialisation was made from."""
+"""Metadata: the exact files from which the materialisation was made."""

@@ -1,4 +1,4 @@
-"""What tests and demos ask of Airflow's REST API, with the waiting done here."""
+"""A client of Airflow's REST API for tests and demos, with functions that wait."""
 
 import json
 import time
@@ -40,7 +40,7 @@ class AssetEvent:
 
 
 class AirflowApiError(Exception):
-    """The API answered with an error: what was asked, the status and the body."""
+    """The API answered with an error: the request, the status and the body."""
 
 
 class AirflowApi:
@@ -149,7 +149,8 @@ class AirflowApi:
         """Return all runs of the DAG once *count* have finished and none is under way, oldest first.
 
         Args:
-            settle_s: Look again after this long, and wait on when more runs appeared: to see that *only* so many ran.
+            settle_s: Look again after this time, and keep waiting if more runs appeared. This shows that *only* *count*
+                runs were started.
         """
 
         def finished() -> list[DagRun] | None:

@@ -27,14 +27,14 @@ class AirflowServer:
     """All four Airflow components with the LocalExecutor, healthy after `start`, gone after `stop`.
 
     Everyone who can reach the port on 127.0.0.1 is an administrator. Logs are in ``home/server-logs``, task logs in
-    ``home/logs``; both are kept. SQLite would not do for the metadata: its scheduler dies under a burst of events.
+    ``home/logs``; both are kept. The metadata is not in SQLite, since its scheduler dies under a burst of events.
 
     Args:
         home: ``AIRFLOW_HOME``; created, may hold an earlier run's logs.
         dags: The DAG folder.
-        env: More environment for all components, ``AIRFLOW_CONN_…`` for connections among it.
-        settings: More configuration, ``{"core.parallelism": "8"}``; wins over what is set here.
-        port: The API server's, ``None`` for a free one.
+        env: More environment for all components, such as ``AIRFLOW_CONN_…`` for connections.
+        settings: More configuration, ``{"core.parallelism": "8"}``; it overrides the defaults of this class.
+        port: The API server's port, ``None`` for a free one.
         postgres: A running server to make the metadata database in; ``None`` starts one that ends with this one.
     """
 

@@ -28,7 +28,7 @@ def find_azurite() -> Path | None:
 
 
 class AzureServer(OneProcessServer):
-    """Speaks Azure's blob protocol on 127.0.0.1; gone, with all that it held, when stopped. The key is made up here.
+    """Speaks Azure's blob protocol on 127.0.0.1; when it stops, all its data is gone. The key is made up here.
 
     Args:
         program: As `find_azurite` returns it.
@@ -47,7 +47,7 @@ class AzureServer(OneProcessServer):
 
     @property
     def options(self) -> dict[str, str]:
-        """The storage options that a store in a container of this server is opened with."""
+        """The storage options with which to open a store in a container of this server."""
         return {"endpoint": self.url, "allow_http": "true", "account_name": ACCOUNT, "account_key": self._key}
 
     def create_container(self) -> str:

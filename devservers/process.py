@@ -37,10 +37,10 @@ class ServerProcess:
     created this object ends in any way, SIGKILL included.
 
     Args:
-        name: What messages call it.
+        name: Its name in messages.
         command: Program and arguments; the program is looked up on the ``PATH`` of *env*.
         env: The whole environment of the command; nothing is inherited.
-        log: Where standard output and error go; appended to, kept afterwards.
+        log: The file for standard output and error; it is appended to, and kept.
         user: The operating-system user to run as, ``None`` for the caller's own.
         remove_after: A directory to remove once the command has ended, also when the owner was killed.
     """
@@ -169,7 +169,7 @@ def wait_until(
     """Return the first true value of *condition*, asked every *poll_s*.
 
     Args:
-        what: What is waited for, for the message: "the DAG 'x' to be parsed".
+        what: The awaited event, for the message: "the DAG 'x' to be parsed".
         processes: Must keep running meanwhile; their logs are shown on failure.
         logs: Their logs are shown on failure, but they may end.
 

@@ -11,7 +11,7 @@ from devservers.one_process import OneProcessServer
 
 
 class S3Server(OneProcessServer):
-    """Speaks S3 on 127.0.0.1; gone, with all that it held, when stopped.
+    """Speaks S3 on 127.0.0.1; when it stops, all its data is gone.
 
     Any credentials are accepted. Create-if-absent is atomic here; ``If-Match`` is not, and nothing may depend on it.
 
@@ -29,7 +29,7 @@ class S3Server(OneProcessServer):
 
     @property
     def options(self) -> dict[str, str]:
-        """The storage options that a store in a bucket of this server is opened with."""
+        """The storage options with which to open a store in a bucket of this server."""
         return {
             "endpoint": self.url,
             "allow_http": "true",

@@ -1,8 +1,8 @@
 """Make ``.venv`` hold this project and everything that its tests and demo need, at the versions of constraints.txt.
 
-Runs on the machine's own Python with nothing but its standard library. The versions come from
-``constraints.txt``, the places they are downloaded from from the machine's own pip configuration. uv installs them when
-it can be had, pip when not.
+It runs on the machine's own Python with only the standard library. The versions come from ``constraints.txt``. The
+package index comes from the machine's own pip configuration. uv installs the packages if it is available, and pip
+otherwise.
 
 Usage: ``python scripts/set_up.py``, from anywhere; ``make`` calls it when something has changed.
 """
@@ -22,7 +22,7 @@ VENV = ROOT / ".venv"
 CONSTRAINTS = ROOT / "constraints.txt"
 STAMP = VENV / "set-up.stamp"
 MINIMUM_PYTHON = (3, 11)
-# What uv has to be told of pip's configuration, which it does not read by itself.
+# pip's settings, and the variables that pass them to uv, which does not read pip's configuration.
 UV_VARIABLES = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -39,7 +39,7 @@ def main() -> int:
         say(f"needs Python {wanted}+, {sys.executable} is {sys.version.split()[0]}: make PYTHON=/path/to/python")
         return 1
     if STAMP.exists() and STAMP.read_text() == fingerprint():
-        os.utime(STAMP)  # newer than what it was made from, so that make need not ask again
+        os.utime(STAMP)  # newer than its sources, so that make skips this the next time
         return 0
     started = time.monotonic()
     try:
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def fingerprint() -> str:
-    """Return a text that changes when the environment has to be made again."""
+    """Return a text that changes when the environment has to be rebuilt."""
     import tomllib  # an older Python must get as far as being told that it is too old
 
     with (ROOT / "pyproject.toml").open("rb") as file:
@@ -66,7 +66,7 @@ def fingerprint() -> str:
 
 
 def create_environment() -> None:
-    """Create the virtual environment anew, without what the project no longer names, and put uv into it."""
+    """Create a new virtual environment, without packages that the project no longer needs, and install uv in it."""
     say(f"creating .venv with Python {sys.version.split()[0]}")
     shutil.rmtree(VENV, ignore_errors=True)
     try:
@@ -75,7 +75,7 @@ def create_environment() -> None:
         say("this Python can't create virtual environments with pip; on Debian: apt-get install python3-venv")
         raise
     say("installing uv")
-    # Failure is not the end: pip then installs everything.
+    # This may fail: then pip installs everything.
     subprocess.run([*pip(VENV), "install", "--quiet", "-c", str(CONSTRAINTS), "uv"], check=False)
 
 
@@ -85,18 +85,18 @@ def install_project() -> None:
     install(VENV, "-e", f"{ROOT}[dev]")
 
 
-def install(environment: Path, *requirements: str) -> None:
-    """Install *requirements* into a virtual environment at the versions of constraints.txt, with uv or else pip.
+def install(environment: Path, *requirements: str, constraints: Path = CONSTRAINTS) -> None:
+    """Install *requirements* into a virtual environment at the versions of *constraints*, with uv or else pip.
 
     Raises:
-        subprocess.CalledProcessError: pip could not either; its output says why.
+        subprocess.CalledProcessError: pip failed too; its output says why.
     """
-    arguments = ["install", "--quiet", "-c", str(CONSTRAINTS), *requirements]
+    arguments = ["install", "--quiet", "-c", str(constraints), *requirements]
     uv = VENV / "bin" / "uv"
     if uv.exists():
-        # Compiled once here: where Python is told to write no bytecode, each of the many processes that a test of a
-        # real Airflow starts would compile thousands of modules again.
-        command = [str(uv), "pip", *arguments, "--build-constraints", str(CONSTRAINTS), "--compile-bytecode"]
+        # Compiled once here. A test of a real Airflow starts many processes. If Python is set to write no bytecode,
+        # # each of them would compile thousands of modules again.
+        command = [str(uv), "pip", *arguments, "--build-constraints", str(constraints), "--compile-bytecode"]
         env = {**uv_environment(), "VIRTUAL_ENV": str(environment)}
         if subprocess.run(command, env=env, check=False).returncode == 0:
             return
@@ -110,7 +110,7 @@ def pip(environment: Path) -> list[str]:
 
 
 def uv_environment() -> dict[str, str]:
-    """Return the environment that makes uv install from where pip would."""
+    """Return the environment that makes uv use the same package index as pip."""
     env = dict(os.environ)
     listing = subprocess.run([*pip(VENV), "config", "list"], capture_output=True, text=True, check=True).stdout
     for line in listing.splitlines():

@@ -8,61 +8,88 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from versioned_io.catalog.due_keys import DueKey
-    from versioned_io.catalog.retention import RetentionRule
-    from versioned_io.catalog.values import BranchInfo, Commit, CommitStats, InputFile, RepoInfo, RunInfo
-    from versioned_io.changes import Changes
     from versioned_io.errors import VersionedError
-    from versioned_io.lineage import LineageGraph
-    from versioned_io.opening import (
-        create_store,
-        open_or_create_store,
-        open_store,
+    from versioned_io.model.announcements import AnnouncedCommit, Announcement, BranchState
+    from versioned_io.model.commits import (
+        BranchInfo,
+        Commit,
+        CommitStats,
+        InputFile,
+        RepoInfo,
+        RunInfo,
+    )
+    from versioned_io.model.due_keys import DueKey
+    from versioned_io.model.partitions import PartitionTemplate
+    from versioned_io.model.retention import RetentionRule
+    from versioned_io.processing.announcing import BranchWatch, Relay
+    from versioned_io.processing.changes import Changes
+    from versioned_io.processing.subscriptions import Subscription
+    from versioned_io.store import Store
+    from versioned_io.store.backups import list_backups, prune_backups, verify_backups
+    from versioned_io.store.opening import create_store, open_or_create_store, open_store
+    from versioned_io.store.recovering import (
+        adopt_store,
         rebuild_store,
+        recover_store,
+        restore_store,
         upgrade_store,
     )
-    from versioned_io.partitions import PartitionTemplate
-    from versioned_io.runs import Run, current_run
-    from versioned_io.snapshots.snapshot import Snapshot
-    from versioned_io.snapshots.values import FileInfo, FileKind, TransferProgress
-    from versioned_io.store import Store
-    from versioned_io.subscriptions import Subscription
-    from versioned_io.transactions.transaction import StagedBranch, Transaction
+    from versioned_io.versioning.lineage import LineageGraph
+    from versioned_io.versioning.runs.run import Run, current_run
+    from versioned_io.versioning.snapshots.file_info import FileInfo, FileKind, TransferProgress
+    from versioned_io.versioning.snapshots.snapshot import Snapshot
+    from versioned_io.versioning.transactions.staged_branch import StagedBranch
+    from versioned_io.versioning.transactions.transaction import Transaction
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BranchInfo": "catalog.values",
-    "Changes": "changes",
-    "Commit": "catalog.values",
-    "CommitStats": "catalog.values",
-    "DueKey": "catalog.due_keys",
-    "FileInfo": "snapshots.values",
-    "FileKind": "snapshots.values",
-    "InputFile": "catalog.values",
-    "LineageGraph": "lineage",
-    "PartitionTemplate": "partitions",
-    "RepoInfo": "catalog.values",
-    "RetentionRule": "catalog.retention",
-    "Run": "runs",
-    "RunInfo": "catalog.values",
-    "Snapshot": "snapshots.snapshot",
-    "StagedBranch": "transactions.transaction",
+    "AnnouncedCommit": "model.announcements",
+    "Announcement": "model.announcements",
+    "BranchInfo": "model.commits",
+    "BranchState": "model.announcements",
+    "BranchWatch": "processing.announcing",
+    "Changes": "processing.changes",
+    "Commit": "model.commits",
+    "CommitStats": "model.commits",
+    "DueKey": "model.due_keys",
+    "FileInfo": "versioning.snapshots.file_info",
+    "FileKind": "versioning.snapshots.file_info",
+    "InputFile": "model.commits",
+    "LineageGraph": "versioning.lineage",
+    "PartitionTemplate": "model.partitions",
+    "Relay": "processing.announcing",
+    "RepoInfo": "model.commits",
+    "RetentionRule": "model.retention",
+    "Run": "versioning.runs.run",
+    "RunInfo": "model.commits",
+    "Snapshot": "versioning.snapshots.snapshot",
+    "StagedBranch": "versioning.transactions.staged_branch",
     "Store": "store",
-    "Subscription": "subscriptions",
-    "Transaction": "transactions.transaction",
-    "TransferProgress": "snapshots.values",
+    "Subscription": "processing.subscriptions",
+    "Transaction": "versioning.transactions.transaction",
+    "TransferProgress": "versioning.snapshots.file_info",
     "VersionedError": "errors",
-    "create_store": "opening",
-    "current_run": "runs",
-    "open_or_create_store": "opening",
-    "open_store": "opening",
-    "rebuild_store": "opening",
-    "upgrade_store": "opening",
+    "adopt_store": "store.recovering",
+    "create_store": "store.opening",
+    "current_run": "versioning.runs.run",
+    "list_backups": "store.backups",
+    "open_or_create_store": "store.opening",
+    "open_store": "store.opening",
+    "prune_backups": "store.backups",
+    "rebuild_store": "store.recovering",
+    "recover_store": "store.recovering",
+    "restore_store": "store.recovering",
+    "upgrade_store": "store.recovering",
+    "verify_backups": "store.backups",
 }
 
 __all__ = [
+    "AnnouncedCommit",
+    "Announcement",
     "BranchInfo",
+    "BranchState",
+    "BranchWatch",
     "Changes",
     "Commit",
     "CommitStats",
@@ -72,6 +99,7 @@ __all__ = [
     "InputFile",
     "LineageGraph",
     "PartitionTemplate",
+    "Relay",
     "RepoInfo",
     "RetentionRule",
     "Run",
@@ -83,12 +111,18 @@ __all__ = [
     "Transaction",
     "TransferProgress",
     "VersionedError",
+    "adopt_store",
     "create_store",
     "current_run",
+    "list_backups",
     "open_or_create_store",
     "open_store",
+    "prune_backups",
     "rebuild_store",
+    "recover_store",
+    "restore_store",
     "upgrade_store",
+    "verify_backups",
 ]
 
 

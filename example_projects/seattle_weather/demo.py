@@ -25,7 +25,7 @@ CORRECTED_DAY = "2013-05-21"
 
 
 class Demo:
-    """The six steps, each of which returns what the next, or a test, wants to know.
+    """The six steps; each returns the results that the next step, or a test, needs.
 
     Args:
         directory: Where the store and the orchestrators' state go; emptied first.
@@ -69,7 +69,7 @@ class Demo:
         return commit, self._watch("same bytes", "5", partitions=0, models=0)
 
     def show_lineage(self, lineage_id: str) -> None:
-        """Step 6: ask where things come from, on the command line."""
+        """Step 6: show the lineage of the model on the command line."""
         self._say("6", "lineage: what the correction led to, and what the model was made from")
         self.command("lineage", "show", lineage_id)
         self.command("lineage", "upstream", "climate_model@main")

@@ -1,4 +1,4 @@
-"""A real Dagster and a real Airflow over one versioned store, and what they have run since one last looked."""
+"""A real Dagster and a real Airflow over one versioned store, and their runs since the last look."""
 
 import json
 from collections import Counter
@@ -21,7 +21,7 @@ SETTLE_S = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What ran: how often each partition of each half, and how often the model was trained."""
+    """The number of runs of each partition in each orchestrator, and of trainings of the model."""
 
     dagster: Mapping[str, int]
     models: int
@@ -47,7 +47,7 @@ class Orchestrators:
         connection = {"conn_type": "versioned", "host": str(store)}
         settings = home / "airflow" / "config" / "airflow_local_settings.py"
         settings.parent.mkdir(parents=True)
-        # Tasks are forked: what Airflow has loaded, they need not load again.
+        # Tasks are forked, so they need not load Airflow's modules again.
         settings.write_text("import versioned_io.store\n")
         self.airflow = AirflowServer(
             home / "airflow",
@@ -76,9 +76,10 @@ class Orchestrators:
         self._stop()
 
     def wait(self, *, partitions: int, models: int) -> Ran:
-        """Wait until that much has run since the last call and all is at rest, and return what really ran.
+        """Wait until that many runs have ended since the last call and none is under way; return the actual runs.
 
-        It may be more: after the last run has ended, both halves are watched for as long as a wake-up can take.
+        There may be more: after the last run has ended, both orchestrators are watched for as long as a wake-up can
+        take.
 
         Raises:
             ServerError: It took longer than 5 minutes.

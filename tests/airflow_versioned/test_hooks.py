@@ -5,7 +5,7 @@ import json
 import pytest
 
 from airflow_versioned import VersionedHook
-from versioned_io.errors import StoreNotFoundError
+from versioned_io.errors import RepoNotFoundError, StoreNotFoundError
 
 
 @pytest.fixture
@@ -44,3 +44,10 @@ def test_a_run_gives_its_commits_the_task(store, connection, build_context):
     with VersionedHook().run(build_context()) as opened, opened.transaction("orders@main") as tx:
         tx.write("a.csv", b"1")
     assert tx.commit.run.job == "check"
+
+
+def test_a_repo_that_was_renamed_is_named(store, connection):
+    with VersionedHook().get_store() as opened:
+        opened.rename_repo("orders", "sales")
+        with pytest.raises(RepoNotFoundError, match="'sales' now"):
+            opened.transaction("orders@main")

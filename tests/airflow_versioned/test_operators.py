@@ -1,9 +1,12 @@
 """The commit operator: once, whatever is retried, and silent when nothing changed."""
 
+import contextlib
+
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
 
+import versioned_io as vio
 from airflow_versioned import VersionedCommitOperator, versioned_asset
 
 
@@ -87,3 +90,93 @@ def test_the_lineage_id_of_what_caused_the_run_is_carried_on(store, operator, so
     lineage = "0199" * 8
     made = operator(source=source).execute(build_context(conf={"lineage_id": lineage}))
     assert made["lineage_id"] == lineage
+
+
+# Lineage
+
+
+@pytest.fixture
+def compute_report(tmp_path, build_context):
+    """Return a function that runs a task which reads an order and commits a report, always of the same bytes."""
+    place = str(tmp_path / "store")
+
+    def run(run_id, **options):
+        def write(tx):
+            with vio.open_store(place) as own:
+                own.snapshot("orders@main").read("a.csv")
+            tx.write("report.json", b"same")
+
+        with DAG("check", schedule=None):
+            operator = VersionedCommitOperator(task_id="task", ref="quality@main", store=place, source=write, **options)
+        return operator.execute(build_context(run_id=run_id))
+
+    return run
+
+
+def write_order(store, data):
+    with store.transaction("orders@main") as tx:
+        tx.write("a.csv", data)
+    return tx.commit.id
+
+
+def ids(graph):
+    return {commit.id for commit in graph.commits}
+
+
+def test_a_task_that_comes_to_the_same_bytes_from_new_input_can_say_so(store, compute_report):
+    old = write_order(store, b"1")
+    first = compute_report("one", when_unchanged="commit")["commit"]
+    new = write_order(store, b"2")
+    again = compute_report("two", when_unchanged="commit")["commit"]
+    assert again != first
+    assert ids(store.upstream("quality@main:report.json")) == {new, again}
+    assert ids(store.upstream(f"quality@{first}:report.json")) == {old, first}
+    assert ids(store.downstream("orders@main:a.csv")) == {new, again}
+    assert ids(store.downstream(f"orders@{old}:a.csv")) == {old, first}
+    (asked,) = store.upstream("quality@main:report.json").asked
+    assert (asked.written_by, asked.made_by) == (first, again)
+
+
+def test_a_retry_confirms_nothing_twice_though_its_input_has_changed(store, compute_report):
+    old = write_order(store, b"1")
+    made = compute_report("one", when_unchanged="commit")
+    write_order(store, b"2")
+    assert compute_report("one", when_unchanged="commit") == made
+    assert [commit.id for commit in store.log("quality@main")] == [made["commit"]]
+    assert ids(store.upstream("quality@main:report.json")) == {old, made["commit"]}
+
+
+@pytest.mark.parametrize("when_unchanged", ["skip", "succeed"])
+def test_a_task_that_comes_to_the_same_bytes_from_new_input_says_so_by_default(store, compute_report, when_unchanged):
+    def again(run_id):
+        with pytest.raises(AirflowSkipException) if when_unchanged == "skip" else contextlib.nullcontext():
+            compute_report(run_id, when_unchanged=when_unchanged)
+        return store.commit("quality@main").id
+
+    old = write_order(store, b"1")
+    made = compute_report("one")["commit"]
+    assert again("two") == made  # from the same input: lineage is right as it is
+    new = write_order(store, b"2")
+    confirmed = again("three")
+    assert confirmed != made
+    assert again("three") == again("four") == confirmed
+    assert ids(store.upstream("quality@main:report.json")) == {new, confirmed}
+    assert ids(store.downstream(f"orders@{new}:a.csv")) == {new, confirmed}
+    assert ids(store.downstream(f"orders@{old}:a.csv")) == {old, made}
+
+
+def test_lineage_goes_through_several_tasks(store, compute_report, tmp_path, build_context):
+    order = write_order(store, b"1")
+    report = compute_report("one")["commit"]
+    place = str(tmp_path / "store")
+
+    def write(tx):
+        with vio.open_store(place) as own:
+            tx.write("copy.json", own.snapshot("quality@main").read("report.json"))
+
+    with DAG("check", schedule=None):
+        operator = VersionedCommitOperator(task_id="task", ref="orders@main", store=place, source=write)
+    last = operator.execute(build_context(run_id="three"))["commit"]
+    assert ids(store.upstream("orders@main:copy.json")) == {order, report, last}
+    assert ids(store.downstream(f"orders@{order}:a.csv")) == {order, report, last}
+    assert store.fsck().is_clean

@@ -2,15 +2,16 @@
 
 import asyncio
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
 from airflow_versioned.triggers import LONGEST_PAUSE_S, REPEAT_AFTER_S, Alarm, CommitTrigger
-from airflow_versioned.wakeups import BranchState
+from versioned_io import BranchState
 
 
 def state(head, *waiting, subscribers=True):
-    return BranchState(head, {"commit": head}, frozenset((item,) for item in waiting), subscribers)
+    return BranchState(SimpleNamespace(id=head), frozenset((item,) for item in waiting), subscribers)
 
 
 def test_an_empty_branch_wakes_nobody():

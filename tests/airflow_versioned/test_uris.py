@@ -73,5 +73,5 @@ def test_other_spellings_become_the_canonical_one(spelling):
     ],
 )
 def test_what_is_no_branch_is_refused_with_the_form_to_write(wrong):
-    with pytest.raises(ValueError, match="is no versioned asset"):
+    with pytest.raises(ValueError, match="is not a versioned asset"):
         sanitize_uri(urlsplit(wrong))

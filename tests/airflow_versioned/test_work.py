@@ -1,11 +1,15 @@
 """A partition's work in a run: claimed, pinned, completed with its commit; skipped when nothing is due."""
 
+from contextlib import contextmanager
+from dataclasses import replace
+
 import pytest
 from airflow.sdk.api.datamodels._generated import DagRunState
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_versioned import versioned_asset
 from versioned_io.errors import ClaimLostError, PartitionKeyError
+from versioned_io.store import Store
 
 
 @pytest.fixture
@@ -184,7 +188,7 @@ def test_a_run_without_a_partition_key_is_told_what_to_do(store, orders, build_c
 
 
 def test_a_key_that_the_template_can_not_produce_is_refused(store, orders, build_context):
-    with pytest.raises(PartitionKeyError, match="is no partition key"):
+    with pytest.raises(PartitionKeyError, match="is not a partition key"):
         orders.work(build_context(partition_key="a/b")).__enter__()
 
 
@@ -221,3 +225,76 @@ def test_every_branch_of_a_transaction_is_described(store, orders, quality, buil
         tx.branch("orders@main").write("b.csv", b"2")
     assert context["outlet_events"][orders].partition_keys == {"b"}
     assert context["outlet_events"][orders].extra["lineage_id"] == tx.commit.lineage_id
+
+
+class DiesAfterCommit:
+    """A catalog after whose next commit the worker dies."""
+
+    def __init__(self, catalog):
+        self._catalog = catalog
+        self.is_dying = True
+
+    def __getattr__(self, name):
+        return getattr(self._catalog, name)
+
+    @contextmanager
+    def write(self):
+        with self._catalog.write() as connection:
+            yield connection
+        if self.is_dying:
+            self.is_dying = False
+            raise RuntimeError("killed")
+
+
+def store_quality(orders, context, content=b"{}", times=1, *, dies=False, **options):
+    """Do the task's work: as many transactions as *times*; the reply to the first may be lost."""
+    with orders.work(context, **options) as work:
+        if dies:
+            backend = work.store._backend
+            work.store = Store(work.store.url, replace(backend, catalog=DiesAfterCommit(backend.catalog)))
+        for number in range(times):
+            with work.transaction("quality@main", completes=number == times - 1) as tx:
+                tx.write("a.json", content)
+    return tx.commit
+
+
+def quality_log(store):
+    return [commit.id for commit in store.log("quality@main")]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_retry_after_a_death_makes_no_second_commit(store, orders, quality, build_context, times):
+    commit(store, a="1")
+    with pytest.raises(RuntimeError, match="killed"):
+        store_quality(orders, build_context(partition_key="a"), dies=True, times=times)
+    (made,) = quality_log(store)
+    context = build_context(partition_key="a", outlets=[quality])
+    newest = store_quality(orders, context, times=times)
+    assert quality_log(store) == ([made] if times == 1 else [newest.id, made])
+    extras = {accessor.extra["commit"] for accessor in context["outlet_events"].values()}
+    assert extras == {newest.id}
+    assert due(store) == []
+
+
+def test_a_retry_with_another_result_commits_that(store, orders, build_context):
+    commit(store, a="1")
+    with pytest.raises(RuntimeError, match="killed"):
+        store_quality(orders, build_context(partition_key="a"), dies=True)
+    newest = store_quality(orders, build_context(partition_key="a"), b"another")
+    assert quality_log(store)[0] == newest.id
+    assert len(quality_log(store)) == 2
+
+
+def test_a_cleared_task_and_other_map_indices_commit_on_their_own(store, orders, build_context):
+    commit(store, a="1")
+    contexts = [build_context(partition_key="a") for _ in range(3)]
+    contexts[1]["dag_run"].clear_number = 1
+    contexts[2]["ti"].map_index = 1
+    for context in contexts:
+        with store.transaction("quality@main") as tx:
+            tx.write("a.json", b"changed meanwhile")
+        store_quality(orders, context, force=True)
+    assert [store.snapshot(f"quality@{one}").read("a.json") for one in quality_log(store)] == [
+        b"{}",
+        b"changed meanwhile",
+    ] * 3

@@ -9,6 +9,7 @@ import pytest
 import versioned_io as vio
 from dagster_versioned import VersionedStoreResource, build_commit_sensor
 from dagster_versioned.sensor_cursor import parse_sensor_cursor
+from tests.versioned_io.store.counting import count_all
 
 # Dagster calls a deprecated function of its own when a sensor requests a backfill.
 pytestmark = pytest.mark.filterwarnings("ignore:Function `AssetSelection.keys`:DeprecationWarning")
@@ -94,6 +95,15 @@ def test_exactly_the_affected_partitions_are_requested_under_the_lineage_id_of_t
     assert again.cursor == second.id
 
 
+def test_an_idle_tick_costs_what_the_docstring_says(evaluate, commit):
+    cursor = commit({"2012/01.csv": b"1"}).id
+    with count_all() as counts:
+        data = evaluate([monthly], partitions=TEMPLATE, cursor=cursor)
+    assert (data.run_requests, data.cursor) == ([], cursor)
+    assert +counts == {"GET": 1, "beacon": 1, "SELECT": 8}  # it is the beacons that are listed
+    assert "1 GET, 1 LIST and 8 SELECTs" in " ".join(build_commit_sensor.__doc__.split())
+
+
 def test_each_partition_is_requested_once_for_the_latest_commit_that_touched_it(evaluate, commit):
     commit({"2012/01.csv": b"1", "2012/02.csv": b"2"})
     latest = commit({"2012/01.csv": b"one"})
@@ -110,6 +120,19 @@ def test_the_same_bytes_again_request_nothing_and_are_behind_the_cursor(evaluate
     data = evaluate([monthly], partitions=TEMPLATE, cursor=first.id)
     assert (data.run_requests, data.cursor) == ([], again.id)
     assert "1 new commit(s) on weather@main changed no partition" in data.skip_message
+
+
+@pytest.mark.parametrize("asset", [monthly, model], ids=["partitioned", "whole"])
+def test_a_template_that_no_changed_path_matches_is_named_with_one_of_the_paths(evaluate, commit, asset):
+    first = commit({"2012/01.csv": b"1"})
+    second = commit({"2012-02.csv": b"1", "2012-03.csv": b"1"})
+    for cursor, news, path in (
+        (None, "2 new commit(s) on weather@main changed 3 path(s)", "2012-02.csv"),
+        (first.id, "1 new commit(s) on weather@main changed 2 path(s)", "2012-02.csv"),
+    ):
+        data = evaluate([asset], partitions="y{year}/{month}.csv", cursor=cursor)
+        assert (data.run_requests, data.cursor) == ([], second.id)
+        assert data.skip_message == f"{news}, and none matches the template 'y{{year}}/{{month}}.csv': one is {path!r}"
 
 
 def test_without_a_new_commit_the_tick_says_so_and_keeps_the_cursor(evaluate, commit):
@@ -152,7 +175,7 @@ def test_keys_that_are_no_partitions_wait_in_the_cursor_and_fail_nothing(evaluat
     again = evaluate([monthly], partitions=TEMPLATE, cursor=data.cursor)
     assert again.run_requests == []
     assert again.skip_message == (
-        "no new commit on weather@main. 1 key(s) are no partitions of monthly and wait until they are: '2016-01'"
+        "no new commit on weather@main. 1 key(s) are not partitions of monthly and wait until they are: '2016-01'"
     )
     assert parse_sensor_cursor(again.cursor).waiting["2016-01"].commit == unknown.id
 

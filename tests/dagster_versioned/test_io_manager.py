@@ -1,5 +1,6 @@
 """The IO manager on the real store, with real runs of Dagster."""
 
+import traceback
 from pathlib import Path
 
 import dagster as dg
@@ -7,10 +8,13 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from dagster._core.errors import DagsterExecutionLoadInputError
+from pydantic import PrivateAttr
 
 import versioned_io as vio
 from dagster_versioned import PartitionedOutput, VersionedIOManager
 from dagster_versioned.naming import OP_OUTPUTS_REPO
+from versioned_io.errors import OutcomeUnknownError, VersionedError
 from versioned_io.formats import save_object
 
 # Dagster calls what a run over several partitions needs "beta".
@@ -422,7 +426,7 @@ def test_one_value_for_a_run_over_several_partitions_is_refused_and_nothing_is_s
         return 1
 
     options = {"resources": {"io_manager": io_manager}, "instance": instance}
-    with pytest.raises(dg.DagsterInvariantViolationError, match="materialises 2 partitions, but the output is one int"):
+    with pytest.raises(dg.DagsterInvariantViolationError, match="the run has 2 partitions, but the output is one int"):
         backfill_in_one_run([monthly_total], "2012-01", "2012-02", **options)
     assert list(opened.repos()) == []
 
@@ -483,8 +487,9 @@ def test_what_was_never_stored_is_a_file_that_is_not_found(instance, io_manager)
     @dg.asset
     def downstream(never): ...
 
-    with pytest.raises(FileNotFoundError, match="materialize the asset first"):
+    with pytest.raises(FileNotFoundError, match="materialize the asset first") as caught:
         dg.materialize([never.to_source_asset(), downstream], resources={"io_manager": io_manager}, instance=instance)
+    assert "versioned repo create" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_none_is_stored_without_saying_where_and_loaded(instance, io_manager):
@@ -701,3 +706,92 @@ def test_steps_in_processes_of_their_own_share_the_store_that_they_made_and_the_
         sqlite_instance.get_run_by_id(result.run_id).tags["versioned/lineage_id"]
     }
     assert inputs == {commits[1].id, commits[2].id}
+
+
+class LosesOneReply(VersionedIOManager):
+    """Is told nothing of the success of its first commit."""
+
+    _lost: list = PrivateAttr(default_factory=list)
+
+    def handle_output(self, context, obj):
+        super().handle_output(context, obj)
+        if not self._lost:
+            self._lost.append(True)
+            raise OutcomeUnknownError("the catalog", "it can't be asked now")
+
+
+@pytest.mark.parametrize(("values", "commits"), [([1, 1], 1), ([1, 2], 2)])
+def test_a_retried_step_whose_commit_was_made_makes_no_second_unless_its_result_is_another(
+    instance, store_url, opened, values, commits
+):
+    results = iter(values)
+
+    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=1))
+    def flaky() -> int:
+        return next(results)
+
+    manager = LosesOneReply(store=store_url)
+    assert dg.materialize([flaky], resources={"io_manager": manager}, instance=instance).success
+    assert len(list(opened.log("flaky@main"))) == commits
+    assert opened.snapshot("flaky@main").read("data.json") == str(values[1]).encode()
+
+
+def test_a_second_run_of_the_same_is_another_commit(instance, io_manager, opened):
+    @dg.asset
+    def same() -> int:
+        return 1
+
+    for _ in range(2):
+        dg.materialize([same], resources={"io_manager": io_manager}, instance=instance)
+    assert len(list(opened.log("same@main"))) == 2
+
+
+def test_a_partition_that_comes_out_the_same_comes_from_what_was_read_last(instance, io_manager, opened):
+    """The other partitions of the asset come from what they were made from."""
+    value = ["old"]
+
+    @dg.asset(partitions_def=MONTHS)
+    def raw(context: dg.AssetExecutionContext) -> str:
+        return f"{value[0]} {context.partition_key}"
+
+    @dg.asset(partitions_def=MONTHS)
+    def report(context: dg.AssetExecutionContext, raw: str) -> str:
+        return f"read for {context.partition_key}" if raw else ""
+
+    def run(key):
+        dg.materialize([raw, report], resources={"io_manager": io_manager}, instance=instance, partition_key=key)
+        return opened.commit("raw@main"), opened.commit("report@main")
+
+    first, _ = run("2012-01")
+    other, _ = run("2012-02")
+    value[0] = "corrected"
+    corrected, again = run("2012-01")
+
+    def made_from(ref):
+        return {use.file.made_by for use in opened.upstream(ref).files}
+
+    assert made_from("report@main:2012-01") == made_from(f"report@{again.id}") == {corrected.id}
+    assert made_from("report@main:2012-02") == {other.id}
+    assert first.id not in made_from("report@main")
+    assert again.id in {commit.id for commit in opened.downstream(f"raw@{corrected.id}").commits}
+
+
+def test_an_asset_whose_repo_was_renamed_fails_with_the_new_name(instance, io_manager, store_url):
+    @dg.asset
+    def weather() -> pd.DataFrame:
+        return pd.DataFrame({"rain": [1.0, 2.0]})
+
+    @dg.asset
+    def total(weather: pd.DataFrame) -> float:
+        return float(weather.rain.sum())
+
+    resources = {"io_manager": io_manager}
+    dg.materialize([weather], resources=resources, instance=instance)
+    with vio.open_store(store_url) as store:
+        store.rename_repo("weather", "climate")
+    for selection in ([weather], [total]):
+        with pytest.raises((VersionedError, DagsterExecutionLoadInputError)) as caught:
+            dg.materialize([weather, total], selection=selection, resources=resources, instance=instance)
+        assert "'climate'" in f"{caught.value} {caught.value.__cause__}"
+    with vio.open_store(store_url) as store:
+        assert [repo.name for repo in store.repos()] == ["climate"]

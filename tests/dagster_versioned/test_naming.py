@@ -14,8 +14,8 @@ from dagster_versioned.naming import (
     stem_of_asset,
     stem_of_op_output,
 )
-from versioned_io.paths import parse_path
-from versioned_io.refs import parse_repo_name
+from versioned_io.model.paths import parse_path
+from versioned_io.model.refs import parse_repo_name
 
 key_parts = st.lists(
     st.text(st.sampled_from("ab./=%_- é\t") | st.characters(exclude_categories=["Cs"])), min_size=1, max_size=4

@@ -25,9 +25,7 @@ def test_the_dict_of_an_asset_made_for_several_partitions_is_taken_apart_when_th
 
 
 def test_one_value_for_several_partitions_is_refused() -> None:
-    with pytest.raises(
-        dg.DagsterInvariantViolationError, match="materialises 2 partitions, but the output is one list"
-    ):
+    with pytest.raises(dg.DagsterInvariantViolationError, match="the run has 2 partitions, but the output is one list"):
         split_by_partition([1], ["a", "b"], several_per_run=True)
 
 

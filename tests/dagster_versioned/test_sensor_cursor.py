@@ -4,7 +4,7 @@ import pytest
 
 from dagster_versioned.sensor_cursor import CausedBy, SensorCursor, parse_sensor_cursor
 from versioned_io.errors import InvalidInputError
-from versioned_io.identifiers import CommitId, LineageId
+from versioned_io.model.identifiers import CommitId, LineageId
 
 COMMIT = CommitId("0" * 31 + "1")
 OTHER = CommitId("0" * 31 + "2")
@@ -31,5 +31,5 @@ def test_a_cursor_is_read_back_as_it_was_written(cursor: SensorCursor) -> None:
     "text", ["", "main", "{}", "{", '{"commit": 1, "waiting": {}}', '{"commit": "beginning", "waiting": {"a": 1}}']
 )
 def test_what_is_no_cursor_is_refused_with_what_to_write_instead(text: str) -> None:
-    with pytest.raises(InvalidInputError, match="set it to the ID of the last commit"):
+    with pytest.raises(InvalidInputError, match="use the ID of the last handled commit"):
         parse_sensor_cursor(text)

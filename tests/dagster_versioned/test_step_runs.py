@@ -8,7 +8,7 @@ import pytest
 
 from dagster_versioned.compat import current_step
 from dagster_versioned.step_runs import mint_lineage, run_of_step
-from versioned_io.identifiers import parse_lineage_id
+from versioned_io.model.identifiers import parse_lineage_id
 
 
 @pytest.fixture
@@ -69,6 +69,64 @@ def test_the_config_of_an_op_is_recorded_unless_it_is_huge(instance, opened):
 
     assert params("short") == {"text": "short"}
     assert params("x" * 20_000) == {"config_size_bytes": 20_012}
+
+
+def test_what_came_from_the_environment_is_recorded_by_its_name(instance, opened, monkeypatch):
+    """A commit record is for good, and everybody who reads the store reads it."""
+    monkeypatch.setenv("SOME_VARIABLE", "hunter2")
+
+    class Settings(dg.Config):
+        given: str
+        defaulted: str = dg.EnvVar("SOME_VARIABLE")
+        rows: int = 5
+
+    schema = {
+        "login": {"user": str, "key": dg.StringSource},
+        "hosts": [dg.StringSource],
+        "url": dg.Field(dg.StringSource, default_value={"env": "SOME_VARIABLE"}),
+        "password": dg.Field(str, is_required=False),
+        "limit": dg.Field(int, default_value=3),
+    }
+
+    @dg.op(config_schema=schema)
+    def plain():
+        return run_of_step(current_step(), opened).info.params
+
+    @dg.op
+    def pythonic(config: Settings):
+        assert config.given == "hunter2"
+        return run_of_step(current_step(), opened).info.params
+
+    @dg.config_mapping(config_schema={"of": dg.StringSource})
+    def mapping(outer):
+        return {"inner": {"config": {"login": {"user": "me", "key": outer["of"]}, "hosts": [outer["of"]]}}}
+
+    @dg.graph(config=mapping)
+    def mapped():
+        return plain.alias("inner")()
+
+    @dg.job(resource_defs={"io_manager": dg.mem_io_manager})
+    def job():
+        plain()
+        pythonic()
+        mapped()
+
+    variable = {"env": "SOME_VARIABLE"}
+    config = {"login": {"user": "me", "key": variable}, "hosts": ["a", variable], "password": "hunter2"}
+    ops = {
+        "plain": {"config": config},
+        "pythonic": {"config": {"given": variable}},
+        "mapped": {"config": {"of": variable}},
+    }
+    done = job.execute_in_process(instance=instance, run_config={"ops": ops})
+    assert done.output_for_node("plain") == {
+        **config,
+        "url": variable,
+        "limit": 3,
+        "password": "(withheld)",
+    }
+    assert done.output_for_node("pythonic") == {"given": variable, "defaulted": variable, "rows": 5}
+    assert "hunter2" not in repr(done.output_for_node("mapped.inner"))
 
 
 def test_outside_of_a_step_there_is_none():

@@ -26,11 +26,24 @@ def test_there_is_one_of_this_format():
     assert "format-1.tar.xz" in [path.name for path in ARCHIVES]
 
 
+def as_far_as(expected, found):
+    """Return *found* without the fields of a commit, and of its stats, that the version of then did not have."""
+    if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        return [as_far_as(*pair) for pair in zip(expected, found, strict=True)]
+    if not isinstance(expected, dict) or not isinstance(found, dict):
+        return found
+    if "stats" in expected:
+        return {name: as_far_as(expected.get(name), value) for name, value in found.items() if name in expected}
+    if "bytes_stored" in expected:
+        return {name: value for name, value in found.items() if name in expected}
+    return {name: as_far_as(expected.get(name), value) for name, value in found.items()}
+
+
 def test_it_says_what_it_said(golden):
     expected = json.loads((golden / "expected.json").read_text())
     vio.upgrade_store(golden / "store")
     with vio.open_store(golden / "store") as store:
-        assert json.loads(json.dumps(describe(store))) == expected
+        assert as_far_as(expected, json.loads(json.dumps(describe(store)))) == expected
         assert store.fsck().is_clean
 
 
@@ -55,7 +68,7 @@ def test_it_can_be_rebuilt_and_written_to(golden):
     assert (report.damaged, report.uncertain) == ((), ())
     expected = json.loads((golden / "expected.json").read_text())
     with vio.open_store(golden / "store") as store:
-        assert json.loads(json.dumps(describe(store))) == expected
+        assert as_far_as(expected, json.loads(json.dumps(describe(store)))) == expected
         with store.transaction("weather@main") as tx:
             tx.write("now", b"1")
         store.compact()

@@ -13,12 +13,27 @@ CONTRACTS = {
     contract["id"]: contract
     for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 }
-FRONT_DOOR = {"errors", "formats", "identifiers", "partitions", "refs"}
+FRONT_DOOR = {"errors", "formats", "model"}
 
 BREAKS = {
     "layers": ("versioned_io/errors/__init__.py", "import versioned_io.catalog\n", "versioned_io.errors"),
+    "storage": (
+        "versioned_io/storage/objects/__init__.py",
+        "import versioned_io.storage.packs\n",
+        "versioned_io.storage.objects",
+    ),
+    "versioning": (
+        "versioned_io/versioning/backend/__init__.py",
+        "import versioned_io.versioning.runs\n",
+        "versioned_io.versioning.backend",
+    ),
+    "maintenance": (
+        "versioned_io/maintenance/evidence/__init__.py",
+        "import versioned_io.maintenance.fsck\n",
+        "versioned_io.maintenance.evidence",
+    ),
     "acyclic": ("dagster_versioned/__init__.py", "", "dagster_versioned"),
-    "core": ("versioned_io/paths.py", "import dagster\n", "versioned_io.paths"),
+    "core": ("versioned_io/model/paths.py", "import dagster\n", "versioned_io.model.paths"),
     "independent": ("dagster_versioned/__init__.py", "import airflow_versioned\n", "airflow_versioned"),
     "dagster": ("dagster_versioned/__init__.py", "import airflow\n", "airflow"),
     "airflow": ("airflow_versioned/__init__.py", "import dagster\n", "dagster"),
@@ -49,6 +64,20 @@ def test_a_contract_that_is_broken_fails_the_check(contract, tmp_path):
     assert result.returncode == 1, result.stdout + result.stderr
     assert "0 kept, 1 broken" in result.stdout
     assert culprit in result.stdout
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["import versioned_io.storage", "def late():\n    import versioned_io.storage", "{}import versioned_io.storage"],
+)
+def test_catalog_may_not_import_storage_however_it_is_done(line, tmp_path):
+    copy = copy_of_the_tree(tmp_path)
+    checked = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    "
+    with (copy / "versioned_io" / "catalog" / "__init__.py").open("a") as file:
+        file.write(f"\n{line.format(checked)}\n")
+    result = lint(copy, "layers")
+    assert result.returncode == 1
+    assert "versioned_io.catalog -> versioned_io.storage" in result.stdout
 
 
 def test_a_module_without_a_layer_fails_the_check(tmp_path):

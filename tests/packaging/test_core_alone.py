@@ -50,7 +50,7 @@ def test_a_commit_is_written_and_read_with_the_core_alone(core_environment, tmp_
 
 
 def test_the_command_line_works_with_the_core_alone(core_environment, tmp_path):
-    assert "lineage" in core_environment.run("-m", "versioned_io.cli", "--help", cwd=tmp_path).stdout
+    assert "lineage" in core_environment.run("-m", "versioned_io.interfaces.cli", "--help", cwd=tmp_path).stdout
     script = core_environment.directory / "bin" / "versioned"
     assert script.exists()
     core_environment.run(str(script), "init", "data", cwd=tmp_path)
@@ -61,22 +61,48 @@ def test_the_provider_describes_itself_without_airflow(core_environment, tmp_pat
     assert core_environment.run("-c", code, cwd=tmp_path).stdout.strip() == "versioned-io"
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1300)
-@pytest.mark.parametrize("half", [0, 1])  # side by side
-def test_the_cores_own_tests_pass_with_the_core_alone(core_environment, tmp_path, half):
+QUICK = ["store/test_store.py", "versioning/transactions/test_transaction.py", "versioning/snapshots/test_snapshot.py"]
+"""What stands for all tests of the core in `make test`; `make soak` runs them all."""
+
+
+@pytest.fixture
+def copied_tests(tmp_path):
+    """The core's own tests, where neither the integrations nor the library's source are found beside them."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "tests").mkdir()
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
     shutil.copytree(ROOT / "docs", tmp_path / "docs")  # some tests hold a document against the program
     ignore = shutil.ignore_patterns("__pycache__", ".hypothesis")
     shutil.copytree(ROOT / "tests" / "versioned_io", tmp_path / "tests" / "versioned_io", ignore=ignore)
-    by_size = sorted((tmp_path / "tests").rglob("test_*.py"), key=lambda path: (path.stat().st_size, path.name))
-    chosen = [str(path.relative_to(tmp_path)) for path in by_size[half::2]]
-    # Of the two kinds of store one is enough here: what they need from outside is the same.
-    chosen += ["-m", "not slow and not e2e and not soak", "-k", "not memory"]
-    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-showlocals"]
-    result = core_environment.run(*arguments, *chosen, cwd=tmp_path, timeout_s=1200, check=False)
+    return tmp_path
+
+
+def run_tests(environment, directory, *arguments, timeout_s):
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-showlocals", *arguments]
+    result = environment.run(*command, cwd=directory, timeout_s=timeout_s, check=False)
     sys.stdout.write(result.stdout[-20_000:])
     assert result.returncode == 0
-    assert " passed" in result.stdout
+    return result.stdout
+
+
+def test_every_test_of_the_core_can_be_collected_with_the_core_alone(core_environment, copied_tests):
+    out = run_tests(core_environment, copied_tests, "--collect-only", "tests/versioned_io", timeout_s=120)
+    assert " tests collected" in out
+
+
+@pytest.mark.slow
+def test_the_core_works_with_the_core_alone(core_environment, copied_tests):
+    # Of the two kinds of store one is enough here: what they need from outside is the same.
+    chosen = [f"tests/versioned_io/{name}" for name in QUICK]
+    options = ["-m", "not slow and not e2e and not soak", "-k", "not memory"]
+    assert " passed" in run_tests(core_environment, copied_tests, *chosen, *options, timeout_s=290)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(2500)
+@pytest.mark.parametrize("half", [0, 1])  # side by side
+def test_the_cores_own_tests_pass_with_the_core_alone(core_environment, copied_tests, half):
+    by_size = sorted((copied_tests / "tests").rglob("test_*.py"), key=lambda path: (path.stat().st_size, path.name))
+    chosen = [str(path.relative_to(copied_tests)) for path in by_size[half::2]]
+    options = ["-m", "not slow and not e2e and not soak", "-k", "not memory"]
+    assert " passed" in run_tests(core_environment, copied_tests, *chosen, *options, timeout_s=2400)

@@ -34,7 +34,7 @@ def test_the_wheel_names_its_command_and_its_airflow_provider(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         text = archive.read(name).decode()
-    assert "versioned = versioned_io.cli:main" in text
+    assert "versioned = versioned_io.interfaces.cli:main" in text
     assert "[apache_airflow_provider]" in text
 
 

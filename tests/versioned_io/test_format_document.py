@@ -12,10 +12,10 @@ import pytest
 from blake3 import blake3
 
 import versioned_io as vio
-from versioned_io.chunks import cutting
-from versioned_io.elsewhere import parts
-from versioned_io.pages.boundaries import FORMAT_RULES
-from versioned_io.pages.schema import ENTRIES, INDEX_CONTEXT, LEAF_CONTEXT, ROWS
+from versioned_io.storage.chunks import cutting
+from versioned_io.storage.elsewhere import parts
+from versioned_io.storage.pages.boundaries import FORMAT_RULES
+from versioned_io.storage.pages.schema import ENTRIES, INDEX_CONTEXT, LEAF_CONTEXT, ROWS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/spec/format-v1.md").read_text()
 

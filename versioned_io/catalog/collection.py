@@ -1,15 +1,16 @@
-"""What collecting garbage asks of the catalog, and what it notes there."""
+"""The catalog's side of garbage collection: the rows that a collector reads, and the states that it records."""
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from itertools import groupby
+from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, insert, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, text, update
 
 from versioned_io.catalog.chunk_index import LIVE
+from versioned_io.catalog.damages import forget_damages
+from versioned_io.catalog.dates import settle_dates
 from versioned_io.catalog.tables import (
     branches,
     chunks,
@@ -22,35 +23,54 @@ from versioned_io.catalog.tables import (
     subscriptions,
     tags,
 )
-from versioned_io.catalog.values import CommitState
-from versioned_io.identifiers import CommitId, PackName
-from versioned_io.pages.schema import PageRef
+from versioned_io.catalog.upserts import upsert
+from versioned_io.model.commits import CommitState, parse_root
+from versioned_io.model.identifiers import CommitId, PackName
+from versioned_io.model.places import PageRef
 
 CONDEMNED: Final = "condemned"
-"""The state of a pack that nothing leads to: no new commit may refer to it, and some day it is deleted."""
+"""The state of an unreferenced pack: no new commit may refer to it, and it is deleted after a grace period."""
 
 DELETED: Final = "deleted"
-"""The state of a pack whose object is gone, or is being deleted; its row stays, so that nobody can bring it back."""
+"""The state of a pack whose object is deleted or being deleted. Its row stays, so that no writer can enter it again."""
+
+STORED: Final = (LIVE, CONDEMNED)
+"""The states of packs that are not deleted."""
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=1)
-"""Clocks that differ by less are taken to agree."""
+"""Two clocks that differ by less count as equal."""
+
+TRANSACTION: Final = "transaction"
+"""The kind of lease that protects packs from collection. Maintenance has its own kind, which protects none."""
 
 _BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
 class PackRow:
-    """A pack as the catalog knows it."""
+    """A row of the table of packs; see `versioned_io.catalog.tables` for tier, live bytes and round."""
 
     name: PackName
     size_bytes: int
     state: str
     condemned_at: datetime | None
+    tier: int = 0
+    live_bytes: int | None = None
+    round: int | None = None
+    created_at: datetime | None = None
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> "PackRow":
+        """Return the values of a row of the table."""
+        name = PackName(row.name)
+        return cls(
+            name, row.size_bytes, row.state, row.condemned_at, row.tier, row.live_bytes, row.mark_epoch, row.created_at
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class CommitRow:
-    """What decides whether a commit is kept."""
+    """The facts that decide whether a commit is kept."""
 
     id: CommitId
     repo: str
@@ -58,16 +78,36 @@ class CommitRow:
     parent: CommitId | None
     merged: CommitId | None
     created_at: datetime
+    order: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """The size of the catalog: kept commits, contents in the index, packs that are not deleted, and their bytes."""
+
+    commits: int
+    chunks: int
+    packs: int
+    pack_bytes: int
+
+
+def count_rows(connection: Connection) -> RowCounts:
+    """Return the number of rows of each kind. Cost: 3 SELECTs, in time proportional to the rows: about 0.1 us a row."""
+    kept = select(func.count()).where(commits.c.state == CommitState.LIVE.value)
+    stored = select(func.count(), func.coalesce(func.sum(packs.c.size_bytes), 0)).where(packs.c.state.in_(STORED))
+    number, size_bytes = connection.execute(stored).one()
+    known = connection.execute(select(func.count()).select_from(chunks)).scalar_one()
+    return RowCounts(connection.execute(kept).scalar_one(), known, number, int(size_bytes))
 
 
 def list_packs(connection: Connection) -> list[PackRow]:
     """Return every pack that is not deleted. Cost: 1 SELECT."""
-    query = select(packs).where(packs.c.state != DELETED)
-    return [PackRow(row.name, row.size_bytes, row.state, row.condemned_at) for row in connection.execute(query)]
+    query = select(packs).where(packs.c.state.in_(STORED))
+    return [PackRow.of(row) for row in connection.execute(query)]
 
 
 def states_of(connection: Connection, names: Sequence[PackName]) -> dict[PackName, str]:
-    """Return the states of those packs that the catalog knows. Cost: 1 SELECT for each 500."""
+    """Return the state of each pack that has a row. Cost: 1 SELECT for each 500."""
     found: dict[PackName, str] = {}
     for batch in _batches(names):
         query = select(packs.c.name, packs.c.state).where(packs.c.name.in_(batch))
@@ -76,20 +116,21 @@ def states_of(connection: Connection, names: Sequence[PackName]) -> dict[PackNam
 
 
 def live_roots(connection: Connection) -> Iterator[tuple[CommitId, PageRef | None]]:
-    """Yield every commit whose data is kept, with its tree. Cost: 1 SELECT, streamed."""
-    query = select(commits.c.id, commits.c.root).where(commits.c.state == CommitState.LIVE.value)
+    """Yield every commit whose data is kept, with the root of its tree, in the order of history. Cost: 1 SELECT."""
+    live = select(commits.c.id, commits.c.root).where(commits.c.state == CommitState.LIVE.value)
+    query = live.order_by(commits.c.segment_id, commits.c.number)
     for row in connection.execute(query):
-        yield row.id, None if row.root is None else PageRef.from_json(json.loads(row.root))
+        yield row.id, parse_root(row.root)
 
 
 def record_packs(connection: Connection) -> set[PackName]:
-    """Return the packs that hold commit records or entries of the journal: those are kept for ever. Cost: 2 SELECTs."""
+    """Return the packs with commit records or journal entries. They are kept permanently. Cost: 2 SELECTs."""
     found = set(connection.execute(select(commits.c.pack).distinct()).scalars())
     return {PackName(name) for name in found | set(connection.execute(select(journal.c.pack)).scalars())}
 
 
 def condemn_packs(connection: Connection, names: Collection[PackName], at: datetime) -> list[PackName]:
-    """Condemn those of the packs that are live, and forget which contents they hold; return them.
+    """Condemn the live packs among *names*, delete their contents from the chunk index, and return these packs.
 
     Cost: 1 UPDATE and 1 DELETE for each 500.
     """
@@ -108,7 +149,7 @@ def condemn_packs(connection: Connection, names: Collection[PackName], at: datet
 
 
 def revive_packs(connection: Connection, names: Collection[PackName]) -> list[PackName]:
-    """Make those of the packs live again that are condemned, since something leads to them; return them."""
+    """Make the condemned packs among *names* live again, because a commit references them; return these packs."""
     found: list[PackName] = []
     for batch in _batches(sorted(names)):
         revived = (
@@ -122,12 +163,12 @@ def revive_packs(connection: Connection, names: Collection[PackName]) -> list[Pa
 
 
 def bury_packs(connection: Connection, seen: Sequence[PackRow]) -> list[PackName]:
-    """Note as deleted those of the packs that are still condemned, as they were *seen* before the mark; return them.
+    """Mark packs as deleted if they are still condemned since the time that was *seen* before the mark; return them.
 
-    One that was revived and condemned again meanwhile is another case, which this mark does not decide. Whoever does
-    this deletes the objects afterwards: nothing can lead to them any more.
+    A pack that was revived and condemned again meanwhile is left out: this mark says nothing about it. The caller
+    deletes the objects afterwards, since no commit can reference them any more.
 
-    Cost: 1 SELECT and 1 UPDATE for each 500.
+    Cost: 1 SELECT, 3 UPDATEs and 1 DELETE for each 500.
     """
     buried: list[PackName] = []
     for batch in _batches([row.name for row in seen]):
@@ -136,47 +177,82 @@ def bury_packs(connection: Connection, seen: Sequence[PackRow]) -> list[PackName
         held = connection.execute(select(packs.c.name, packs.c.condemned_at).where(condemned).with_for_update())
         same = [PackName(row.name) for row in held if row.condemned_at == times[row.name]]
         connection.execute(update(packs).where(packs.c.name.in_(same)).values(state=DELETED))
+        forget_damages(connection, same)
         buried += same
     return buried
 
 
 def bury_orphans(connection: Connection, sizes: Sequence[tuple[PackName, int]], at: datetime) -> list[PackName]:
-    """Note as deleted those of the packs that the catalog does not know, so that no late writer can enter them.
+    """Insert packs that have no row, as deleted, so that no late writer can enter them.
 
-    Returns those that are deleted now because of it: not those that a writer or another collector entered first.
+    Return the packs that this call inserted. Packs that a writer or another collector entered first are left out.
     """
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     buried: list[PackName] = []
     for start in range(0, len(sizes), _BATCH):
         rows = [
             {"name": name, "size_bytes": size, "state": DELETED, "created_at": at, "condemned_at": at}
             for name, size in sorted(sizes[start : start + _BATCH])
         ]
-        entered = dialect.insert(packs).values(rows).on_conflict_do_nothing().returning(packs.c.name)
+        entered = upsert(connection, packs).values(rows).on_conflict_do_nothing().returning(packs.c.name)
         buried += connection.execute(entered).scalars()
     return buried
 
 
 def hold_names(connection: Connection) -> None:
-    """Let nobody make or move a name, or commit, until the transaction ends; on SQLite writers hold everything."""
+    """Lock names and heads until the transaction ends: no writer commits, or creates, moves or deletes a name.
+
+    On SQLite a writing transaction already holds the whole catalog.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(text("LOCK TABLE branches, tags, subscriptions, due_keys IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def live_commits(connection: Connection) -> dict[CommitId, CommitRow]:
-    """Return every commit whose data is kept. Cost: 1 SELECT; memory for some facts of each."""
-    query = (
-        select(
-            commits.c.id, repos.c.name, commits.c.branch, commits.c.parent_id, commits.c.merged_id, commits.c.created_at
-        )
-        .join(repos, repos.c.id == commits.c.repo_id)
-        .where(commits.c.state == CommitState.LIVE.value)
-    )
-    return {row[0]: CommitRow(*row) for row in connection.execute(query)}
+    """Return every commit whose data is kept. Cost: 1 SELECT, and memory for a `CommitRow` each."""
+    query = _commit_rows().where(commits.c.state == CommitState.LIVE.value)
+    found = (_to_commit_row(row) for row in connection.execute(query))
+    return {row.id: row for row in found}
 
 
-def named_commits(connection: Connection, since: datetime) -> set[CommitId]:
-    """Return the commits that something points at: branches, tags, consumers' cursors, and the journal since a time.
+def commits_up_to(
+    connection: Connection, newest: Iterable[CommitId], known: Collection[CommitId]
+) -> dict[CommitId, CommitRow]:
+    """Return *newest* and their kept ancestors, through parents and merges, back to the *known* ones, exclusive.
+
+    Cost: 1 SELECT for each commit that is visited.
+    """
+    found: dict[CommitId, CommitRow] = {}
+    waiting = list(newest)
+    while waiting:
+        commit_id = waiting.pop()
+        if commit_id in known or commit_id in found:
+            continue
+        own = (commits.c.id == commit_id) & (commits.c.state == CommitState.LIVE.value)
+        row = connection.execute(_commit_rows().where(own)).one_or_none()
+        if row is not None:
+            found[commit_id] = _to_commit_row(row)
+            waiting += [one for one in (row.parent_id, row.merged_id) if one is not None]
+    return found
+
+
+def _to_commit_row(row: Row[Any]) -> CommitRow:
+    return CommitRow(row.id, row.name, row.branch, row.parent_id, row.merged_id, row.created_at, row.order)
+
+
+def _commit_rows() -> Select[Any]:
+    return select(
+        commits.c.id,
+        repos.c.name,
+        commits.c.branch,
+        commits.c.parent_id,
+        commits.c.merged_id,
+        commits.c.created_at,
+        commits.c.order,
+    ).join(repos, repos.c.id == commits.c.repo_id)
+
+
+def named_commits(connection: Connection, since: datetime, now: datetime) -> set[CommitId]:
+    """Return the commits that branches, tags, cursors, due keys, or journal entries since a time point at.
 
     Cost: 6 SELECTs.
     """
@@ -190,13 +266,18 @@ def named_commits(connection: Connection, since: datetime) -> set[CommitId]:
     found: set[CommitId | None] = set()
     for column in columns:
         found |= set(connection.execute(select(column).distinct()).scalars())
-    for row in connection.execute(select(journal.c.old_id, journal.c.new_id).where(journal.c.at >= since)):
-        found |= {row.old_id, row.new_id}
+    query = select(journal.c.repo, journal.c.at, journal.c.old_id, journal.c.new_id)
+    entries = connection.execute(query.order_by(journal.c.repo, journal.c.sequence)).all()
+    for _, of_repo in groupby(entries, key=lambda entry: entry.repo):
+        rows = list(of_repo)
+        for row, at in zip(rows, settle_dates([row.at for row in rows], now), strict=True):
+            if at >= since:
+                found |= {row.old_id, row.new_id}
     return {CommitId(one) for one in found if one is not None}
 
 
 def branch_rules(connection: Connection) -> dict[tuple[str, str], tuple[CommitId | None, str]]:
-    """Return the head and the retention rule, as JSON, of the branches that have one, by (repo, branch)."""
+    """Return the head and the retention rule (as JSON) of each branch that has a rule, by (repo, branch)."""
     query = (
         select(repos.c.name, branches.c.name, branches.c.head_id, branches.c.retention)
         .join(repos, repos.c.id == branches.c.repo_id)
@@ -206,13 +287,13 @@ def branch_rules(connection: Connection) -> dict[tuple[str, str], tuple[CommitId
 
 
 def forget_commits(connection: Connection, commit_ids: Iterable[CommitId]) -> None:
-    """Note that the data of these commits is let go of; their records and lineage stay. Cost: 1 UPDATE for each 500."""
+    """Mark the data of these commits as expired. Their records and lineage stay. Cost: 1 UPDATE for each 500."""
     for batch in _batches(sorted(commit_ids)):
         connection.execute(update(commits).where(commits.c.id.in_(batch)).values(state=CommitState.FORGOTTEN.value))
 
 
 def catalog_time(connection: Connection, now: datetime) -> datetime:
-    """Return the catalog server's time; SQLite has no server, so there it is *now*."""
+    """Return the time of the catalog's server, or *now* on SQLite, which has no server."""
     if connection.dialect.name != "postgresql":
         return now
     found: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
@@ -220,9 +301,9 @@ def catalog_time(connection: Connection, now: datetime) -> datetime:
 
 
 def hold_lease(connection: Connection, lease: str, now: datetime, *, is_new: bool) -> None:
-    """Note that the transaction *lease* is under way at *now*: packs that were stored since it began are kept.
+    """Record that the transaction *lease* is under way at *now*. Packs that were stored since it began are kept.
 
-    One that was ended by the collector does not come back: the commit will find it missing.
+    A lease that the collector ended stays ended, and the transaction fails when it commits.
     """
     at = catalog_time(connection, now)
     if is_new:
@@ -232,24 +313,29 @@ def hold_lease(connection: Connection, lease: str, now: datetime, *, is_new: boo
 
 
 def release_lease(connection: Connection, lease: str) -> bool:
-    """End a lease, and say whether it was still there. Cost: 1 DELETE."""
+    """Delete a lease, and return whether it still existed. Cost: 1 DELETE."""
     ended = delete(leases).where(leases.c.id == lease).returning(leases.c.id)
     return connection.execute(ended).one_or_none() is not None
 
 
 def end_stale_leases(connection: Connection, now: datetime, timeout: timedelta) -> int:
-    """End the leases that nobody renewed for *timeout*; their transactions can't commit any more. Return how many."""
+    """Delete leases that were not renewed for *timeout*, and return how many.
+
+    Their transactions can't commit any more.
+    """
     limit = catalog_time(connection, now) - timeout
-    ended = delete(leases).where(leases.c.renewed_at < limit).returning(leases.c.id)
+    stale = (leases.c.renewed_at < limit) & (leases.c.kind == TRANSACTION)
+    ended = delete(leases).where(stale).returning(leases.c.id)
     return len(connection.execute(ended).all())
 
 
 def longest_lease(connection: Connection, now: datetime) -> timedelta | None:
-    """Return for how long the oldest transaction under way has been at it; None when the clocks can't tell.
+    """Return how long the oldest open transaction has been running, or None when a clock is wrong.
 
     Cost: 1 SELECT.
     """
-    found = connection.execute(select(func.min(leases.c.begun_at), func.max(leases.c.renewed_at))).one()
+    own = leases.c.kind == TRANSACTION
+    found = connection.execute(select(func.min(leases.c.begun_at), func.max(leases.c.renewed_at)).where(own)).one()
     if found[0] is None:
         return timedelta(0)
     at = catalog_time(connection, now)

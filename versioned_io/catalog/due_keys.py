@@ -1,58 +1,32 @@
-"""The partition keys that new data asks to be processed, for each subscription, in the catalog.
+"""Due keys: for each subscription, the partition keys that must be processed because of new data.
 
-Each request for a key has a sequence number, which rises with each new one. A key is *due* while its newest request
-is above the one that was last completed. So work that was overtaken by newer data stays due, and
-work that was done is never due again. Rows stay after completion, to answer retries.
+Each request for a key has a sequence number, which rises with each new request. A key is *due* while its newest
+request is newer than the last completed one. So a key stays due if newer data arrives during its run, and a completed
+request is never due again. Rows stay after completion, to answer retries.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby, islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, literal, or_, select, true, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, false, literal, or_, select, true, update
 
 from versioned_io.catalog.subscriptions import IS_GONE
 from versioned_io.catalog.tables import commits, due_keys, subscriptions
+from versioned_io.catalog.upserts import upsert
 from versioned_io.errors import ClaimLostError, NotFoundError
-from versioned_io.identifiers import CommitId, LineageId
+from versioned_io.model.due_keys import DueKey
+from versioned_io.model.identifiers import CommitId, LineageId
+from versioned_io.platform.clock import CLOCK_SKEW
 
 _BATCH = 400
 _LONGEST_REDELIVERY = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True)
-class DueKey:
-    """A request to process a partition key, of one subscription.
-
-    Attributes:
-        commit: The newest commit that touched the key; process the data as of this commit.
-        lineage_id: That commit's; the work carries it onward.
-        number: That commit's place in its branch.
-        sequence: Which request for this key it is.
-        announced_at: When it was last announced to an orchestrator, or None.
-        owner: Who holds or last held it, or None.
-        claimed_until: When the owner's lease ends, or None.
-        is_done: Whether it is completed already: a retry of its owner, or somebody who asked by hand, has it again.
-    """
-
-    subscription_id: int
-    subscription: str
-    key: str
-    commit: CommitId
-    lineage_id: LineageId
-    number: int
-    sequence: int
-    requested_at: datetime
-    announced_at: datetime | None
-    owner: str | None
-    claimed_until: datetime | None
-    is_done: bool
-
-
 def request_keys(connection: Connection, subscription_id: int, keys: Mapping[str, CommitId], now: datetime) -> None:
-    """Make every key of *keys* due, for the commit beside it; a live claim of an older request is left alone.
+    """Make every key of *keys* due for its commit. A live claim of an older request is left alone.
 
     Cost: 1 SELECT, and 1 INSERT for each 400 keys.
     """
@@ -72,9 +46,8 @@ def request_keys(connection: Connection, subscription_id: int, keys: Mapping[str
         }
         for key, commit_id in sorted(keys.items())
     ]
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     for start in range(0, len(rows), _BATCH):
-        statement = dialect.insert(due_keys).values(rows[start : start + _BATCH])
+        statement = upsert(connection, due_keys).values(rows[start : start + _BATCH])
         renewed = {name: statement.excluded[name] for name in ("commit_id", "sequence", "requested_at")}
         connection.execute(
             statement.on_conflict_do_update(
@@ -84,7 +57,7 @@ def request_keys(connection: Connection, subscription_id: int, keys: Mapping[str
 
 
 def withdraw_keys(connection: Connection, subscription_id: int, keys: Sequence[str]) -> None:
-    """Make *keys* no longer due: their last file is gone.
+    """Make *keys* no longer due, because their last file was deleted.
 
     Cost: 1 UPDATE for each 400 keys.
     """
@@ -108,32 +81,46 @@ def list_due(connection: Connection, subscription_id: int, *, limit: int | None 
     ]
 
 
-def list_unannounced(
-    connection: Connection, subscription_id: int, *, now: datetime, redeliver_after_s: float, limit: int | None = None
+def list_waiting(
+    connection: Connection, after_s: Mapping[int, float | None], *, now: datetime, limit: int | None = None
 ) -> list[DueKey]:
-    """Return the keys that are due and whose announcement is missing or was probably lost, oldest request first.
+    """Return the due keys whose announcement is missing or was probably lost, oldest request first.
 
-    It was probably lost when nobody has claimed the request for *redeliver_after_s* seconds, or, after several
-    announcements, for as long as the request had waited at the last of them, up to an hour: so a consumer that is
-    paused for a week is not told every minute. A request that was claimed was delivered, whatever became of it.
+    An announcement was probably lost if nobody has claimed the request within *after_s*. After several announcements
+    the wait grows: it is the age that the request had at the last announcement, up to an hour. So a consumer that is
+    paused for a week is not woken every minute. A claimed request counts as delivered, even if its work failed.
 
-    Cost: 1 SELECT.
+    Args:
+        after_s: Subscription → the seconds after which an announcement may be repeated; None for never.
+        limit: The most keys to return for each subscription.
+
+    Cost: 1 SELECT; none for no subscriptions.
     """
+    if not after_s:
+        return []
     delivered = and_(due_keys.c.claimed_sequence.is_not(None), due_keys.c.claimed_sequence == due_keys.c.sequence)
     leased = and_(due_keys.c.owner.is_not(None), due_keys.c.claimed_until > now)
-    overdue = due_keys.c.announced_at < now - timedelta(seconds=redeliver_after_s)
-    query = _requests(due_keys.c.subscription_id == subscription_id).where(
-        _IS_DUE, ~leased, ~delivered, or_(due_keys.c.announced_at.is_(None), overdue)
-    )
-    rows = connection.execute(query.order_by(due_keys.c.sequence, due_keys.c.key))
+    waits = or_(due_keys.c.announced_at.is_(None), *(_is_overdue(one, wait_s, now) for one, wait_s in after_s.items()))
+    query = _requests(due_keys.c.subscription_id.in_(list(after_s))).where(_IS_DUE, ~leased, ~delivered, waits)
+    rows = connection.execute(query.order_by(due_keys.c.subscription_id, due_keys.c.sequence, due_keys.c.key))
     found = (due for due in map(_to_due, rows) if _waited_long_enough(due, now))
-    return list(found)[:limit]
+    return [due for _, group in groupby(found, key=lambda due: due.subscription_id) for due in islice(group, limit)]
+
+
+def _is_overdue(subscription_id: int, wait_s: float | None, now: datetime) -> ColumnElement[bool]:
+    if wait_s is None:
+        return false()
+    announced = due_keys.c.announced_at
+    is_late = or_(announced < now - timedelta(seconds=wait_s), announced > now + CLOCK_SKEW)  # by a wrong clock
+    return and_(due_keys.c.subscription_id == subscription_id, is_late)
 
 
 def _waited_long_enough(due: DueKey, now: datetime) -> bool:
     if due.announced_at is None:
         return True
-    return now - due.announced_at > min(due.announced_at - due.requested_at, _LONGEST_REDELIVERY)
+    return due.announced_at > now + CLOCK_SKEW or now - due.announced_at > min(
+        due.announced_at - due.requested_at, _LONGEST_REDELIVERY
+    )
 
 
 def get_key(connection: Connection, subscription_id: int, key: str) -> DueKey | None:
@@ -146,7 +133,7 @@ def get_key(connection: Connection, subscription_id: int, key: str) -> DueKey | 
 
 
 def mark_announced(connection: Connection, dues: Sequence[DueKey], now: datetime) -> None:
-    """Note that these requests were announced now; newer requests for the same keys are left alone.
+    """Record that these requests were announced now. Newer requests for the same keys are left alone.
 
     Cost: 1 UPDATE a request.
     """
@@ -157,11 +144,11 @@ def mark_announced(connection: Connection, dues: Sequence[DueKey], now: datetime
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """Who claims a key, and for how long.
+    """A consumer that claims a key, and the length of its lease.
 
     Attributes:
-        owner: The same text again is the same work, retried.
-        instead_of: An owner that is known to have ended, whose lease therefore binds nobody.
+        owner: Identifies the work. A retry uses the same text.
+        instead_of: An owner that is known to have ended, so its lease no longer counts.
     """
 
     owner: str
@@ -171,20 +158,20 @@ class Claimant:
 
     @property
     def until(self) -> datetime:
-        """When the lease ends."""
+        """The time at which the lease ends."""
         return self.now + timedelta(seconds=self.lease_s)
 
     def may_take(self) -> ColumnElement[bool]:
-        """Return the condition that nobody else holds the key."""
+        """Return the SQL condition that no other owner holds the key."""
         owners = [self.owner] if self.instead_of is None else [self.owner, self.instead_of]
         return or_(due_keys.c.owner.is_(None), due_keys.c.owner.in_(owners), due_keys.c.claimed_until <= self.now)
 
 
 def claim_key(connection: Connection, subscription_id: int, key: str, claimant: Claimant) -> DueKey | None:
-    """Give the newest request for *key* to the claimant, or return None.
+    """Claim the newest request for *key* for the claimant and return it, or return None.
 
     None means that nothing is due, or that another owner's lease is running. The same owner may claim
-    again, also a request that it has completed: that is how a retry learns what it had done.
+    a request again, even after it has completed it. That is how a retry learns that the work is done.
 
     Cost: 1 UPDATE, 1 SELECT.
     """
@@ -195,11 +182,10 @@ def claim_key(connection: Connection, subscription_id: int, key: str, claimant: 
 def force_key(
     connection: Connection, subscription_id: int, key: str, claimant: Claimant, *, head: CommitId
 ) -> DueKey | None:
-    """Give *key* to the claimant although it is not due, as of the commit *head*; None while another owner holds it.
+    """Claim *key* as of the commit *head* although it is not due; return None while another owner holds it.
 
     Cost: 1 INSERT, 1 UPDATE, 1 SELECT.
     """
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     row = {
         "subscription_id": subscription_id,
         "key": key,
@@ -208,7 +194,7 @@ def force_key(
         "done_sequence": 0,
         "requested_at": claimant.now,
     }
-    connection.execute(dialect.insert(due_keys).values(row).on_conflict_do_nothing())
+    connection.execute(upsert(connection, due_keys).values(row).on_conflict_do_nothing())
     settled = and_(_is(subscription_id, key), ~_IS_DUE)
     connection.execute(update(due_keys).where(settled).values(commit_id=head))
     return _take(connection, _is(subscription_id, key), true(), claimant)
@@ -223,9 +209,9 @@ def _take(
 
 
 def release_key(connection: Connection, due: DueKey, now: datetime) -> None:
-    """End the lease on a claimed request, still due; nothing happens if it is somebody else's by now.
+    """End the lease on a claimed request, which stays due; do nothing if another owner has claimed it meanwhile.
 
-    It counts as delivered, so it is not announced again by itself; a newer request that came meanwhile is.
+    The request counts as delivered, so it is not announced again. A newer request that came meanwhile is announced.
 
     Cost: 2 UPDATEs.
     """
@@ -242,15 +228,15 @@ def release_key(connection: Connection, due: DueKey, now: datetime) -> None:
 
 
 def complete_key(connection: Connection, due: DueKey, now: datetime) -> None:
-    """Note that a claimed request was done. Doing it again changes nothing.
+    """Record that a claimed request was completed. A second call changes nothing.
 
-    A newer request for the key stays due and counts as made now, for until now nobody could take it: a wake-up
-    that was sent for it before was in vain.
+    A newer request for the key stays due, and its age counts from now. Nobody could claim it until now, so an earlier
+    announcement of it had no effect.
 
     Raises:
-        ClaimLostError: The claim is somebody else's by now, who does the work or has done it: throw yours away.
+        ClaimLostError: Another owner has claimed the request, and does the work or has done it. Discard your result.
 
-    Cost: 1 UPDATE; 1 SELECT more when it was done before.
+    Cost: 1 UPDATE; 1 SELECT more if it was already completed.
     """
     mine = and_(
         _is(due.subscription_id, due.key), due_keys.c.owner == due.owner, due_keys.c.claimed_sequence == due.sequence
@@ -260,7 +246,7 @@ def complete_key(connection: Connection, due: DueKey, now: datetime) -> None:
         update(due_keys)
         .where(mine)
         .values(
-            # Never back: the key may have been withdrawn meanwhile.
+            # Never lowered: the key may have been withdrawn meanwhile.
             done_sequence=case((due_keys.c.done_sequence > due.sequence, due_keys.c.done_sequence), else_=due.sequence),
             done_commit_id=due.commit,
             done_by=due.owner,

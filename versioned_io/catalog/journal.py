@@ -1,101 +1,37 @@
-"""The journal: everything that happens to names other than a commit on a branch, in the catalog and in the packs."""
+"""The rows of the journal: every change to a name other than a commit on a branch, in order."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Row, String, func, insert, literal, select
 
-from versioned_io.catalog.chunk_index import insert_packs
+from versioned_io.catalog.renamed import recorded_name_of
+from versioned_io.catalog.replies import Evidence, note_evidence
 from versioned_io.catalog.tables import journal
-from versioned_io.catalog.values import JSONValue
-from versioned_io.errors import FormatError
-from versioned_io.identifiers import CommitId, PackName
-from versioned_io.objects.port import ObjectStore
-from versioned_io.packs.frames import FrameKind
-from versioned_io.packs.writer import PackWriter
-
-ENTRY_FORMAT = 1
+from versioned_io.errors import IntegrityError
+from versioned_io.model.identifiers import PackName
+from versioned_io.model.journal import Action, JournalEntry, RecordedEntry, check_details
 
 
-class Action(StrEnum):
-    """What happened to a name."""
+def insert_entry(
+    connection: Connection, entry: JournalEntry, pack: PackName, now: datetime, *, is_recorded_name: bool = False
+) -> RecordedEntry:
+    """Insert *entry* as the newest of its repo, and return it with its number. It takes effect with this transaction.
 
-    CREATE_REPO = "create_repo"
-    CREATE_BRANCH = "create_branch"
-    CREATE_TAG = "create_tag"
-    DELETE_BRANCH = "delete_branch"
-    DELETE_TAG = "delete_tag"
-    RENAME_BRANCH = "rename_branch"
-    PROTECT_BRANCH = "protect_branch"
-    SET_RETENTION = "set_retention"
-    MOVE_BRANCH = "move_branch"
-    """A branch was reset or fast-forwarded."""
-    SQUASH = "squash"
-    """Several commits of a branch became one with the same files."""
-    DROP = "drop"
-    PURGE = "purge"
-    EXPIRE = "expire"
-    """Commits were forgotten because nothing led to them any more, or because retention let go of them."""
-    LOST = "lost"
-    """A rebuild found that there was an entry which is in no pack any more; its time is the latest that it can have."""
+    Args:
+        pack: The pack that the entry is about to be written to.
+        is_recorded_name: Whether the entry's repo is the name in the packs. The catalog then needn't have the repo.
 
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """One thing that happened to a name.
-
-    Attributes:
-        name: The branch or tag; empty where the whole repo is meant.
-        old, new: What the name pointed at before and afterwards.
-        details: What the action needs beside that, such as a new name.
+    Cost: 1 SELECT, 1 INSERT.
     """
-
-    repo: str
-    name: str
-    action: Action
-    old: CommitId | None = None
-    new: CommitId | None = None
-    details: Mapping[str, JSONValue] = field(default_factory=dict)
-    author: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedEntry:
-    """An entry with its place in the journal.
-
-    Attributes:
-        sequence: Ascending in the order of what happened to one repo; not without gaps.
-        previous: The sequence of the repo's entry before this one; 0 for the first. An entry that is nobody's previous
-            one, and not the newest, was written by somebody who died before it counted.
-    """
-
-    entry: JournalEntry
-    sequence: int
-    previous: int
-    at: datetime
-
-
-def append_entry(connection: Connection, objects: ObjectStore, entry: JournalEntry, now: datetime) -> int:
-    """Record *entry*, and return its sequence number; it counts when the catalog transaction around this call ends.
-
-    The packs get it first, so a catalog that is rebuilt from them knows it. Call this last, when nothing can be
-    refused any more, with the repo or the branch held, so that the entries of a repo have an order.
-
-    Raises:
-        StorageError: The object store failed; nothing happened.
-
-    Cost: 1 PUT, 1 SELECT, 2 INSERTs.
-
-    Source: docs/design/0004-journal-and-rebuild.md.
-    """
-    previous = connection.execute(
-        select(func.coalesce(func.max(journal.c.sequence), 0)).where(journal.c.repo == entry.repo)
-    ).scalar_one()
-    pack = PackWriter(objects)
+    given = literal(entry.repo, String)
+    name = given if is_recorded_name else func.coalesce(recorded_name_of(entry.repo), given)
+    newest = select(func.coalesce(func.max(journal.c.sequence), 0)).where(journal.c.repo == name).scalar_subquery()
+    repo, previous = connection.execute(select(name, newest)).one()
+    entry = replace(entry, repo=repo)
     row = insert(journal).values(
         repo=entry.repo,
         name=entry.name,
@@ -105,82 +41,83 @@ def append_entry(connection: Connection, objects: ObjectStore, entry: JournalEnt
         details=json.dumps(dict(entry.details), sort_keys=True),
         author=entry.author,
         at=now,
-        pack=pack.name,
+        pack=pack,
     )
     sequence = int(connection.execute(row.returning(journal.c.sequence)).scalar_one())
-    pack.append(FrameKind.JOURNAL, encode_entry(RecordedEntry(entry, sequence, int(previous), now)))
-    insert_packs(connection, [pack.close()], now)
-    return sequence
+    recorded = RecordedEntry(entry, sequence, int(previous), now)
+    note_evidence(connection, Evidence(partial(_is_recorded, recorded)))
+    return recorded
 
 
-def squashes_of(connection: Connection, repo: str) -> list[tuple[CommitId, CommitId]]:
-    """Return (head before, head afterwards) of every time that a branch of the repo was squashed, oldest first.
-
-    Cost: 1 SELECT.
-    """
-    query = select(journal.c.old_id, journal.c.new_id).where(
-        journal.c.repo == repo, journal.c.action == Action.SQUASH.value
-    )
-    found = connection.execute(query.order_by(journal.c.sequence))
-    return [(CommitId(row.old_id), CommitId(row.new_id)) for row in found]
-
-
-def encode_entry(recorded: RecordedEntry) -> bytes:
-    """Return the entry as canonical JSON: keys sorted, no spaces, UTF-8.
-
-    Source: docs/spec/format-v1.md, "Journal entry".
-    """
+def _is_recorded(recorded: RecordedEntry, connection: Connection) -> bool:
+    """Return whether this entry exists. The number alone is not enough, since SQLite reuses numbers."""
+    query = select(journal.c.repo, journal.c.name, journal.c.action, journal.c.at)
+    found = connection.execute(query.where(journal.c.sequence == recorded.sequence)).one_or_none()
     entry = recorded.entry
-    fields: dict[str, JSONValue] = {
-        "format": ENTRY_FORMAT,
-        "sequence": recorded.sequence,
-        "previous": recorded.previous,
-        "at": recorded.at.isoformat(),
-        "repo": entry.repo,
-        "name": entry.name,
-        "action": entry.action.value,
-        "old": entry.old,
-        "new": entry.new,
-        "details": dict(entry.details),
-        "author": entry.author,
-    }
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def decode_entry(payload: bytes) -> RecordedEntry:
-    """Return the entry that `encode_entry` wrote.
-
-    Raises:
-        FormatError: It was written by a newer version; upgrade.
-    """
-    fields: dict[str, Any] = json.loads(payload)
-    if fields["format"] != ENTRY_FORMAT:
-        msg = f"a journal entry has format {fields['format']}, this version reads {ENTRY_FORMAT}: upgrade versioned-io"
-        raise FormatError(msg)
-    entry = JournalEntry(
-        fields["repo"],
-        fields["name"],
-        Action(fields["action"]),
-        fields["old"],
-        fields["new"],
-        fields["details"],
-        fields["author"],
-    )
-    return RecordedEntry(entry, fields["sequence"], fields["previous"], datetime.fromisoformat(fields["at"]))
+    return found is not None and tuple(found) == (entry.repo, entry.name, entry.action.value, recorded.at)
 
 
 def entries_of(connection: Connection, repo: str, name: str | None = None) -> list[tuple[RecordedEntry, PackName]]:
     """Return the entries of a repo, or of one of its names, oldest first, each with the pack that holds it.
 
+    The entries carry the present name of the repo.
+
     Cost: 1 SELECT.
     """
-    query = select(journal).where(journal.c.repo == repo).order_by(journal.c.sequence)
+    query = select(journal).where(journal.c.repo == recorded_name_of(repo)).order_by(journal.c.sequence)
     found: list[tuple[RecordedEntry, PackName]] = []
     previous = 0
     for row in connection.execute(query):
-        details = json.loads(row.details)
-        entry = JournalEntry(row.repo, row.name, Action(row.action), row.old_id, row.new_id, details, row.author)
         if name is None or row.name == name:
-            found.append((RecordedEntry(entry, row.sequence, previous, row.at), PackName(row.pack)))
+            found.append(
+                (RecordedEntry(replace(_entry_of(row), repo=repo), row.sequence, previous, row.at), PackName(row.pack))
+            )
         previous = row.sequence
     return found
+
+
+def entries_of_present(connection: Connection, repo: str, name: str) -> list[RecordedEntry]:
+    """Return the entries of a name, oldest first, without those of deleted repos that had the repo's name before.
+
+    A restored repo keeps its earlier entries.
+
+    Raises:
+        IntegrityError: A row is malformed. Run fsck.
+
+    Cost: 1 SELECT.
+    """
+    ended: dict[int, list[RecordedEntry]] = {}
+    found: list[RecordedEntry] = []
+    for one, _ in entries_of(connection, repo):
+        if one.entry.action is Action.CREATE_REPO:
+            restored = one.entry.details.get("restores")
+            found = list(ended.get(restored, [])) if isinstance(restored, int) else []
+        found.append(one)
+        if one.entry.action is Action.DELETE_REPO:
+            ended[one.sequence] = found
+    return [one for one in found if one.entry.name == name]
+
+
+def _entry_of(row: Row[tuple[object, ...]]) -> JournalEntry:
+    """Return the entry in a row of the journal.
+
+    Raises:
+        IntegrityError: The row is malformed. Run fsck.
+    """
+    try:
+        action, details = Action(row.action), json.loads(row.details)
+    except (TypeError, ValueError) as error:
+        msg = f"entry {row.sequence} of the catalog's journal is malformed ({error}); run fsck"
+        raise IntegrityError(msg) from error
+    entry = JournalEntry(row.repo, row.name, action, row.old_id, row.new_id, details, row.author)
+    check_details(entry)
+    return entry
+
+
+def read_entry(row: Row[Any]) -> RecordedEntry:
+    """Return the recorded entry in a row of the journal, without the number of the entry before it.
+
+    Raises:
+        IntegrityError: The row is malformed. Run fsck.
+    """
+    return RecordedEntry(_entry_of(row), row.sequence, 0, row.at)

@@ -1,24 +1,24 @@
-"""What the catalog must say when things have moved to other packs."""
+"""Updates of the catalog after chunks, trees, records or journal entries moved to other packs."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from versioned_io.catalog.collection import live_roots
-from versioned_io.catalog.tables import chunks, commits, journal
-from versioned_io.catalog.values import CommitState
-from versioned_io.identifiers import CommitId, PackName
-from versioned_io.packs.frames import FrameRef, pack_name
-from versioned_io.pages.schema import PageRef
+from versioned_io.catalog.tables import chunks, commits, journal, repos
+from versioned_io.model.commits import CommitState, RunInfo, parse_root
+from versioned_io.model.identifiers import CommitId, PackName
+from versioned_io.model.places import FrameRef, PageRef, pack_name
 
 _BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
 class MovedBlock:
-    """A block of chunks that lies somewhere else now."""
+    """A block of chunks that moved to another frame."""
 
     old: FrameRef
     new: FrameRef
@@ -29,7 +29,7 @@ class NewTree:
     """A commit whose tree was written again, and the pack with its new record.
 
     Attributes:
-        generation: Of the tree that it had; only that one is replaced.
+        generation: The generation of the old tree; a tree of another generation is not replaced.
     """
 
     commit: CommitId
@@ -46,15 +46,39 @@ class MovedRecord:
     new: PackName
 
 
-def live_generations(connection: Connection) -> Iterator[tuple[CommitId, int, PageRef | None]]:
-    """Yield every commit whose data is kept, with its tree and how often that was written again. Cost: 1 SELECT."""
+class TreeGeneration(NamedTuple):
+    """The tree of a commit whose data is kept, and the number of times that it was rewritten."""
+
+    commit: CommitId
+    generation: int
+    root: PageRef | None
+
+
+def live_generations(connection: Connection) -> Iterator[TreeGeneration]:
+    """Yield the tree of every commit whose data is kept. Cost: 1 SELECT."""
     query = select(commits.c.id, commits.c.generation, commits.c.root).where(commits.c.state == CommitState.LIVE.value)
     for row in connection.execute(query):
-        yield row.id, row.generation, None if row.root is None else PageRef.from_json(json.loads(row.root))
+        yield TreeGeneration(row.id, row.generation, parse_root(row.root))
+
+
+class KeptTree(NamedTuple):
+    """The tree of a commit whose data is kept, and the commit's parent."""
+
+    id: CommitId
+    parent: CommitId | None
+    root: PageRef | None
+
+
+def kept_trees(connection: Connection) -> Iterator[KeptTree]:
+    """Yield the tree of every commit whose data is kept, in the order of history. Cost: 1 SELECT."""
+    query = select(commits.c.id, commits.c.parent_id, commits.c.root)
+    kept = query.where(commits.c.state == CommitState.LIVE.value).order_by(commits.c.segment_id, commits.c.number)
+    for row in connection.execute(kept):
+        yield KeptTree(row.id, row.parent_id, parse_root(row.root))
 
 
 def hold_commits(connection: Connection, commit_ids: Collection[CommitId]) -> None:
-    """Let no commit be made on these until the transaction ends. Cost: 1 SELECT for each 500."""
+    """Lock the commits until the transaction ends, so that none gets a child. Cost: 1 SELECT for each 500."""
     ordered = sorted(commit_ids)
     for start in range(0, len(ordered), _BATCH):
         held = select(commits.c.id).where(commits.c.id.in_(ordered[start : start + _BATCH])).order_by(commits.c.id)
@@ -73,7 +97,7 @@ def commits_of_repo(connection: Connection, repo_id: int) -> Iterator[CommitId]:
 
 
 def packs_of(connection: Connection, commit_ids: Sequence[CommitId]) -> dict[CommitId, PackName]:
-    """Return which pack holds the record of each commit. Cost: 1 SELECT for each 500."""
+    """Return the pack with the record of each commit. Cost: 1 SELECT for each 500."""
     found: dict[CommitId, PackName] = {}
     for start in range(0, len(commit_ids), _BATCH):
         query = select(commits.c.id, commits.c.pack).where(commits.c.id.in_(commit_ids[start : start + _BATCH]))
@@ -100,13 +124,13 @@ def entries_in(connection: Connection, names: Collection[PackName]) -> dict[Pack
 
 
 def forget_chunks(connection: Connection, digests: Sequence[bytes]) -> None:
-    """Forget where these contents are, so that they are stored again when they come again. Cost: 1 DELETE for 500."""
+    """Delete contents from the chunk index, so that the next writer stores them again. Cost: 1 DELETE for each 500."""
     for start in range(0, len(digests), _BATCH):
         connection.execute(delete(chunks).where(chunks.c.digest.in_(digests[start : start + _BATCH])))
 
 
 def move_chunks(connection: Connection, blocks: Sequence[MovedBlock]) -> None:
-    """Note where chunks lie now, of those that the catalog still knows at their old place. Cost: 1 UPDATE a block."""
+    """Record the new places of chunks whose row still has the old place. Cost: 1 UPDATE a block."""
     if not blocks:
         return
     moved = update(chunks).where(chunks.c.pack == bindparam("old_pack"), chunks.c.offset == bindparam("old_offset"))
@@ -125,30 +149,79 @@ def move_chunks(connection: Connection, blocks: Sequence[MovedBlock]) -> None:
     )
 
 
-def move_trees(connection: Connection, trees: Sequence[NewTree]) -> None:
-    """Give commits their new trees and records; a tree that somebody else has written again meanwhile stays as it is.
+def move_trees(connection: Connection, trees: Sequence[NewTree], *, keeps_round: bool = False) -> None:
+    """Record the new trees and records of commits; skip a tree that another process has rewritten meanwhile.
+
+    Args:
+        keeps_round: Whether every pack that the new trees reference has a round, no later than the commit's. Otherwise
+            the commits lose their round and are walked again: see `versioned_io.catalog.rounds`.
 
     Cost: 1 UPDATE for each.
     """
-    for tree in trees:
-        current = (commits.c.id == tree.commit) & (commits.c.generation == tree.generation)
-        root = None if tree.root is None else json.dumps(tree.root.to_json())
-        connection.execute(
-            update(commits).where(current).values(root=root, generation=tree.generation + 1, pack=tree.pack)
-        )
+    if not trees:
+        return
+    current = (commits.c.id == bindparam("of_id")) & (commits.c.generation == bindparam("of_generation"))
+    moved = (
+        update(commits)
+        .where(current)
+        .values(root=bindparam("new_root"), generation=bindparam("new_generation"), pack=bindparam("new_pack"))
+    )
+    connection.execute(
+        moved if keeps_round else moved.values(mark_epoch=None),
+        [
+            {
+                "of_id": tree.commit,
+                "of_generation": tree.generation,
+                "new_root": None if tree.root is None else json.dumps(tree.root.to_json()),
+                "new_generation": tree.generation + 1,
+                "new_pack": tree.pack,
+            }
+            for tree in sorted(trees, key=lambda tree: tree.commit)
+        ],
+    )
 
 
-def move_records(connection: Connection, records: Mapping[CommitId, MovedRecord]) -> None:
-    """Note where commit records lie now, of those that are still where they were. Cost: 1 UPDATE for each."""
-    for commit_id, moved in records.items():
-        current = (commits.c.id == commit_id) & (commits.c.pack == moved.old)
-        connection.execute(update(commits).where(current).values(pack=moved.new))
+def move_records(connection: Connection, records: Mapping[CommitId, MovedRecord], *, keeps_round: bool = False) -> None:
+    """Record the new packs of commit records that have not moved meanwhile. Cost: 1 UPDATE for each.
+
+    Args:
+        keeps_round: As for `move_trees`.
+    """
+    if not records:
+        return
+    current = (commits.c.id == bindparam("of_id")) & (commits.c.pack == bindparam("old_pack"))
+    moved = update(commits).where(current).values(pack=bindparam("new_pack"))
+    connection.execute(
+        moved if keeps_round else moved.values(mark_epoch=None),
+        [{"of_id": commit_id, "old_pack": one.old, "new_pack": one.new} for commit_id, one in sorted(records.items())],
+    )
 
 
 def move_journal(connection: Connection, moved: Mapping[int, PackName]) -> None:
-    """Note where entries of the journal lie now. Cost: 1 UPDATE for each."""
+    """Record the new packs of journal entries. Cost: 1 UPDATE for each."""
     for sequence, pack in moved.items():
         connection.execute(update(journal).where(journal.c.sequence == sequence).values(pack=pack))
+
+
+class RecordedRun(NamedTuple):
+    """A commit, the name of its repo, and its recorded run."""
+
+    commit: CommitId
+    repo: str
+    run: RunInfo
+
+
+def recorded_runs(connection: Connection) -> Iterator[RecordedRun]:
+    """Yield every commit with a recorded run. Cost: 1 SELECT."""
+    query = select(commits.c.id, repos.c.name, commits.c.run).join(repos, commits.c.repo_id == repos.c.id)
+    for row in connection.execute(query.where(commits.c.run.is_not(None)).order_by(commits.c.id)):
+        yield RecordedRun(CommitId(row.id), row.name, RunInfo(**json.loads(row.run)))
+
+
+def rewrite_runs(connection: Connection, runs: Mapping[CommitId, RunInfo]) -> None:
+    """Replace the recorded runs of commits. Cost: 1 UPDATE for each."""
+    for commit_id, run in sorted(runs.items()):
+        connection.execute(update(commits).where(commits.c.id == commit_id).values(run=json.dumps(asdict(run))))
 
 
 def _batches(names: Collection[PackName]) -> Iterator[list[PackName]]:

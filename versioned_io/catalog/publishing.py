@@ -1,6 +1,6 @@
-"""The commit point: branches take the commits that are durable in their packs, all at once or not at all.
+"""The commit point: branches move to commits that are durable in their packs, all at once or not at all.
 
-Statements are made once, with names where the values go: to make one anew takes as long as to run it.
+Each statement is built once, with bound parameters: building one takes as long as running it.
 
 Source: docs/design/0002-commit-protocol.md, "The commit point".
 """
@@ -9,18 +9,25 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import pyarrow as pa
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from versioned_io.catalog.chunk_index import insert_chunks, insert_packs, refuse_condemned
-from versioned_io.catalog.repos import BranchRow
-from versioned_io.catalog.tables import branches, commits, input_files, provenance, segments
-from versioned_io.catalog.values import Commit, InputFile
+from versioned_io.catalog.damages import enter_healed
+from versioned_io.catalog.noting import note_made
+from versioned_io.catalog.repo_rows import BranchRow
+from versioned_io.catalog.tables import branches, commits, confirmations, input_files, provenance, segments
 from versioned_io.errors import HeadMovedError, RefNotFoundError
-from versioned_io.identifiers import CommitId, PackName
-from versioned_io.packs.writer import PackInfo
+from versioned_io.model.beacons import Beacon, BeaconKind
+from versioned_io.model.commits import Commit, Confirmation, InputFile
+from versioned_io.model.damages import Healed
+from versioned_io.model.identifiers import CommitId, PackName
+from versioned_io.model.places import PackInfo
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 _LOCKED_HEAD: Final = (
     select(branches.c.head_id, branches.c.epoch).where(branches.c.id == bindparam("branch")).with_for_update()
@@ -37,11 +44,12 @@ _BEGIN_SEGMENT: Final = insert(segments).returning(segments.c.id)
 _INSERT_COMMIT: Final = insert(commits)
 _INSERT_PROVENANCE: Final = insert(provenance)
 _INSERT_INPUTS: Final = insert(input_files)
+_INSERT_CONFIRMATIONS: Final = insert(confirmations)
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One commit that is durable in its pack and waits for its branch to take it."""
+    """One commit that is durable in its pack, and the branch that will point at it."""
 
     branch: BranchRow
     commit: Commit
@@ -49,20 +57,26 @@ class Publication:
     inputs: tuple[InputFile, ...]
     reused_packs: frozenset[PackName]
     parent_generation: int = 0
-    """Of the tree that the commit's pages were built on, whose pages it shares."""
+    """The generation of the parent's tree, whose pages the commit's tree shares."""
+    confirmed: tuple[Confirmation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """The packs that a transaction wrote, and the chunks in them, as `DataWriter.new_chunks` returns them."""
+    """The packs that a transaction wrote, and the chunks in them, as `ChunkPlacer.new_chunks` returns them.
+
+    Attributes:
+        healed: Contents that are damaged in other packs, with their repaired copies in packs of this store.
+    """
 
     packs: Sequence[PackInfo]
-    chunks: pa.Table
+    chunks: "pa.Table"
+    healed: Sequence[Healed] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class HeldTree:
-    """A commit whose tree stays where it is until the transaction ends."""
+    """A locked commit: its tree can't be rewritten before the transaction ends."""
 
     segment_id: int
     number: int
@@ -79,25 +93,25 @@ def publish(
 ) -> None:
     """Move every branch to its new commit, or raise and leave the catalog as it was.
 
-    This is the commit point: all that the commits refer to is already durable, and once the catalog
-    transaction around this call ends, every reader sees all of them. Of several writers that start
-    from the same head, exactly one succeeds.
+    This is the commit point. Everything that the commits refer to is already durable. Once the catalog transaction
+    around this call ends, every reader sees all of them. Of several writers that start from the same head, exactly
+    one succeeds.
 
     Args:
-        held: The trees of the heads, by a caller who has held the branches and these since it read the heads in this
-            very transaction; None to compare them now.
+        held: The locked trees of the heads. The caller has locked them and the branches since it read the heads in
+            this transaction. None locks them and compares the heads now.
 
     Raises:
-        HeadMovedError: A branch points at another commit than `BranchRow.head`, or that one's tree lies elsewhere.
+        HeadMovedError: A branch points at another commit than `BranchRow.head`, or that commit's tree was rewritten.
             Rebase on it and try again.
-        RefNotFoundError: A branch was deleted meanwhile.
-        PackCondemnedError: A pack that the commits refer to is being collected; begin the transaction again.
+        RefNotFoundError: A branch was deleted meanwhile. Create it, or commit to another one.
+        PackCondemnedError: A pack that the commits refer to is being collected. Begin the transaction again.
 
-    Cost: 4 SELECTs, 1 UPDATE and 1 to 4 INSERTs a commit, 1 INSERT for all packs and one for all chunks.
+    Cost: 4 SELECTs, 1 UPDATE and 1 to 5 INSERTs a commit, 1 INSERT for all packs and one for all chunks.
 
     Source: docs/design/0002-commit-protocol.md, "The commit point".
     """
-    # One order for all writers, so that two transactions over the same branches can't wait for each other.
+    # All writers lock in the same order, so that two transactions over the same branches can't deadlock.
     ordered = sorted(publications, key=lambda publication: publication.branch.id)
     for publication in ordered:
         if held is None:
@@ -109,6 +123,7 @@ def publish(
     for publication in ordered:
         _refuse_moved_tree(parents, publication)
     insert_packs(connection, content.packs, now)
+    enter_healed(connection, content.healed, now)
     insert_chunks(connection, content.chunks)
     for publication in ordered:
         _insert_commit(connection, publication, parents)
@@ -117,7 +132,7 @@ def publish(
 
 
 def insert_beside(connection: Connection, publication: Publication, packs: Sequence[PackInfo], now: datetime) -> None:
-    """Enter a commit that no branch leads to yet; who calls this moves one there in the same catalog transaction.
+    """Insert a commit without moving a branch; the caller moves one to it in the same catalog transaction.
 
     Cost: 4 SELECTs, 2 to 5 INSERTs.
     """
@@ -128,7 +143,10 @@ def insert_beside(connection: Connection, publication: Publication, packs: Seque
 
 
 def _lock_head(connection: Connection, branch: BranchRow) -> None:
-    """Hold the branch until the transaction ends (SQLite holds everything already), if its head is the expected one."""
+    """Lock the branch until the transaction ends, or raise if its head isn't the expected one.
+
+    On SQLite a writing transaction already holds the whole catalog.
+    """
     found = connection.execute(_LOCKED_HEAD, {"branch": branch.id}).one_or_none()
     if found is None:
         raise RefNotFoundError(branch.ref.repo, branch.ref.branch, reason="the branch was deleted meanwhile")
@@ -137,22 +155,22 @@ def _lock_head(connection: Connection, branch: BranchRow) -> None:
 
 
 def hold_trees(connection: Connection, commit_ids: Iterable[CommitId]) -> dict[CommitId, HeldTree]:
-    """Return the commits, whose trees nobody can write again before the transaction ends.
+    """Lock the commits, so that nobody can rewrite their trees before the transaction ends, and return them.
 
     Cost: 1 SELECT for each.
     """
     found: dict[CommitId, HeldTree] = {}
-    # In the order in which compaction holds them, so that neither waits for the other for ever.
+    # In the order in which compaction locks them, to avoid a deadlock.
     for commit_id in sorted(set(commit_ids)):
         found[commit_id] = HeldTree(*connection.execute(_HELD_TREE, {"commit": commit_id}).one())
     return found
 
 
 def _refuse_moved_tree(parents: Mapping[CommitId, HeldTree], publication: Publication) -> None:
-    """Raise when the parent's tree was written again: its old pages, which the new commit shares, may be garbage."""
+    """Raise when the parent's tree was rewritten: its old pages, which the new commit shares, may be garbage."""
     parent = publication.commit.parent
     if parent is not None and parents[parent].generation != publication.parent_generation:
-        raise HeadMovedError(str(publication.branch.ref), parent, f"{parent}, whose tree was written again")
+        raise HeadMovedError(str(publication.branch.ref), parent, f"{parent}, whose tree was rewritten")
 
 
 def _insert_commit(connection: Connection, publication: Publication, parents: Mapping[CommitId, HeldTree]) -> None:
@@ -160,10 +178,12 @@ def _insert_commit(connection: Connection, publication: Publication, parents: Ma
     segment_id = _continue_segment(connection, commit, parents)
     insert_commit_row(connection, commit, publication.pack, repo_id=publication.branch.repo_id, segment_id=segment_id)
     insert_sources(connection, commit.id, commit.provenance, publication.inputs)
+    insert_confirmations(connection, commit, publication.confirmed)
+    note_made(connection, Beacon(BeaconKind.COMMIT, commit.id))
 
 
 def insert_commit_row(connection: Connection, commit: Commit, pack: PackName, *, repo_id: int, segment_id: int) -> None:
-    """Enter *commit*, whose record is in *pack*; its sources are not entered. Cost: 1 INSERT."""
+    """Insert *commit*, whose record is in *pack*, without its sources. Cost: 1 INSERT."""
     values = {
         "id": commit.id,
         "lineage_id": commit.lineage_id,
@@ -185,6 +205,8 @@ def insert_commit_row(connection: Connection, commit: Commit, pack: PackName, *,
         "generation": commit.generation,
         "merged_id": commit.merged,
         "touched": commit.touched,
+        "order": commit.order,
+        "inputs_are_complete": commit.inputs_are_complete,
     }
     connection.execute(_INSERT_COMMIT, values)
 
@@ -192,7 +214,7 @@ def insert_commit_row(connection: Connection, commit: Commit, pack: PackName, *,
 def insert_sources(
     connection: Connection, commit_id: CommitId, made_from: Sequence[CommitId], files: Sequence[InputFile]
 ) -> None:
-    """Enter the commits and the versions of files that a commit was made from. Cost: at most 2 INSERTs."""
+    """Insert the commits and the versions of files that a commit was made from. Cost: at most 2 INSERTs."""
     if made_from:
         connection.execute(_INSERT_PROVENANCE, [{"commit_id": commit_id, "input_id": one} for one in made_from])
     if files:
@@ -204,19 +226,27 @@ def insert_sources(
                 "output": file.output,
                 "digest": bytes.fromhex(file.digest),
                 "written_by": file.written_by,
+                "confirmed_by": file.confirmed_by,
             }
             for file in files
         ]
         connection.execute(_INSERT_INPUTS, rows)
 
 
+def insert_confirmations(connection: Connection, commit: Commit, confirmed: Sequence[Confirmation]) -> None:
+    """Insert the files that a commit's run wrote again with the same bytes. Cost: at most 1 INSERT."""
+    if confirmed:
+        own = {"commit_id": commit.id, "order": commit.order}
+        connection.execute(_INSERT_CONFIRMATIONS, [{**own, **one._asdict()} for one in confirmed])
+
+
 def _continue_segment(connection: Connection, commit: Commit, parents: Mapping[CommitId, HeldTree]) -> int:
-    """Return the segment of *commit*: its parent's, unless another child has continued that one already."""
+    """Return the segment of *commit*: its parent's, or a new one if another child already continues that segment."""
     parent_segment: int | None = None
     if commit.parent is not None:
         parent = parents[commit.parent]
         parent_segment = parent.segment_id
-        if connection.dialect.name != "sqlite":  # whose writers hold everything
+        if connection.dialect.name != "sqlite":  # its writers hold the whole catalog
             connection.execute(_LOCKED_SEGMENT, {"segment": parent_segment})
         if connection.execute(_LAST_NUMBER, {"segment": parent_segment}).scalar_one() == parent.number:
             return parent_segment

@@ -1,38 +1,43 @@
-"""Reading the SQLite file of a catalog without the right to write to it, and never seeing a state that was not."""
+"""Consistent reads of a SQLite catalog without write permission on its file."""
 
 import os
 import sqlite3
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple
 from urllib.parse import quote
 
-FileState: TypeAlias = tuple[int, int, int]
-"""Changes when somebody writes to the file itself."""
+
+class FileState(NamedTuple):
+    """The state of a file. It changes when a process writes to the file."""
+
+    inode: int
+    size: int
+    modified_ns: int
 
 
 def is_read_only(path: Path) -> bool:
-    """Say whether *path* is there, and either it or its directory, where SQLite keeps its log, can't be written to."""
+    """Return whether *path* exists, and it or its directory (which holds SQLite's log) is not writable."""
     return path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
 
 
 def state_of(path: Path) -> FileState:
-    """Return what to compare before and after a read.
+    """Return the state of the file, to compare before and after a read.
 
     Raises:
         OSError: The file is gone.
     """
     status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return FileState(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def connect_read_only(path: Path, timeout_s: float) -> sqlite3.Connection:
-    """Return a connection that writes nothing at all, not even SQLite's own files.
+    """Return a connection that writes no file, not even SQLite's log and shared-memory index.
 
-    Where the log of a writer is there it is read too, under SQLite's locks. Where there is none the file holds
-    everything, and is opened as if it never changed, so without locks: compare `state_of` it before and after.
+    If a writer's log exists, it is read too, under SQLite's locks. Otherwise the file is complete and is opened as
+    immutable, without locks. Then the caller compares `state_of` the file before and after its read.
 
     Raises:
-        sqlite3.Error: It can't be opened.
+        sqlite3.Error: The file can't be opened.
 
     Source: https://sqlite.org/wal.html, "Read-Only Databases".
     """

@@ -1,71 +1,70 @@
-"""The names in a store: repos, their branches and tags."""
+"""The names in a store: repos, and their branches and tags."""
 
-from dataclasses import dataclass
+import re
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError as DuplicateRowError
 
+from versioned_io.catalog.renamed import RECORDED_NAME
+from versioned_io.catalog.repo_rows import BranchRow, find_repo_id, present_name_of
+from versioned_io.catalog.row_ids import reserve_id
 from versioned_io.catalog.tables import branches, commits, due_keys, repos, subscriptions, tags
-from versioned_io.catalog.values import BranchInfo, CommitState, RepoInfo
-from versioned_io.errors import CommitForgottenError, ExistsError, RefNotFoundError, RepoNotFoundError
-from versioned_io.identifiers import CommitId
-from versioned_io.refs import DEFAULT_BRANCH, BranchRef
+from versioned_io.errors import (
+    CommitForgottenError,
+    ExistsError,
+    InvalidInputError,
+    RefNotFoundError,
+    RefSyntaxError,
+)
+from versioned_io.model.commits import CommitState
+from versioned_io.model.identifiers import CommitId
+from versioned_io.model.refs import DEFAULT_BRANCH, BranchRef
 
 _SHOWN_NAMES = 10
+_HEXADECIMAL: Final = re.compile(r"[0-9a-f]{4,31}")
+_THIS_CENTURY: Final = ("01", "02")
 
-# Made once, with names where the values go: to make a statement anew takes as long as to run it.
-_BRANCH_BY_NAME: Final = (
-    select(branches.c.id, branches.c.repo_id, branches.c.head_id, branches.c.epoch)
-    .join(repos, repos.c.id == branches.c.repo_id)
-    .where(repos.c.name == bindparam("repo"), branches.c.name == bindparam("branch"))
-)
+# Each statement is built once, with bound parameters: building one takes as long as running it.
 _BRANCH: Final = (
-    select(branches.c.repo_id, branches.c.head_id, branches.c.epoch, branches.c.name, repos.c.name.label("repo"))
+    select(
+        branches.c.repo_id,
+        branches.c.head_id,
+        branches.c.epoch,
+        branches.c.name,
+        repos.c.name.label("repo"),
+        repos.c.recorded_name,
+        select(func.max(commits.c.order)).scalar_subquery().label("latest"),
+    )
     .join(repos, repos.c.id == branches.c.repo_id)
     .where(branches.c.id == bindparam("branch"))
 )
 _LOCKED_BRANCH: Final = _BRANCH.with_for_update(of=branches)
 
 
-TAG_STAYS: Final = "that is a tag, which stays at its commit: name a branch"
-
-
-@dataclass(frozen=True, slots=True)
-class BranchRow:
-    """A branch as the catalog keys it, with its head at one moment."""
-
-    id: int
-    repo_id: int
-    ref: BranchRef
-    head: CommitId | None
-    epoch: int = 0
-
-
-def find_repo_id(connection: Connection, name: str) -> int:
-    """Return the key of the repo *name*.
-
-    Raises:
-        RepoNotFoundError: There is none; the error names those that exist.
-
-    Cost: 1 SELECT.
-    """
-    found = connection.execute(select(repos.c.id).where(repos.c.name == name)).scalar_one_or_none()
-    if found is None:
-        known = connection.execute(select(repos.c.name).order_by(repos.c.name).limit(_SHOWN_NAMES)).scalars()
-        raise RepoNotFoundError(name, tuple(known))
-    return int(found)
-
-
 def insert_repo(connection: Connection, name: str, description: str, now: datetime) -> int:
-    """Make the repo *name* with an empty branch `main`, and return its key.
+    """Create the repo *name* with an empty branch `main`, and return its key.
+
+    A deleted repo of this name is reused, with no history on its branch. Its old commits stay under the name, since
+    lineage refers to them.
 
     Raises:
-        ExistsError: There is one of this name.
+        ExistsError: There is a repo of this name. Choose another name.
+        InvalidInputError: A repo had this name before it was renamed. Use that repo, or choose another name.
 
-    Cost: 2 INSERTs.
+    Cost: 1 UPDATE, 1 SELECT, 2 INSERTs.
     """
+    begun = update(repos).where(repos.c.name == name, repos.c.deleted_at.is_not(None))
+    begun = begun.values(description=description, created_at=now, deleted_at=None)
+    again = connection.execute(begun.returning(repos.c.id)).scalar_one_or_none()
+    if again is not None:
+        connection.execute(
+            insert(branches).values(
+                **reserve_id(connection, branches), repo_id=again, name=DEFAULT_BRANCH, head_id=None
+            )
+        )
+        return int(again)
     try:
         with connection.begin_nested():
             repo_id = int(
@@ -75,68 +74,87 @@ def insert_repo(connection: Connection, name: str, description: str, now: dateti
             )
     except DuplicateRowError:
         raise ExistsError("repo", name) from None
-    connection.execute(insert(branches).values(repo_id=repo_id, name=DEFAULT_BRANCH, head_id=None))
+    _refuse_former_name(connection, name)  # after the INSERT: a renaming may have committed while it waited
+    connection.execute(
+        insert(branches).values(**reserve_id(connection, branches), repo_id=repo_id, name=DEFAULT_BRANCH, head_id=None)
+    )
     return repo_id
 
 
-def list_repos(connection: Connection, name: str | None = None) -> list[RepoInfo]:
-    """Return the repos with their branches, sorted by name; only *name* if given.
-
-    Cost: 1 SELECT.
-    """
-    query = (
-        select(
-            repos.c.name,
-            repos.c.description,
-            repos.c.created_at,
-            branches.c.name,
-            branches.c.head_id,
-            commits.c.number,
-            branches.c.is_protected,
-        )
-        .outerjoin_from(repos, branches, branches.c.repo_id == repos.c.id)
-        .outerjoin(commits, commits.c.id == branches.c.head_id)
-        .order_by(repos.c.name, branches.c.name)
-    )
-    if name is not None:
-        query = query.where(repos.c.name == name)
-    facts: dict[str, tuple[str, datetime]] = {}
-    found: dict[str, list[BranchInfo]] = {}
-    for repo, description, created_at, branch, head, number, is_protected in connection.execute(query):
-        facts[repo] = (description, created_at)
-        found.setdefault(repo, [])
-        if branch is not None:
-            found[repo].append(BranchInfo(repo, branch, head, number or 0, bool(is_protected)))
-    return [RepoInfo(repo, *facts[repo], branches=tuple(found[repo])) for repo in found]
+def _refuse_former_name(connection: Connection, name: str) -> None:
+    """Raise when *name* is the former name of another repo: callers that still use it would reach the wrong repo."""
+    present = present_name_of(connection, name)
+    if present:
+        msg = f"the repo {present!r} was called {name!r} before it was renamed: use it, or choose another name"
+        raise InvalidInputError(msg)
 
 
-def find_branch(connection: Connection, ref: BranchRef) -> BranchRow:
-    """Return the branch *ref* and its head now.
+def hold_repo_of_name(connection: Connection, name: str) -> int:
+    """Lock the repo *name* as `hold_repo` does, and return its key.
 
     Raises:
-        RepoNotFoundError, RefNotFoundError: There is no such repo or branch; the error names those that exist.
+        RepoNotFoundError: There is no such repo, or it was renamed or deleted at this moment.
 
-    Cost: 1 SELECT; three more to say what exists instead.
+    Cost: 2 SELECTs.
     """
-    row = connection.execute(_BRANCH_BY_NAME, {"repo": ref.repo, "branch": ref.branch}).one_or_none()
-    if row is None:
-        repo_id = find_repo_id(connection, ref.repo)
-        named = branch_names(connection, repo_id)
-        reason = TAG_STAYS if is_tag(connection, repo_id, ref.branch) else ""
-        raise RefNotFoundError(ref.repo, ref.branch, named, reason)
-    return BranchRow(row.id, row.repo_id, ref, row.head_id, row.epoch)
+    repo_id = find_repo_id(connection, name)
+    held = select(repos.c.name, repos.c.deleted_at).where(repos.c.id == repo_id).with_for_update(key_share=True)
+    row = connection.execute(held).one()
+    return repo_id if tuple(row) == (name, None) else find_repo_id(connection, name)
 
 
-def is_tag(connection: Connection, repo_id: int, name: str) -> bool:
-    """Say whether a repo has a tag of this name. Cost: 1 SELECT."""
-    query = select(tags.c.name).where(tags.c.repo_id == repo_id, tags.c.name == name)
-    return connection.execute(query).one_or_none() is not None
+def rename_repo(connection: Connection, repo_id: int, to: str) -> None:
+    """Rename a repo. Its recorded name, in its packs, stays.
+
+    Raises:
+        ExistsError: There is a repo of this name. Choose another name.
+        InvalidInputError: A deleted repo has this name. Choose another name.
+
+    Cost: 1 UPDATE, 1 SELECT.
+    """
+    values = {"name": to, "recorded_name": func.nullif(RECORDED_NAME, to)}
+    try:
+        with connection.begin_nested():
+            renamed = update(repos).where(repos.c.id == repo_id, repos.c.name != to).values(**values)
+            if connection.execute(renamed.returning(repos.c.id)).one_or_none() is None:
+                raise ExistsError("repo", to)  # the repo already has this name
+    except DuplicateRowError:
+        query = select(repos.c.deleted_at).where(repos.c.name == to)
+        if connection.execute(query).scalar_one_or_none() is None:
+            raise ExistsError("repo", to) from None
+        msg = (
+            f"{to!r} is the name of a deleted repo, which `versioned repo restore` may bring back: choose another name"
+        )
+        raise InvalidInputError(msg) from None
+
+
+def hold_repo(connection: Connection, repo_id: int) -> None:
+    """Lock the repo until the transaction ends: nobody creates, renames or deletes a name in it. Cost: 1 SELECT."""
+    # A weaker lock than for deleting the row, because commits under way refer to it.
+    connection.execute(select(repos.c.id).where(repos.c.id == repo_id).with_for_update(key_share=True))
+
+
+def delete_repo(connection: Connection, repo_id: int, now: datetime) -> None:
+    """Mark a repo without branches and tags as deleted. Its commits stay. Cost: 1 UPDATE."""
+    connection.execute(update(repos).where(repos.c.id == repo_id).values(deleted_at=now))
+
+
+def branches_of(connection: Connection, repo_id: int) -> list[BranchRow]:
+    """Lock the branches of a repo, in the order that every transaction uses, and return them. Cost: 1 SELECT."""
+    found = connection.execute(
+        select(branches.c.id, branches.c.name, branches.c.head_id, branches.c.epoch, repos.c.name.label("repo"))
+        .join(repos, repos.c.id == branches.c.repo_id)
+        .where(branches.c.repo_id == repo_id)
+        .order_by(branches.c.id)
+        .with_for_update(of=branches)
+    )
+    return [BranchRow(row.id, repo_id, BranchRef(row.repo, row.name), row.head_id, row.epoch) for row in found]
 
 
 def lock_branch(connection: Connection, branch: BranchRow, *, wait: bool = True) -> BranchRow:
-    """Return a branch and its head now, held until the transaction ends unless *wait* is false.
+    """Return a branch and its present head; lock it until the transaction ends, unless *wait* is false.
 
-    SQLite's writers hold the whole catalog anyway; PostgreSQL locks the row.
+    PostgreSQL locks the row. On SQLite a writing transaction already holds the whole catalog.
 
     Raises:
         RefNotFoundError: The branch was deleted meanwhile.
@@ -146,20 +164,20 @@ def lock_branch(connection: Connection, branch: BranchRow, *, wait: bool = True)
     row = connection.execute(_LOCKED_BRANCH if wait else _BRANCH, {"branch": branch.id}).one_or_none()
     if row is None:
         raise RefNotFoundError(branch.ref.repo, branch.ref.branch, reason="the branch was deleted meanwhile")
-    return BranchRow(branch.id, row.repo_id, BranchRef(row.repo, row.name), row.head_id, row.epoch)
+    ref, recorded = BranchRef(row.repo, row.name), row.recorded_name or ""
+    return BranchRow(branch.id, row.repo_id, ref, row.head_id, row.epoch, row.latest or 0, recorded)
 
 
-def branch_names(connection: Connection, repo_id: int) -> tuple[str, ...]:
-    """Return the names of the first few branches of a repo, sorted."""
-    query = select(branches.c.name).where(branches.c.repo_id == repo_id).order_by(branches.c.name).limit(_SHOWN_NAMES)
-    return tuple(connection.execute(query).scalars())
+def wait_for_branch(connection: Connection, branch_id: int) -> None:
+    """Wait until no other transaction holds the branch, and lock it if it still exists. Cost: 1 SELECT."""
+    connection.execute(_LOCKED_BRANCH, {"branch": branch_id}).one_or_none()
 
 
 def hold_commit(connection: Connection, commit_id: CommitId) -> CommitId:
-    """Return *commit_id*, whose data can't be let go of before the transaction ends: a new name may point at it.
+    """Lock a commit and return its ID, so that a new name may point at it: its data can't expire meanwhile.
 
     Raises:
-        CommitForgottenError: Its data was let go of.
+        CommitForgottenError: Its data has expired. Use another commit.
 
     Cost: 1 SELECT.
     """
@@ -170,7 +188,7 @@ def hold_commit(connection: Connection, commit_id: CommitId) -> CommitId:
 
 
 def parent_of(connection: Connection, commit_id: CommitId) -> CommitId | None:
-    """Return the commit that a commit was made on. Cost: 1 SELECT."""
+    """Return the parent of a commit, or None. Cost: 1 SELECT."""
     found: CommitId | None = connection.execute(
         select(commits.c.parent_id).where(commits.c.id == commit_id)
     ).scalar_one()
@@ -178,9 +196,9 @@ def parent_of(connection: Connection, commit_id: CommitId) -> CommitId | None:
 
 
 def dependents_of(connection: Connection, row: BranchRow, commit_id: CommitId) -> list[str]:
-    """Return what else than the branch *row* needs the data of a commit, each as words: names, commits, consumers.
+    """Return descriptions of everything but the branch *row* that needs a commit's data: names, commits, consumers.
 
-    Cost: 6 SELECTs, one of which looks at every commit of the repo.
+    Cost: 6 SELECTs, one of which scans every commit of the repo.
     """
     is_live = (commits.c.repo_id == row.repo_id) & (commits.c.state == CommitState.LIVE)
     others = (branches.c.head_id == commit_id) & (branches.c.id != row.id)
@@ -203,7 +221,7 @@ def dependents_of(connection: Connection, row: BranchRow, commit_id: CommitId) -
 
 
 def set_epoch(connection: Connection, repo_id: int, branch: str, epoch: int) -> None:
-    """Note which entry of the journal set a branch to what it points at.
+    """Record the number of the journal entry that set a branch to its present head.
 
     Cost: 1 UPDATE.
     """
@@ -213,25 +231,27 @@ def set_epoch(connection: Connection, repo_id: int, branch: str, epoch: int) -> 
 
 
 def insert_branch(connection: Connection, ref: BranchRef, head: CommitId | None) -> int:
-    """Make the branch *ref* point at *head*, and return the repo's key; no data is copied.
+    """Create the branch *ref* at *head*, and return the repo's key. No data is copied.
 
     Raises:
-        ExistsError: There is a branch or a tag of this name.
+        ExistsError: There is a branch or a tag of this name. Choose another name.
         RepoNotFoundError: There is no such repo.
 
     Cost: 4 SELECTs, 1 INSERT.
     """
     repo_id = find_repo_id(connection, ref.repo)
     _refuse_taken_name(connection, repo_id, ref)
-    connection.execute(insert(branches).values(repo_id=repo_id, name=ref.branch, head_id=head))
+    connection.execute(
+        insert(branches).values(**reserve_id(connection, branches), repo_id=repo_id, name=ref.branch, head_id=head)
+    )
     return repo_id
 
 
 def insert_tag(connection: Connection, ref: BranchRef, commit_id: CommitId, now: datetime) -> None:
-    """Make the tag *ref* for a commit, for ever.
+    """Create the tag *ref* at a commit; a tag never moves.
 
     Raises:
-        ExistsError: There is a branch or a tag of this name.
+        ExistsError: There is a branch or a tag of this name. Choose another name.
         RepoNotFoundError: There is no such repo.
 
     Cost: 4 SELECTs, 1 INSERT.
@@ -242,7 +262,7 @@ def insert_tag(connection: Connection, ref: BranchRef, commit_id: CommitId, now:
 
 
 def remove_tag(connection: Connection, ref: BranchRef) -> CommitId:
-    """Take the tag *ref* away and return what it named.
+    """Delete the tag *ref*, and return the commit that it pointed at.
 
     Raises:
         RepoNotFoundError, RefNotFoundError: There is no such tag.
@@ -257,28 +277,16 @@ def remove_tag(connection: Connection, ref: BranchRef) -> CommitId:
     return CommitId(found)
 
 
-def list_tags(connection: Connection, repo: str) -> list[tuple[str, CommitId]]:
-    """Return the tags of a repo and what they name, sorted by name.
-
-    Raises:
-        RepoNotFoundError: There is no such repo.
-
-    Cost: 2 SELECTs.
-    """
-    query = select(tags.c.name, tags.c.commit_id).where(tags.c.repo_id == find_repo_id(connection, repo))
-    return [(row.name, CommitId(row.commit_id)) for row in connection.execute(query.order_by(tags.c.name))]
-
-
 def remove_branch(connection: Connection, branch_id: int) -> None:
-    """Take a branch away that nobody follows any more. Cost: 1 DELETE."""
+    """Delete a branch that has no subscriptions any more. Cost: 1 DELETE."""
     connection.execute(delete(branches).where(branches.c.id == branch_id))
 
 
 def change_name(connection: Connection, row: BranchRow, to: BranchRef) -> None:
-    """Give a branch the name *to*.
+    """Rename a branch to *to*.
 
     Raises:
-        ExistsError: There is a branch or a tag of this name.
+        ExistsError: There is a branch or a tag of this name. Choose another name.
 
     Cost: 3 SELECTs, 1 UPDATE.
     """
@@ -287,12 +295,12 @@ def change_name(connection: Connection, row: BranchRow, to: BranchRef) -> None:
 
 
 def set_head(connection: Connection, branch_id: int, head: CommitId | None, epoch: int) -> None:
-    """Make a branch point at *head*, by the journal's entry *epoch*. Cost: 1 UPDATE."""
+    """Set the head of a branch, and *epoch*, the number of the journal entry that did it. Cost: 1 UPDATE."""
     connection.execute(update(branches).where(branches.c.id == branch_id).values(head_id=head, epoch=epoch))
 
 
 def set_protected(connection: Connection, branch_id: int, *, is_protected: bool) -> None:
-    """Note whether a branch may only grow. Cost: 1 UPDATE."""
+    """Set whether a branch is protected: a protected branch only gets new commits. Cost: 1 UPDATE."""
     connection.execute(update(branches).where(branches.c.id == branch_id).values(is_protected=is_protected))
 
 
@@ -303,17 +311,36 @@ def get_retention(connection: Connection, branch_id: int) -> str | None:
 
 
 def set_retention(connection: Connection, branch_id: int, rule: str | None) -> None:
-    """Note the retention rule of a branch, as JSON. Cost: 1 UPDATE."""
+    """Set the retention rule of a branch, as JSON, or delete it with None. Cost: 1 UPDATE."""
     connection.execute(update(branches).where(branches.c.id == branch_id).values(retention=rule))
 
 
 def is_protected(connection: Connection, branch_id: int) -> bool:
-    """Say whether a branch may only grow. Cost: 1 SELECT."""
+    """Return whether a branch is protected: a protected branch only gets new commits. Cost: 1 SELECT."""
     return bool(connection.execute(select(branches.c.is_protected).where(branches.c.id == branch_id)).scalar_one())
 
 
+def _refuse_beginning_of_id(connection: Connection, repo_id: int, ref: BranchRef) -> None:
+    """Raise when a name would hide commits, because it is or may become the beginning of a commit ID.
+
+    IDs begin with the time. So "01a2" can be the beginning of an ID, and "2026" can't for about 900 years.
+    """
+    if _HEXADECIMAL.fullmatch(ref.branch) is None:
+        return
+    found: str | None = None
+    for column in (commits.c.id, commits.c.lineage_id):
+        begins = (column >= ref.branch) & (column < f"{ref.branch}g")
+        found = (
+            found or connection.execute(select(column).where(commits.c.repo_id == repo_id, begins)).scalars().first()
+        )
+    if found is not None or ref.branch.startswith(_THIS_CENTURY):
+        reason = f"it is the beginning of the ID {found}" if found else "IDs of commits begin so"
+        raise RefSyntaxError(str(ref), f"a branch or tag can't be named {ref.branch!r}: {reason}")
+
+
 def _refuse_taken_name(connection: Connection, repo_id: int, ref: BranchRef) -> None:
-    # The repo is held, so that of two who make the same name at once the second finds it taken.
+    _refuse_beginning_of_id(connection, repo_id, ref)
+    # The repo is locked: of two transactions that create the same name at once, the second finds it taken.
     connection.execute(select(repos.c.id).where(repos.c.id == repo_id).with_for_update())
     for kind, table in (("branch", branches), ("tag", tags)):
         query = select(table.c.name).where(table.c.repo_id == repo_id, table.c.name == ref.branch)

@@ -1,28 +1,39 @@
-"""Durable cursors over branches, in the catalog: who has seen which commit of a branch."""
+"""Subscriptions in the catalog: durable cursors over branches, each at the last commit that its consumer collected."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from versioned_io.arguments import parse_text
-from versioned_io.catalog.repos import find_branch
+from versioned_io.catalog.repo_rows import BranchRow, find_branch
+from versioned_io.catalog.row_ids import reserve_id
 from versioned_io.catalog.tables import branches, due_keys, subscriptions
+from versioned_io.catalog.upserts import upsert
 from versioned_io.errors import InvalidInputError, NotFoundError
 from versioned_io.errors.root import quoted
-from versioned_io.identifiers import CommitId
-from versioned_io.refs import BranchRef
+from versioned_io.model.arguments import parse_text
+from versioned_io.model.identifiers import CommitId
+from versioned_io.model.refs import BranchRef
 
 IS_GONE = "the subscription was deleted, alone or with its branch: ask store.subscription() for a new one"
 
 _LONGEST_NAME = 250
 
 
+STARTS: Final = ("beginning", "now")
+"""Where a new subscription may begin."""
+
+
 @dataclass(frozen=True, slots=True)
 class SubscriptionRow:
-    """A subscription as the catalog keeps it; *cursor* is the last commit whose changes were collected."""
+    """A subscription as the catalog keeps it.
+
+    Attributes:
+        cursor: The last commit whose changes were collected.
+        relay: The deployment whose relay announces its keys, or None.
+        consumer: The consumer that they are announced to; None for the relay's own subscription.
+    """
 
     id: int
     name: str
@@ -30,6 +41,8 @@ class SubscriptionRow:
     partitions: str | None
     key_template: str | None
     cursor: CommitId | None
+    relay: str | None = None
+    consumer: str | None = None
 
 
 def ensure_subscription(
@@ -41,20 +54,22 @@ def ensure_subscription(
     key_template: str | None,
     start: str,
     now: datetime,
+    relay: str | None = None,
+    consumer: str | None = None,
 ) -> SubscriptionRow:
-    """Return the subscription *name* of *branch*, made if it is missing.
+    """Return the subscription *name* of *branch*; create it if it is missing.
 
     A new one begins at the branch's head if *start* is ``now``, or before its first commit if it is ``beginning``.
 
     Raises:
-        InvalidInputError: It exists with other templates; choose another name, or use its own templates. Or *name* is
-            no name, or *start* neither of the two.
+        InvalidInputError: It exists with other templates: choose another name, or use its templates. Or *name* or
+            *start* is not valid.
         RepoNotFoundError, RefNotFoundError: There is no such branch.
 
     Cost: 2 SELECTs, and 1 INSERT the first time.
     """
-    if start not in ("beginning", "now"):
-        msg = f"start={quoted(start)} means nothing: use 'beginning' or 'now'"
+    if start not in STARTS:
+        msg = f"start={quoted(start)} is not valid: use 'beginning' or 'now'"
         raise InvalidInputError(msg)
     if not 0 < len(parse_text(name, "name of a subscription")) <= _LONGEST_NAME:
         msg = f"a subscription's name has 1 to {_LONGEST_NAME} characters, not {len(name)}"
@@ -68,9 +83,14 @@ def ensure_subscription(
         "cursor_id": row.head if start == "now" else None,
         "sequence": 0,
         "created_at": now,
+        "relay": relay,
+        "consumer": consumer,
     }
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(subscriptions).values(values).on_conflict_do_nothing())
+    connection.execute(
+        upsert(connection, subscriptions)
+        .values({**values, **reserve_id(connection, subscriptions)})
+        .on_conflict_do_nothing()
+    )
     found = _to_row(connection.execute(_of_branch(row.id).where(subscriptions.c.name == name)).one(), branch)
     if (found.partitions, found.key_template) != (partitions, key_template):
         msg = (
@@ -78,6 +98,12 @@ def ensure_subscription(
             f"not {partitions!r} and {key_template!r}: use another name, or the same templates"
         )
         raise InvalidInputError(msg)
+    if (found.relay, found.consumer) != (relay, consumer) and relay is not None:
+        # The migration that added these columns could not fill them: the name was too long to parse.
+        connection.execute(
+            update(subscriptions).where(subscriptions.c.id == found.id).values(relay=relay, consumer=consumer)
+        )
+        return replace(found, relay=relay, consumer=consumer)
     return found
 
 
@@ -91,19 +117,32 @@ def find_subscription(connection: Connection, name: str, branch: BranchRef) -> S
     return None if found is None else _to_row(found, branch)
 
 
-def list_subscriptions(connection: Connection, branch: BranchRef, *, prefix: str = "") -> list[SubscriptionRow]:
+def list_subscriptions(
+    connection: Connection, branch: BranchRef, *, prefix: str = "", relay: str | None = None
+) -> list[SubscriptionRow]:
     """Return the subscriptions of *branch* whose names begin with *prefix*, sorted by name.
+
+    Args:
+        relay: Return only the subscriptions that this relay announces for.
 
     Cost: 2 SELECTs.
     """
     row = find_branch(connection, branch)
     query = (
         _of_branch(row.id)
-        # Not LIKE: SQLite's takes A for a.
+        # Not LIKE, which ignores case in SQLite.
         .where(func.substr(subscriptions.c.name, 1, len(prefix)) == prefix)
         .order_by(subscriptions.c.name)
     )
+    if relay is not None:
+        query = query.where(subscriptions.c.relay == relay)
     return [_to_row(found, branch) for found in connection.execute(query)]
+
+
+def list_of_relay(connection: Connection, branch: BranchRow, relay: str) -> list[SubscriptionRow]:
+    """Return the subscriptions of a branch that a relay announces for, sorted by name. Cost: 1 SELECT."""
+    query = _of_branch(branch.id).where(subscriptions.c.relay == relay).order_by(subscriptions.c.name)
+    return [_to_row(found, branch.ref) for found in connection.execute(query)]
 
 
 def names_of_subscriptions(connection: Connection, branch_id: int) -> list[str]:
@@ -113,7 +152,7 @@ def names_of_subscriptions(connection: Connection, branch_id: int) -> list[str]:
 
 
 def delete_subscriptions(connection: Connection, branch_id: int, name: str | None = None) -> int:
-    """Delete a branch's subscriptions, or only *name*, with what is due for them; return how many. Cost: 2 DELETEs."""
+    """Delete a branch's subscriptions, or only *name*, with their due keys; return how many. Cost: 2 DELETEs."""
     own = subscriptions.c.branch_id == branch_id
     chosen = own if name is None else own & (subscriptions.c.name == name)
     ids = select(subscriptions.c.id).where(chosen)
@@ -122,7 +161,7 @@ def delete_subscriptions(connection: Connection, branch_id: int, name: str | Non
 
 
 def get_cursor(connection: Connection, subscription_id: int) -> CommitId | None:
-    """Return the last commit that the subscription has collected, or None before the first.
+    """Return the last commit that the subscription has collected, or None if it has collected none.
 
     Raises:
         NotFoundError: The subscription was deleted.
@@ -138,7 +177,7 @@ def get_cursor(connection: Connection, subscription_id: int) -> CommitId | None:
 
 
 def is_behind(connection: Connection, subscription_id: int) -> bool:
-    """Say whether the branch's head is another commit than the cursor.
+    """Return whether the branch's head is another commit than the cursor.
 
     Raises:
         NotFoundError: The subscription was deleted.
@@ -157,7 +196,7 @@ def is_behind(connection: Connection, subscription_id: int) -> bool:
 
 
 def set_cursor(connection: Connection, subscription_id: int, target: CommitId) -> None:
-    """Move the cursor to *target*, wherever it was.
+    """Move the cursor to *target*, whatever its position.
 
     Raises:
         NotFoundError: The subscription was deleted.
@@ -176,7 +215,7 @@ def set_cursor(connection: Connection, subscription_id: int, target: CommitId) -
 def advance_cursor(
     connection: Connection, subscription_id: int, *, expected: CommitId | None, target: CommitId
 ) -> bool:
-    """Move the cursor from *expected* to *target* and say so, or leave it because somebody else moved it.
+    """Move the cursor from *expected* to *target* and return True, or return False if another process has moved it.
 
     Cost: 1 UPDATE.
     """
@@ -195,4 +234,6 @@ def _of_branch(branch_id: int) -> Select[Any]:
 
 
 def _to_row(found: Row[Any], branch: BranchRef) -> SubscriptionRow:
-    return SubscriptionRow(found.id, found.name, branch, found.partitions, found.key_template, found.cursor_id)
+    return SubscriptionRow(
+        found.id, found.name, branch, found.partitions, found.key_template, found.cursor_id, found.relay, found.consumer
+    )

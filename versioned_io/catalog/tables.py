@@ -1,24 +1,31 @@
 """The catalog's tables, as the newest migration leaves them."""
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
     false,
+    true,
 )
+
+from versioned_io.catalog.values import as_bytes, as_microseconds, as_time
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -28,33 +35,39 @@ NAMING = {
 }
 metadata = MetaData(naming_convention=NAMING)
 
-# SQLite makes a rowid alias, and so a cheap key, only of a column of the type INTEGER.
+# SQLite makes only a column of type INTEGER an alias of the rowid, which is the cheapest key.
 RowId = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class Timestamp(TypeDecorator[datetime]):
-    """A time in UTC as microseconds since 1970, so that both databases keep and order it alike."""
+    """A time in UTC as microseconds since 1970, so that both databases store and order it in the same way."""
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002 (SQLAlchemy's signature)
         """Return *value* as microseconds since 1970."""
-        if value is None:
-            return None
-        delta = value.astimezone(UTC) - _EPOCH
-        return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+        return None if value is None else as_microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return the time that *value* microseconds since 1970 are."""
-        return (
-            None
-            if value is None
-            else datetime.fromtimestamp(value // 1_000_000, UTC).replace(microsecond=value % 1_000_000)
-        )
+        """Return the time at *value* microseconds since 1970.
+
+        Raises:
+            IntegrityError: *value* is too large for a date, or not an integer, which SQLite does not enforce. Run fsck.
+        """
+        return None if value is None else as_time(value)
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+class Blob(TypeDecorator[bytes]):
+    """A column of bytes. SQLite may return a value of another type; that raises IntegrityError."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], bytes | None]:  # noqa: ARG002
+        """Return the function that converts a value of the driver to bytes."""
+        return as_bytes
+
 
 properties = Table(
     "properties",
@@ -71,7 +84,12 @@ repos = Table(
     Column("name", String(128), nullable=False, unique=True),
     Column("description", Text, nullable=False),
     Column("created_at", Timestamp, nullable=False),
+    Column("deleted_at", Timestamp),
+    Column("recorded_name", String(128)),
 )
+"""``deleted_at`` is when the repo was deleted: it has no branches and tags any more, and its commits stay for lineage.
+``recorded_name`` is the name in packs of a repo that was renamed.
+"""
 
 segments = Table(
     "segments",
@@ -104,15 +122,25 @@ commits = Table(
     Column("epoch", BigInteger, nullable=False, server_default="0"),
     Column("generation", BigInteger, nullable=False, server_default="0"),
     Column("merged_id", String(32)),
-    Column("touched", LargeBinary),
+    Column("touched", Blob),
+    Column("order", BigInteger, nullable=False, server_default="0"),
+    Column("inputs_are_complete", Boolean, nullable=False, server_default=true()),
+    Column("mark_epoch", Integer, index=True),
     UniqueConstraint("segment_id", "number"),
     Index(None, "repo_id", "created_at"),
     Index(None, "parent_id"),
+    Index(None, "order"),
 )
-"""``state`` is ``live``, or ``forgotten`` once the data may be collected; ``epoch`` is the branch's when it took the
-commit; ``generation`` counts how often the tree was written again, with the same files (compaction) or fewer (purge);
-``merged_id`` is the other parent of a merge; ``touched`` says which paths it may have changed, null where that is
-not known: see `versioned_io.catalog.touched`."""
+"""``state`` is ``live``, or ``forgotten`` once the data may be collected.
+
+``epoch`` is the epoch of the branch when the commit was made on it.
+``generation`` counts how often the tree was rewritten, with the same files (compaction) or fewer (purge).
+``merged_id`` is the other parent of a merge.
+``touched`` is a filter of the paths that the commit may have changed, or null where they are not known. See
+`versioned_io.storage.pages.touched`.
+``order`` is higher than that of every earlier commit, independent of clocks. See `versioned_io.catalog.ordering`.
+``mark_epoch`` is the round of marking that walked the present tree, or null. See `versioned_io.catalog.rounds`.
+"""
 
 branches = Table(
     "branches",
@@ -126,7 +154,7 @@ branches = Table(
     Column("retention", Text),
     UniqueConstraint("repo_id", "name"),
 )
-"""``epoch`` is the number of the journal's entry that last set the branch by other means than a commit on its head."""
+"""``epoch`` is the number of the journal entry that last moved the branch other than by a commit on its head."""
 
 tags = Table(
     "tags",
@@ -152,11 +180,28 @@ input_files = Table(
     Column("input_id", String(32), ForeignKey("commits.id"), primary_key=True),
     Column("path", Text, primary_key=True),
     Column("output", Text, primary_key=True),
-    Column("digest", LargeBinary(32), nullable=False),
+    Column("digest", Blob(32), nullable=False),
     Column("written_by", String(32), ForeignKey("commits.id"), nullable=False),
+    Column("confirmed_by", String(32), ForeignKey("commits.id")),
     Index(None, "written_by", "path"),
+    Index(None, "commit_id", "output"),
+    Index(None, "digest"),
     comment="which version of which file a commit was made from",
 )
+"""``confirmed_by`` is the newest commit, up to the one that was read, whose run wrote the same bytes again, or null."""
+_CONFIRMED = Index("ix_input_files_confirmed_by_path", input_files.c.confirmed_by, input_files.c.path)
+
+confirmations = Table(
+    "confirmations",
+    metadata,
+    Column("commit_id", String(32), ForeignKey("commits.id"), primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("written_by", String(32), ForeignKey("commits.id"), nullable=False),
+    Column("order", BigInteger, nullable=False),
+    Index(None, "written_by", "path", "order"),
+    comment="files that the run of a commit wrote again as they were",
+)
+"""``written_by`` is the commit that first wrote the bytes. ``order`` is the order of the confirming commit."""
 
 packs = Table(
     "packs",
@@ -166,7 +211,14 @@ packs = Table(
     Column("state", String(16), nullable=False),
     Column("created_at", Timestamp, nullable=False),
     Column("condemned_at", Timestamp),
+    Column("tier", SmallInteger, nullable=False, server_default="0"),
+    Column("live_bytes", BigInteger),
+    Column("mark_epoch", Integer),
+    # By the round first: an index by the state first draws SQLite away from the names that a commit asks for.
+    Index(None, "mark_epoch", "state", "condemned_at"),
 )
+"""``tier`` counts how often the contents of the pack were merged. ``live_bytes`` is the number of live bytes that the
+last mark found in it: a hint. ``mark_epoch`` is the round of marking that first found it referenced, or null."""
 
 leases = Table(
     "leases",
@@ -174,7 +226,20 @@ leases = Table(
     Column("id", String(32), primary_key=True),
     Column("begun_at", Timestamp, nullable=False),
     Column("renewed_at", Timestamp, nullable=False),
+    Column("kind", String(16), nullable=False, server_default="transaction"),
     comment="transactions under way that have stored packs which no commit refers to yet",
+)
+
+maintenance = Table(
+    "maintenance",
+    metadata,
+    Column("task", String(32), primary_key=True),
+    Column("done_at", Timestamp),
+    Column("watermark", BigInteger, nullable=False, server_default="0"),
+    Column("seconds", Float, nullable=False, server_default="0"),
+    Column("bytes_written", BigInteger, nullable=False, server_default="0"),
+    Column("problem", Text),
+    comment="what maintenance has done, task by task, and how far it has come",
 )
 
 journal = Table(
@@ -206,13 +271,29 @@ idempotency_keys = Table(
 chunks = Table(
     "chunks",
     metadata,
-    Column("digest", LargeBinary(32), primary_key=True),
+    Column("digest", Blob(32), primary_key=True),
     Column("pack", String(32), ForeignKey("packs.name"), nullable=False, index=True),
     Column("offset", BigInteger, nullable=False),
     Column("stored", Integer, nullable=False),
     Column("inner", Integer, nullable=False),
     Column("size", Integer, nullable=False),
     comment="where a content is stored already",
+)
+
+damages = Table(
+    "damages",
+    metadata,
+    Column("pack", String(32), primary_key=True),
+    Column("offset", BigInteger, primary_key=True),
+    Column("inner", BigInteger, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False, index=True),
+    Column("found_at", Timestamp, nullable=False),
+    Column("new_pack", String(32), index=True),
+    Column("new_offset", BigInteger),
+    Column("new_stored", BigInteger),
+    Column("new_inner", BigInteger),
+    comment="contents that can't be read where they lie, and where they were stored anew; a page has size 0",
 )
 
 subscriptions = Table(
@@ -226,6 +307,8 @@ subscriptions = Table(
     Column("cursor_id", String(32), ForeignKey("commits.id")),
     Column("sequence", BigInteger, nullable=False),
     Column("created_at", Timestamp, nullable=False),
+    Column("relay", String(250)),
+    Column("consumer", String(250)),
     UniqueConstraint("branch_id", "name"),
 )
 
@@ -246,3 +329,12 @@ due_keys = Table(
     Column("done_by", Text),
     comment="per subscription and partition key: the newest commit that asks for work, and whether it was done",
 )
+
+
+def tables_for(dialect: str) -> MetaData:
+    """Return the tables with the options that only the DDL of *dialect* has: ``sqlite`` or ``postgresql``.
+
+    An option loads its dialect, and PostgreSQL's takes 50 ms, so the tables do without until somebody creates them.
+    """
+    _CONFIRMED.dialect_options[dialect]["where"] = input_files.c.confirmed_by.is_not(None)
+    return metadata

@@ -6,28 +6,32 @@
 | `ConflictError` | re-reads and tries again |
 | `InvalidInputError` | fixes the call |
 | `StorageError` | backs off and retries |
-| `IntegrityError` | stops: stored bytes are not what was written |
+| `IntegrityError` | stops: stored bytes differ from the written ones |
 | `FormatError` | upgrades this library, or migrates the store |
 | `GateError` | fixes the data |
 
-Facts are in ``args``, words in ``str(error)``, and a stable ``code`` is there for logs and for the
-command line's exit codes. Every class pickles, since executors raise across processes.
+Facts are in ``args``, words in ``str(error)``. Logs and the command line's exit codes use the stable ``code``. Every
+class pickles, since executors raise across processes.
 """
 
 from versioned_io.errors.conflict import (
     ClaimLostError,
     ConflictError,
     HeadMovedError,
+    MaintenanceRunningError,
     MergeConflictError,
     PackCondemnedError,
 )
-from versioned_io.errors.integrity import PackLostError
+from versioned_io.errors.integrity import CatalogOlderError, PackLostError
 from versioned_io.errors.invalid_input import (
     EmptyCommitError,
     ExistsError,
+    ForkedError,
     IllegalPathError,
     InvalidInputError,
     NotAFileError,
+    NotOwnerError,
+    NotStorableError,
     PartitionKeyError,
     PathCollisionError,
     PathExistsError,
@@ -49,20 +53,25 @@ from versioned_io.errors.not_found import (
     StoreNotFoundError,
 )
 from versioned_io.errors.root import (
+    AccessDeniedError,
     FormatError,
     GateError,
     IntegrityError,
+    OutcomeUnknownError,
     StorageError,
     VersionedError,
 )
 
 __all__ = [
+    "AccessDeniedError",
+    "CatalogOlderError",
     "ClaimLostError",
     "CommitForgottenError",
     "CommitNotFoundError",
     "ConflictError",
     "EmptyCommitError",
     "ExistsError",
+    "ForkedError",
     "FormatError",
     "GateError",
     "HeadMovedError",
@@ -70,10 +79,14 @@ __all__ = [
     "IntegrityError",
     "InvalidInputError",
     "LineageNotFoundError",
+    "MaintenanceRunningError",
     "MergeConflictError",
     "NotAFileError",
     "NotFoundError",
+    "NotOwnerError",
+    "NotStorableError",
     "ObjectNotFoundError",
+    "OutcomeUnknownError",
     "PackCondemnedError",
     "PackLostError",
     "PartitionKeyError",

@@ -30,6 +30,10 @@ class ConflictError(VersionedError):
 
     def __str__(self) -> str:
         branch, paths, winner = self.args
+        if not winner:
+            return f"{branch} changed under this transaction: its commits were reset or dropped; read it and try again"
+        if not paths:
+            return f"{branch} changed under this transaction: it was moved to commit {winner}; read it and try again"
         shown = ", ".join(map(repr, paths[:5])) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
         return (
             f"{branch} changed under this transaction: commit {winner} already changed {shown}; read it and try again"
@@ -39,8 +43,8 @@ class ConflictError(VersionedError):
 class MergeConflictError(ConflictError):
     """Both sides changed the same paths, differently, and no strategy decides: merge again with one.
 
-    Args: the branch, the conflicts (path, and the digests in the base, in the branch and on the other side, None where
-    there is none), the commit of the other side.
+    Args: the branch, the conflicts, the commit of the other side. A conflict is a path and three digests: in the base,
+    in the branch and on the other side. A digest is None if the file is missing there.
     """
 
     code: ClassVar[str] = "merge_conflict"
@@ -52,7 +56,7 @@ class MergeConflictError(ConflictError):
 
     @property
     def conflicts(self) -> tuple[tuple[str, str | None, str | None, str | None], ...]:
-        """What both changed: path, digest in the common base, in the branch, and on the other side."""
+        """The paths that both changed, with their digests in the common base, in the branch and on the other side."""
         found: tuple[tuple[str, str | None, str | None, str | None], ...] = self.args[1]
         return found
 
@@ -61,16 +65,19 @@ class MergeConflictError(ConflictError):
         """The paths that both sides changed, sorted."""
         return tuple(conflict[0] for conflict in self.conflicts)
 
-    def __str__(self) -> str:
+    @property
+    def finding(self) -> str:
+        """The paths that both sides changed, and how: the message without its advice."""
         branch, conflicts, theirs = self.args
         shown = ", ".join(
             f"{path!r} ({_side(base, ours)} here, {_side(base, other)} there)"
             for path, base, ours, other in conflicts[:5]
         )
         more = f" and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
-        return (
-            f"{branch} and {theirs or 'the other side'} both changed {shown}{more}: pass a strategy, or change one side"
-        )
+        return f"{branch} and {theirs or 'the other side'} both changed {shown}{more}"
+
+    def __str__(self) -> str:
+        return f"{self.finding}: pass a strategy, or change one side"
 
 
 def _side(base: str | None, version: str | None) -> str:
@@ -106,7 +113,7 @@ class HeadMovedError(ConflictError):
 
 
 class PackCondemnedError(ConflictError):
-    """Stored data that this transaction counted on is being collected: begin the transaction again.
+    """Stored data that this transaction refers to is being collected: begin the transaction again.
 
     Args: the name of the pack.
     """
@@ -132,10 +139,38 @@ class PackCondemnedError(ConflictError):
         )
 
 
-class ClaimLostError(ConflictError):
-    """The claim on a partition key passed to somebody else: throw this work away, theirs counts.
+class MaintenanceRunningError(ConflictError):
+    """Another process maintains this store, so nothing was done. Try again when it has ended.
 
-    Args: the subscription, the key, who holds or completed it.
+    Args: the time at which it began, as ISO 8601.
+    """
+
+    code: ClassVar[str] = "maintenance_running"
+
+    def __init__(self, since: str) -> None:
+        VersionedError.__init__(self, since)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Always empty: no path overlapped."""
+        return ()
+
+    @property
+    def winner(self) -> str:
+        """Always empty: no commit won."""
+        return ""
+
+    def __str__(self) -> str:
+        return (
+            f"another process has maintained this store since {self.args[0]}, so nothing was done here: let it finish, "
+            "and see its progress with `versioned maintain --status`"
+        )
+
+
+class ClaimLostError(ConflictError):
+    """Another owner took the claim on a partition key over: discard this work, theirs counts.
+
+    Args: the subscription, the key, the owner that holds or completed it.
     """
 
     code: ClassVar[str] = "claim_lost"
@@ -150,11 +185,9 @@ class ClaimLostError(ConflictError):
 
     @property
     def winner(self) -> str:
-        """Who holds or completed it."""
+        """The owner that holds or completed it."""
         return str(self.args[2])
 
     def __str__(self) -> str:
         subscription, key, holder = self.args
-        return (
-            f"{holder!r} has taken partition key {key!r} of {subscription!r} over: throw this work away, theirs counts"
-        )
+        return f"{holder!r} has taken partition key {key!r} of {subscription!r} over: discard this work, theirs counts"

@@ -1,4 +1,4 @@
-"""Errors of a call that cannot mean anything: the caller fixes it."""
+"""Errors of an invalid call: the caller fixes it."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from versioned_io.errors.root import VersionedError, quoted
 
 
 class InvalidInputError(VersionedError, ValueError):
-    """The call cannot mean anything: fix it. Args: one sentence."""
+    """The call is invalid: fix it. Args: one sentence."""
 
     code: ClassVar[str] = "invalid_input"
 
@@ -72,7 +72,7 @@ class NotAFileError(InvalidInputError, IsADirectoryError):
 
 
 class SourceChangedError(InvalidInputError):
-    """A local file changed, or vanished, while it was being imported. Args: its path, what was found."""
+    """A local file changed, or vanished, while it was being imported. Args: its path, the change."""
 
     code: ClassVar[str] = "source_changed"
 
@@ -105,7 +105,7 @@ class PathExistsError(InvalidInputError, FileExistsError):
 
 
 class ReadOnlyRefError(InvalidInputError, PermissionError):
-    """A commit, a tag or a place above the files was to be written to. Args: what was named, why it can't be."""
+    """A commit, a tag or a place above the files was to be written to. Args: the name, why it can't be."""
 
     code: ClassVar[str] = "read_only_ref"
 
@@ -123,7 +123,7 @@ class ReadOnlyRefError(InvalidInputError, PermissionError):
 
 
 class RefSyntaxError(InvalidInputError):
-    """The text is no ref. Args: the text, what is wrong."""
+    """The text is not a valid ref. Args: the text, the reason."""
 
     code: ClassVar[str] = "ref_syntax"
 
@@ -132,7 +132,34 @@ class RefSyntaxError(InvalidInputError):
 
     def __str__(self) -> str:
         text, reason = self.args
-        return f"{quoted(text)} is no ref: {reason}; write repo@branch, repo@tag, repo@<commit> or repo@branch~1"
+        return (
+            f"{quoted(text)} is not a valid ref: {reason}; write repo@branch, repo@tag, repo@<commit> or repo@branch~1"
+        )
+
+
+class NotOwnerError(InvalidInputError, PermissionError):
+    """Another catalog owns the store, so this one can only be read. Args: this catalog, the store, the owner's URL.
+
+    The URL is empty where the store has no owner any more, although this catalog had claimed it.
+    """
+
+    code: ClassVar[str] = "not_owner"
+
+    def __init__(self, catalog: str, url: str, owner: str) -> None:
+        super().__init__(errno.EACCES, os.strerror(errno.EACCES))
+        self.args = (catalog, url, owner)
+
+    def __reduce__(self) -> tuple[type["NotOwnerError"], tuple[str, str, str]]:
+        catalog, url, owner = self.args
+        return type(self), (catalog, url, owner)
+
+    def __str__(self) -> str:
+        catalog, url, owner = self.args
+        found = f"the catalog {owner} owns the store {url}" if owner else f"the store {url} has lost its owner object"
+        return (
+            f"{found}, so the catalog {catalog} can only be read: "
+            f"run `versioned adopt` to make it the owner, which makes any other read-only"
+        )
 
 
 class PartitionKeyError(InvalidInputError):
@@ -141,8 +168,26 @@ class PartitionKeyError(InvalidInputError):
     code: ClassVar[str] = "partition_key"
 
 
+class NotStorableError(InvalidInputError):
+    """No format stores the object and reads it as an equal one. Args: its type, the requested format or None, why.
+
+    Store another value, or register a format that takes it.
+    """
+
+    code: ClassVar[str] = "not_storable"
+
+    def __init__(self, kind: str, wanted: str | None, reason: str) -> None:
+        super().__init__(kind, wanted, reason)
+
+    def __str__(self) -> str:
+        kind, wanted, reason = self.args
+        if wanted is None:
+            return f"a {kind} can't be stored: {reason}; store another value, or register_format() one that takes it"
+        return f"a {kind} can't be stored as {wanted!r}: {reason}; leave the format to the type of the object"
+
+
 class TransactionClosedError(InvalidInputError):
-    """The transaction was committed or abandoned already. Args: what was tried."""
+    """The transaction was committed or abandoned already. Args: the call."""
 
     code: ClassVar[str] = "transaction_closed"
 
@@ -151,6 +196,22 @@ class TransactionClosedError(InvalidInputError):
 
     def __str__(self) -> str:
         return f"can't {self.args[0]}: the transaction is closed; begin another with store.transaction()"
+
+
+class ForkedError(InvalidInputError):
+    """A handle was carried into a child by ``fork()``, where it can't be used; the parent still can.
+
+    Args: its kind, the call to make instead, the process that made it.
+    """
+
+    code: ClassVar[str] = "forked"
+
+    def __init__(self, what: str, instead: str, pid: int) -> None:
+        super().__init__(what, instead, pid)
+
+    def __str__(self) -> str:
+        what, instead, pid = self.args
+        return f"{what} belongs to process {pid}, of which fork() made this one: {instead}"
 
 
 class EmptyCommitError(InvalidInputError):

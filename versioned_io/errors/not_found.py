@@ -1,4 +1,4 @@
-"""Errors of what does not exist: the caller looks elsewhere."""
+"""Errors about missing things: the caller looks elsewhere."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from versioned_io.errors.root import VersionedError, quoted
 
 
 class NotFoundError(VersionedError):
-    """What was asked for does not exist: look elsewhere."""
+    """The named thing does not exist: look elsewhere."""
 
     code: ClassVar[str] = "not_found"
 
@@ -26,17 +26,27 @@ class StoreNotFoundError(NotFoundError):
 
 
 class RepoNotFoundError(NotFoundError):
-    """The store has no repo of this name. Args: the name, the names that exist (at most a few)."""
+    """The store has no repo of this name.
+
+    Args: the name, the names that exist (at most a few), when it was deleted, what it is called since it was renamed.
+    """
 
     code: ClassVar[str] = "repo_not_found"
 
-    def __init__(self, repo: str, known: tuple[str, ...] = ()) -> None:
-        super().__init__(repo, known)
+    def __init__(self, repo: str, known: tuple[str, ...] = (), deleted: str = "", renamed: str = "") -> None:
+        super().__init__(repo, known, deleted, renamed)
 
     def __str__(self) -> str:
         known: tuple[str, ...] = self.args[1]
+        if self.args[2]:
+            return (
+                f"no repo {self.args[0]!r}: it was deleted at {self.args[2]}; "
+                f"`versioned repo restore {self.args[0]}` restores it until gc expires its commits"
+            )
+        if self.args[3]:
+            return f"no repo {self.args[0]!r}: it was renamed and is {self.args[3]!r} now, use that name"
         found = f"the store holds {', '.join(map(repr, known))}" if known else "the store holds no repo yet"
-        return f"no repo {self.args[0]!r}: {found}; make it with create_repo({self.args[0]!r})"
+        return f"no repo {self.args[0]!r}: {found}; `versioned repo create {self.args[0]}` makes it"
 
 
 class RefNotFoundError(NotFoundError):
@@ -68,7 +78,7 @@ class CommitNotFoundError(NotFoundError):
 
 
 class CommitForgottenError(NotFoundError):
-    """The commit's record and lineage are kept, its data is not: retention, a drop or a purge let go of it.
+    """The commit's record and lineage are kept, its data is not: it was expired, dropped or purged.
 
     Args: the ID.
     """
@@ -80,8 +90,8 @@ class CommitForgottenError(NotFoundError):
 
     def __str__(self) -> str:
         return (
-            f"the data of commit {self.args[0]!r} was let go of, only its record and lineage are kept: "
-            f"read a newer commit, or make the data again from what lineage says"
+            f"the data of commit {self.args[0]!r} has expired, only its record and lineage are kept: "
+            f"read a newer commit, or compute the data again"
         )
 
 
@@ -133,9 +143,9 @@ class ObjectNotFoundError(NotFoundError):
 
 
 class ReferenceBrokenError(NotFoundError):
-    """A file is a reference to an object elsewhere, which is not as it was when it was imported any more.
+    """A file refers to an object elsewhere that changed since it was imported.
 
-    Args: the object's URL, what was pinned of it, what was found.
+    Args: the object's URL, the pinned version, the version found.
     """
 
     code: ClassVar[str] = "reference_broken"
@@ -146,6 +156,6 @@ class ReferenceBrokenError(NotFoundError):
     def __str__(self) -> str:
         url, pinned, found = self.args
         return (
-            f"{url!r}, which the file is a reference to, changed since it was imported: {found}, not {pinned}; "
-            f"import it again, or read a commit whose version is still there"
+            f"the file refers to {url!r}, which changed since it was imported: {found}, not {pinned}; "
+            f"import it again, or read a commit whose version still exists"
         )

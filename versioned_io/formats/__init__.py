@@ -10,13 +10,37 @@
 | NumPy `ndarray` | `numpy` |
 | `pathlib.Path` | `tree`: the file or directory it points at |
 | the rest | `pickle` |
+
+Names are loaded when first used, so that ``import versioned_io.formats`` costs nothing.
 """
 
-from versioned_io.formats import builtin as _builtin
-from versioned_io.formats.registry import Encoded, Format, StoredFile, Unfit, register_format, registered_formats
-from versioned_io.formats.stored_objects import StoredObject, find_object, load_object, save_object
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from versioned_io.formats.builtin import BUILTIN_FORMATS
+    from versioned_io.formats.pickles import PICKLE
+    from versioned_io.formats.registry import Encoded, Format, StoredFile, Unfit, register_format, registered_formats
+    from versioned_io.formats.stored_objects import StoredObject, find_object, load_object, save_object
+
+_HOMES = {
+    "BUILTIN_FORMATS": "builtin",
+    "Encoded": "registry",
+    "Format": "registry",
+    "PICKLE": "pickles",
+    "StoredFile": "registry",
+    "StoredObject": "stored_objects",
+    "Unfit": "registry",
+    "find_object": "stored_objects",
+    "load_object": "stored_objects",
+    "register_format": "registry",
+    "registered_formats": "registry",
+    "save_object": "stored_objects",
+}
 
 __all__ = [
+    "BUILTIN_FORMATS",
+    "PICKLE",
     "Encoded",
     "Format",
     "StoredFile",
@@ -29,4 +53,13 @@ __all__ = [
     "save_object",
 ]
 
-BUILTIN_FORMATS = _builtin.BUILTIN_FORMATS
+
+def __getattr__(name: str) -> object:
+    """Load a name of this package from the module that it lives in, after the built-in formats were registered."""
+    if name not in _HOMES:
+        msg = f"module 'versioned_io.formats' has no attribute {name!r}"
+        raise AttributeError(msg)
+    import_module("versioned_io.formats.builtin")
+    value: object = getattr(import_module(f"versioned_io.formats.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

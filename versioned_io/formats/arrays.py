@@ -7,7 +7,7 @@ from typing import Any
 
 from versioned_io.formats.registry import Encoded, StoredFile, Unfit, WantedTypes, full_type_name
 
-_Array = Any  # of whatever shape and type
+_Array = Any  # of any shape and type
 _PIECE_BYTES = 8 << 20  # large enough to be written at full speed, small enough not to be a second copy
 
 
@@ -21,7 +21,7 @@ class NumPyFormat:
     family: str = "numpy"
 
     def claims(self, obj: object) -> bool:
-        """Say whether it is an array, and not of a subclass such as a masked array or a matrix."""
+        """Return whether it is an array, and not of a subclass such as a masked array or a matrix."""
         return full_type_name(type(obj)) == "numpy.ndarray"
 
     def encode(self, obj: object) -> Encoded | Unfit:

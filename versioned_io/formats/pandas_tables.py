@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from versioned_io.formats.plain_values import not_exact_in_json
 from versioned_io.formats.registry import Unfit
-from versioned_io.formats.values import not_exact_in_json
 
 _Dtype = Any  # of NumPy or an extension: they have no class in common
 _Scalar = Any
@@ -20,7 +20,7 @@ _SCALARS = frozenset({"str", "bytes", "int", "float", "bool", "Decimal", "date",
 
 
 def table_of_pandas(obj: object) -> tuple[pa.Table, dict[str, str]] | Unfit:
-    """Return a frame or series as a table and the attributes that `pandas_of_table` needs, or what would be lost."""
+    """Return a frame or series as a table with the attributes for `pandas_of_table`, or name the loss."""
     attributes = {_SHAPE: "frame"}
     flags: Any = getattr(obj, "flags", None)
     if flags is not None and not flags.allows_duplicate_labels:
@@ -143,7 +143,7 @@ def _same_values(old: "pd.Series[Any]", new: "pd.Series[Any]") -> bool:
 
 
 def _same_scalar(old: _Scalar, new: _Scalar) -> bool:
-    """Say whether two Python values are the same; which of None, NaN and NA marks a missing value is not kept."""
+    """Return whether two Python values are the same; None, NaN and NA count as the same missing value."""
     if type(old).__name__ in _SCALARS and type(old) is type(new):
         return bool(old == new) or (old != old and new != new)  # noqa: PLR0124 - NaN
     return bool(pd.api.types.is_scalar(old) and pd.isna(old) and pd.api.types.is_scalar(new) and pd.isna(new))

@@ -17,7 +17,7 @@ _MAX_REORDERED_BYTES = 1 << 20  # the pickler that sorts sets is pure Python, ab
 
 @dataclass(frozen=True, slots=True)
 class PickleFormat:
-    """Whatever pickles; loading one runs code that its writer chose, so a reader must allow it."""
+    """Any object that pickles. Loading a pickle runs code that its writer chose, so a reader must allow it."""
 
     name: str = PICKLE
     version: int = 1
@@ -25,7 +25,7 @@ class PickleFormat:
     family: str = PICKLE
 
     def claims(self, obj: object) -> bool:  # noqa: ARG002 - the last resort takes everything
-        """Say yes."""
+        """Return True."""
         return True
 
     def encode(self, obj: object) -> Encoded | Unfit:

@@ -11,7 +11,7 @@ _SHAPE = "shape"
 
 
 def table_of_polars(obj: object) -> tuple[pa.Table, dict[str, str]] | Unfit:
-    """Return a frame or series as a table and the attributes that `polars_of_table` needs, or what would be lost.
+    """Return a frame or series as a table with the attributes for `polars_of_table`, or name the loss.
 
     A lazy frame is collected.
     """

@@ -1,12 +1,12 @@
-"""What a format is, and which formats there are: the built-in ones and those that users register."""
+"""The definition of a format, and the known formats: the built-in ones and those that users register."""
 
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from versioned_io.errors import ExistsError, FormatError, InvalidInputError
+from versioned_io.platform.process import new_lock
 
 WantedTypes = tuple[type, ...]
 """The classes that a caller accepts, any of them; empty when it takes whatever was stored."""
@@ -18,8 +18,8 @@ class Encoded:
 
     Attributes:
         source: The bytes, a readable binary file, or an iterator of bytes.
-        attributes: What `Format.decode` needs beside the bytes.
-        rows: How many rows it has, for what has rows.
+        attributes: Further input of `Format.decode`, beside the bytes.
+        rows: The number of rows, if it has rows.
         tree: A local file or directory that goes below the object's path, beside the file that *source* makes.
     """
 
@@ -31,7 +31,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Unfit:
-    """The answer of a format that would not give the same object back: the next format is tried."""
+    """The answer of a format that would not return the same object: the next format is tried."""
 
     reason: str
 
@@ -44,8 +44,8 @@ class StoredFile:
         path: The file, for messages.
         content: All of its bytes.
         version: The version of the format that wrote it: this format's or an older one.
-        attributes: What was recorded with it.
-        tree: Where its local file or directory was put, when it has one.
+        attributes: The attributes that were recorded with it.
+        tree: The path of its local file or directory, if it has one.
     """
 
     path: str
@@ -56,10 +56,10 @@ class StoredFile:
 
 
 class Format(Protocol):
-    """How objects of some types become the content of a file, and come back equal.
+    """The conversion of objects of some types to the content of a file, and back to equal objects.
 
-    Implement it and call `register_format` to store your own types your own way; it must not depend on
-    what is registered elsewhere, since whoever reads needs the same format registered.
+    Implement it and call `register_format` to store your own types your own way. Every reader needs the same format
+    registered. So a format must not depend on other registrations.
     """
 
     @property
@@ -74,16 +74,16 @@ class Format(Protocol):
 
     @property
     def extension(self) -> str:
-        """What the file name ends with, such as ``.parquet``."""
+        """The end of the file name, such as ``.parquet``."""
         ...
 
     @property
     def family(self) -> str:
-        """What `save_object` may be asked for instead of the name; formats of a family share it."""
+        """A name that `save_object` accepts instead of the format's name; formats of a family share it."""
         ...
 
     def claims(self, obj: object) -> bool:
-        """Say, from its type alone and without importing anything, whether *obj* is for this format."""
+        """Return whether *obj* is for this format, from its type alone and without importing anything."""
         ...
 
     def encode(self, obj: object) -> Encoded | Unfit:
@@ -95,7 +95,7 @@ class Format(Protocol):
         ...
 
 
-_lock = threading.Lock()
+_lock = new_lock()
 _registered: tuple[Format, ...] = ()
 
 
@@ -113,7 +113,7 @@ def register_format(new: Format, *, replace: bool = False) -> None:
     if not new.name or not new.extension.startswith(".") or "/" in new.extension or new.version < 1:
         msg = (
             f"the format {new.name!r} (version {new.version}, extension {new.extension!r}) can't be registered: "
-            f"it needs a name, a version of 1 or more, and an extension that starts with '.' and has no '/'"
+            f"it needs a name, a version of at least 1, and an extension like '.txt'"
         )
         raise InvalidInputError(msg)
     with _lock:

@@ -1,13 +1,16 @@
 """Python objects into a transaction and out of a snapshot, each in the format that its type chooses."""
 
 import re
+import types
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, NamedTuple, NewType, Union, get_args, get_origin
 
 import blake3
 
-from versioned_io.errors import FormatError, InvalidInputError, PathNotFoundError
+from versioned_io.errors import FormatError, IntegrityError, InvalidInputError, NotStorableError, PathNotFoundError
+from versioned_io.formats.local_trees import TreeFormat
 from versioned_io.formats.pickles import PICKLE, refuse_pickle
 from versioned_io.formats.registry import (
     Encoded,
@@ -18,14 +21,12 @@ from versioned_io.formats.registry import (
     full_type_name,
     registered_formats,
 )
-from versioned_io.formats.trees import TreeFormat
-from versioned_io.formats.type_hints import accepts, classes_of
-from versioned_io.identifiers import Digest
-from versioned_io.partitions import escape_glob
-from versioned_io.paths import parse_path
-from versioned_io.snapshots.snapshot import Snapshot
-from versioned_io.snapshots.values import FileInfo
-from versioned_io.transactions.transaction import StagedBranch
+from versioned_io.model.identifiers import Digest
+from versioned_io.model.partitions import escape_glob
+from versioned_io.model.paths import parse_path
+from versioned_io.versioning.snapshots.file_info import FileInfo
+from versioned_io.versioning.snapshots.snapshot import Snapshot
+from versioned_io.versioning.transactions.transaction import Staged, draft_of
 
 FORMAT = "format"
 FORMAT_VERSION = "format_version"
@@ -45,9 +46,9 @@ class StoredObject:
     Attributes:
         path: The file that it became, such as ``2012-01/data.parquet``.
         format: The name of the format, such as ``pandas-parquet``.
-        digest: What was stored: equal digests, equal content.
+        digest: The digest of the stored content: equal digests, equal content.
         size: In bytes.
-        rows: How many rows it has, for what has rows.
+        rows: The number of rows, if it has rows.
     """
 
     path: str
@@ -57,13 +58,21 @@ class StoredObject:
     rows: int | None = None
 
 
-def save_object(tx: StagedBranch, path_stem: str, obj: object, *, format: str | None = None) -> StoredObject:  # noqa: A002 - the word of the front door
-    """Stage *obj* as the one object at *path_stem*; whatever object was there before is staged to go.
+def save_object(tx: Staged, path_stem: str, obj: object, *, format: str | None = None) -> StoredObject:  # noqa: A002 - the word of the front door
+    """Stage *obj* as the one object at *path_stem*; an earlier object there is staged for deletion.
 
-    Its type chooses the format: tables of pandas, polars and Arrow become Parquet (or Arrow IPC, where Parquet would
-    change them), NumPy arrays ``.npy``, plain values JSON, text and bytes themselves, a `pathlib.Path` the file or
-    directory that it points at, and everything else, or whatever would come back different, a pickle. The format is
-    recorded with the file, and why it was not the first choice.
+    Its type chooses the format:
+
+    | object | stored as |
+    |---|---|
+    | table of pandas, polars or Arrow | Parquet, or Arrow IPC if Parquet would change it |
+    | NumPy array | ``.npy`` |
+    | plain value | JSON |
+    | text, bytes | themselves |
+    | `pathlib.Path` | the file or directory at that path |
+    | anything else, and a value that its format would change | pickle |
+
+    The format is recorded with the file, and the reason if it was not the first choice.
 
     Args:
         path_stem: The path without an extension; the format adds one.
@@ -107,8 +116,8 @@ def load_object(
     """Return the object that `save_object` stored at *path_stem*, equal to what it was.
 
     Args:
-        type_hint: What the caller wants, as a type annotation. A table of one library is converted to that of another;
-            anything else must be what was stored. ``None`` and ``Any`` take what was stored.
+        type_hint: The requested type, as a type annotation. A table of one library is converted to that of another.
+            Anything else must match the stored type. ``None`` and ``Any`` accept any stored object.
         allow_pickle: Load a pickle, which runs code that its writer chose.
         directory: Where a stored file or directory is put, below its own path; the caller owns it.
 
@@ -125,11 +134,11 @@ def load_object(
     stored_as = find_format(name, version, info.path)
     if name == PICKLE and not allow_pickle:
         raise refuse_pickle(info.path)
-    wanted = classes_of(type_hint)
+    wanted = _classes_of(type_hint)
     tree = _check_out(snap, stem, directory) if BELOW in info.attributes and directory is not None else None
     file = StoredFile(info.path, snap.read(info.path), version, info.attributes, tree)
     value = stored_as.decode(file, wanted)
-    if not accepts(wanted, value):
+    if not _accepts(wanted, value):
         raise _refuse_type(info, wanted)
     return value
 
@@ -147,8 +156,16 @@ def find_object(snap: Snapshot, path_stem: str) -> FileInfo | None:
     return snap.stat(found[0]) if found else None
 
 
-def _encode(obj: object, wanted_format: str | None) -> tuple[Format, Encoded, list[str]]:
-    """Return the first format that gives *obj* back equal, its content, and why those before it do not."""
+class _Chosen(NamedTuple):
+    """The format of an object, its content in it, and why the formats before it do not fit."""
+
+    format: Format
+    encoded: Encoded
+    reasons: list[str]
+
+
+def _encode(obj: object, wanted_format: str | None) -> _Chosen:
+    """Return the first format that gives *obj* back equal."""
     reasons: list[str] = []
     asked = False
     for candidate in registered_formats():
@@ -159,30 +176,34 @@ def _encode(obj: object, wanted_format: str | None) -> tuple[Format, Encoded, li
             continue
         encoded = candidate.encode(obj)
         if isinstance(encoded, Encoded):
-            return candidate, encoded, reasons
+            return _Chosen(candidate, encoded, reasons)
         reasons.append(encoded.reason)
     type_name = full_type_name(type(obj))
     if not asked:
         known = ", ".join(dict.fromkeys(known.family for known in registered_formats()))
         msg = f"there is no format {wanted_format!r}: take one of {known}, or leave it to the type of the object"
-    elif wanted_format is None:
-        msg = (
-            f"a {type_name} can't be stored: {reasons[-1]}; store another value, or register_format() one that takes it"
-        )
-    else:
-        because = reasons[-1] if reasons else f"it does not take a {type_name}"
-        msg = (
-            f"a {type_name} can't be stored as {wanted_format!r}: {because}; leave the format to the type of the object"
-        )
-    raise InvalidInputError(msg)
+        raise InvalidInputError(msg)
+    raise NotStorableError(type_name, wanted_format, reasons[-1] if reasons else f"it does not take a {type_name}")
 
 
 def _extensions() -> Iterable[str]:
     return dict.fromkeys(known.extension for known in registered_formats())
 
 
-def _replace_others(tx: StagedBranch, stem: str, extension: str, *, keeps_tree: bool) -> None:
+def _replace_others(tx: Staged, stem: str, extension: str, *, keeps_tree: bool) -> None:
     """Stage the end of the object that was at *stem*, whatever it was, before another takes its place."""
+    try:
+        _replace_known(tx, stem, extension, keeps_tree=keeps_tree)
+    except IntegrityError:
+        # The earlier object can't be read. It is deleted unread, and the commit heals the damage or is refused.
+        if keeps_tree:
+            tx.delete(f"{stem}/")
+        for other in _extensions():
+            if other != extension:
+                draft_of(tx).delete_exactly(stem + other)
+
+
+def _replace_known(tx: Staged, stem: str, extension: str, *, keeps_tree: bool) -> None:
     had_tree = tx.exists(stem + TreeFormat().extension)
     if had_tree:
         tx.delete(f"{stem}/")
@@ -195,7 +216,7 @@ def _replace_others(tx: StagedBranch, stem: str, extension: str, *, keeps_tree: 
             tx.delete(stem + other)
 
 
-def _digest_tree(tx: StagedBranch, stem: str, note: FileInfo) -> tuple[Digest, int]:
+def _digest_tree(tx: Staged, stem: str, note: FileInfo) -> tuple[Digest, int]:
     """Return what identifies the content of a stored directory, names included, and its size in bytes."""
     digest = blake3.blake3(note.digest.encode(), derive_key_context=_TREE_DIGEST)
     size = note.size
@@ -224,7 +245,7 @@ def _find_file(snap: Snapshot, stem: str) -> FileInfo:
 def _recorded_format(info: FileInfo) -> tuple[str, int]:
     name, version = info.attributes.get(FORMAT), info.attributes.get(FORMAT_VERSION, "")
     if name is None or not version.isdecimal():
-        msg = f"{info.path!r} has no recorded format, so it is no stored object: read its bytes with snapshot.read()"
+        msg = f"{info.path!r} has no recorded format, so it is not a stored object: read its bytes with snapshot.read()"
         raise FormatError(msg)
     return name, int(version)
 
@@ -249,3 +270,40 @@ def _refuse_type(info: FileInfo, wanted: WantedTypes) -> InvalidInputError:
 def _without_addresses(reason: str) -> str:
     """Return *reason* the same in every process, so that equal objects get equal attributes."""
     return _ADDRESS.sub("", reason)[:200]
+
+
+def _classes_of(hint: object) -> WantedTypes:
+    """Return the classes that *hint* names; none when it takes anything, or can't be told.
+
+    ``list[int]`` is ``list``, ``A | B`` is both, ``Annotated[A, …]`` and ``NewType("N", A)`` are ``A``; ``Any``,
+    ``object``, type variables, literals and text take anything.
+    """
+    if hint is None or hint is object:
+        return ()
+    if isinstance(hint, NewType):
+        return _classes_of(hint.__supertype__)
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _classes_of(get_args(hint)[0])
+    if origin is Union or origin is types.UnionType:
+        return _classes_of_all(get_args(hint))
+    if isinstance(origin, type):
+        return (origin,)
+    return (hint,) if isinstance(hint, type) else ()
+
+
+def _accepts(wanted: WantedTypes, value: object) -> bool:
+    """Return whether *value* is of one of the *wanted* classes; an integer counts as a float, as in annotations."""
+    if not wanted or isinstance(value, wanted):
+        return True
+    return (float in wanted or complex in wanted) and isinstance(value, int | float)
+
+
+def _classes_of_all(hints: tuple[object, ...]) -> WantedTypes:
+    found: list[type] = []
+    for hint in hints:
+        classes = _classes_of(hint) if hint is not type(None) else (type(None),)
+        if not classes:
+            return ()
+        found += classes
+    return tuple(found)

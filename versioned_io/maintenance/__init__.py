@@ -1,1 +1,1 @@
-"""Keeping a store sound and small: forgetting, marking, collecting."""
+"""Keeping a store sound and small: expiry, garbage collection, compaction, fsck, rebuild, backup."""

@@ -1,20 +1,28 @@
 """Lineage: runs, and where things come from and go."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
 from versioned_io.catalog.commits import commits_of_lineage
-from versioned_io.catalog.values import Commit, JSONValue
-from versioned_io.errors import (
-    LineageNotFoundError,
-)
-from versioned_io.identifiers import parse_lineage_id
-from versioned_io.lineage import LineageGraph, find_downstream, find_upstream
-from versioned_io.runs import Run, build_run_info
-from versioned_io.store.resolving import Resolving
+from versioned_io.errors import InvalidInputError, LineageNotFoundError, NotAFileError
+from versioned_io.model.commits import Commit, InputFile, JSONValue
+from versioned_io.model.identifiers import parse_digest, parse_lineage_id
+from versioned_io.model.refs import Ref
+from versioned_io.store.resolving import Resolver
+from versioned_io.versioning.backend.backend import Backend
+
+if TYPE_CHECKING:
+    from versioned_io.versioning.lineage import LineageGraph
+    from versioned_io.versioning.runs.run import Run
+    from versioned_io.versioning.snapshots.snapshot import Snapshot
 
 
-class Lineage(Resolving):
+class Lineage:
     """Where things come from and go."""
+
+    def __init__(self, backend: Backend, resolver: Resolver) -> None:
+        self._backend = backend
+        self._resolver = resolver
 
     def run(
         self,
@@ -28,21 +36,33 @@ class Lineage(Resolving):
         partition_key: str | None = None,
         url: str | None = None,
         git_commit: str | None = None,
-    ) -> Run:
-        """Return a run for a ``with`` block: what is read in it is noted, and what it commits inherits the notes.
+    ) -> "Run":
+        """Return a run for a ``with`` block: reads in it are noted, and commits made in it inherit the notes.
+
+        >>> _ = store.create_repo("reports")
+        >>> with store.run("report", code_version="1"):
+        ...     rain = store.snapshot("weather@main").read("2012/02.csv")
+        ...     with store.transaction("reports@main") as tx:
+        ...         _ = tx.write("february.txt", rain[-5:])
+        >>> tx.commit.provenance == (store.commit("weather@main").id,)
+        True
 
         Code that enters and leaves it several times, or in several threads, uses ``with run.active(): ...``.
 
         Args:
-            job: What does the work: a job's, DAG's or script's name.
-            lineage_id: What its commits carry; by default that of the newest commit that it reads.
-            url: Where a person finds the run.
+            job: The name of the job, DAG or script.
+            params: The parameters of the call. A value that looks like a secret, by its name or as a password in a
+                URL, is recorded as ``(withheld)``. Commits can't be changed later.
+            lineage_id: The lineage ID of its commits; by default that of the newest commit that it reads.
+            url: The page of the run, for a person.
 
         Raises:
-            InvalidInputError: *job* or *orchestrator* is empty, or *lineage_id* is none.
+            InvalidInputError: *job* or *orchestrator* is empty, or *lineage_id* is malformed.
 
         Cost: none.
         """
+        from versioned_io.versioning.runs.run import Run, build_run_info
+
         info = build_run_info(
             job,
             orchestrator=orchestrator,
@@ -58,10 +78,14 @@ class Lineage(Resolving):
     def lineage(self, lineage_id: str) -> list[Commit]:
         """Return every commit, in every repo, that carries a lineage ID, oldest first.
 
+        >>> commit = store.commit("weather@main")
+        >>> [str(one) for one in store.lineage(commit.lineage_id)] == [str(commit)]
+        True
+
         Raises:
             LineageNotFoundError: No commit carries it.
 
-        Cost: 2 SELECTs.
+        Cost: 1 SELECT, 1 more where there is nothing.
         """
         with self._backend.catalog.read() as connection:
             found = commits_of_lineage(connection, parse_lineage_id(lineage_id))
@@ -69,38 +93,82 @@ class Lineage(Resolving):
             raise LineageNotFoundError(lineage_id)
         return found
 
-    def upstream(self, ref: str) -> LineageGraph:
-        """Return what a file, or all files of a snapshot, were made from, all the way up to exact versions of files.
+    def upstream(self, ref: str) -> "LineageGraph":
+        """Return the inputs of a commit or of files, transitively, down to exact versions of files.
+
+        >>> _ = store.create_repo("reports")
+        >>> with store.run("report"), store.transaction("reports@main") as tx:
+        ...     _ = tx.write("february.txt", store.snapshot("weather@main").read("2012/02.csv")[-5:])
+        >>> [use.file.path for use in store.upstream("reports@main:february.txt").files]
+        ['2012/02.csv']
 
         Args:
-            ref: ``repo@ref:path``, or ``repo@ref`` for all files as they are there. The search begins at the commits
-                that wrote them, which may be older than the snapshot.
+            ref: ``repo@<commit ID>`` for the reads of that commit's run. ``repo@ref:path`` for a file or the files of a
+                directory, and any other ``repo@ref`` for all its files. The search for files begins at the newest
+                commits whose runs made or confirmed them. A run that wrote the same bytes again confirmed them; the
+                first writer is in ``asked``.
 
         Raises:
             NotFoundError: There is no such repo, ref or path.
 
-        Cost: 2 SELECTs a generation; without a path, 1 GET for each page of the snapshot.
+        Cost: as `commit`, 1 SELECT for the confirmations, 2 SELECTs a generation, and 1 SELECT for the commits;
+            they read only the rows of the answer. For a path or a whole tree also 1 GET for each of its pages.
         """
-        parsed = self._ref(ref)
-        snapshot = self._snapshot(parsed, is_noted=False)
-        if parsed.path and not snapshot.is_directory(parsed.path):
-            return find_upstream(self._backend, {snapshot.writer_of(parsed.path): [parsed.path]})
-        return find_upstream(self._backend, snapshot.writers(parsed.path) or {snapshot.commit.id: None})
+        from versioned_io.versioning.lineage import Roots, find_upstream
 
-    def downstream(self, ref: str) -> LineageGraph:
-        """Return what was made from a commit, or from one version of a file, all the way down.
+        parsed = self._resolver.parse(ref)
+        snapshot = self._resolver.snapshot(parsed, is_noted=False)
+        if not parsed.path and _names_commit(parsed, snapshot.commit):
+            return find_upstream(self._backend, Roots.of_commit(snapshot.commit.id))
+        files = self._files(snapshot, parsed.path)
+        return find_upstream(self._backend, Roots.of_files(files) if files else Roots.of_commit(snapshot.commit.id))
+
+    def downstream(self, ref: str | None = None, *, digest: str | None = None) -> "LineageGraph":
+        """Return the commits and files that were made from a commit, a file or some bytes, transitively.
+
+        B is upstream of A exactly when A is downstream of B.
+
+        >>> _ = store.create_repo("reports")
+        >>> with store.run("report"), store.transaction("reports@main") as tx:
+        ...     _ = tx.write("february.txt", store.snapshot("weather@main").read("2012/02.csv")[-5:])
+        >>> [commit.repo for commit in store.downstream("weather@main:2012/02.csv").commits]
+        ['weather', 'reports']
 
         Args:
-            ref: ``repo@ref:path`` for the version that the file has there, or ``repo@ref`` for the commit: what read
-                its snapshot, or a file that it wrote.
+            ref: ``repo@ref:path`` for a file as the newest commit made or confirmed it there. ``repo@ref`` for every
+                file that the commit made or confirmed.
+            digest: The content digest of files, as in `stat`, instead of *ref*. It stands for these bytes in every
+                repo, whichever commits wrote them.
 
         Raises:
             NotFoundError: There is no such repo, ref or path.
+            NotAFileError: The path is a directory.
+            InvalidInputError: Not exactly one of the two is given, or *digest* is not one.
 
-        Cost: 2 SELECTs a generation.
+        Cost: as `upstream`.
         """
-        parsed = self._ref(ref)
-        snapshot = self._snapshot(parsed, is_noted=False)
-        if parsed.path:
-            return find_downstream(self._backend, {snapshot.writer_of(parsed.path): [parsed.path]})
-        return find_downstream(self._backend, {snapshot.commit.id: None})
+        from versioned_io.versioning.lineage import Roots, find_downstream, find_uses_of_content
+
+        if (ref is None) == (digest is None):
+            msg = "downstream needs either a ref, such as 'repo@main:path', or a digest=..., and not both"
+            raise InvalidInputError(msg)
+        if digest is not None:
+            return find_uses_of_content(self._backend, parse_digest(digest))
+        parsed = self._resolver.parse(cast("str", ref))
+        snapshot = self._resolver.snapshot(parsed, is_noted=False)
+        if not parsed.path:
+            return find_downstream(self._backend, Roots.of_commit(snapshot.commit.id))
+        if snapshot.is_directory(parsed.path):
+            raise NotAFileError(parsed.path, snapshot.name)
+        return find_downstream(self._backend, Roots.of_files(self._files(snapshot, parsed.path)))
+
+    def _files(self, snapshot: "Snapshot", path: str) -> tuple[InputFile, ...]:
+        """Return the file or the files below the directory *path*, with the commits that made or confirmed them."""
+        from versioned_io.versioning.lineage import makers_of
+
+        return makers_of(self._backend, list(snapshot.versions(path)))
+
+
+def _names_commit(ref: Ref, commit: Commit) -> bool:
+    """Return whether *ref* is the ID of *commit*, or the beginning of it."""
+    return ref.at is None and not ref.ancestor and commit.id.startswith(ref.name)

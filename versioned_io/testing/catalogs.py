@@ -1,4 +1,4 @@
-"""What every catalog must do: derive from the class and give it a fixture ``catalog_url``, an empty database."""
+"""The contract of every catalog: derive from the class and give it a fixture ``catalog_url``, an empty database."""
 
 import threading
 import uuid
@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from versioned_io.catalog.connect import REVISION, Catalog, connect_catalog, find_revision, migrate
+from versioned_io.catalog.connect import Catalog, connect_catalog
+from versioned_io.catalog.revisions import REVISION, find_revision, migrate
 from versioned_io.catalog.tables import properties
 from versioned_io.errors import ConflictError, ExistsError
-from versioned_io.opening import create_store, open_store
 from versioned_io.store import Store
+from versioned_io.store.opening import create_store, open_store
 
 _WRITERS = 4
 

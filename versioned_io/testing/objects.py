@@ -1,4 +1,4 @@
-"""What every object store must do: derive from the class and give it a fixture ``objects``, an empty store."""
+"""The contract of every object store: derive from the class and give it a fixture ``objects``, an empty store."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from versioned_io.errors import ExistsError, IntegrityError, InvalidInputError, ObjectNotFoundError
-from versioned_io.objects import ObjectStore
+from versioned_io.storage.objects import ObjectStore
 
 
 class ObjectStoreContract:

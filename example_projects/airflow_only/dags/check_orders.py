@@ -1,4 +1,4 @@
-"""Checks the orders of every day that a commit touched, and of no other day.
+"""Checks the orders of exactly the days that a commit touched.
 
 ``ORDERS`` is the branch ``orders@main``, one partition for each file ``<date>.csv``. Its relay turns a
 commit into one event for each affected day; ``check_orders`` runs once for each.
@@ -21,7 +21,7 @@ with DAG("check_orders", schedule=ORDERS.schedule):
 
     @task(outlets=[QUALITY], retries=2)
     def check() -> None:
-        """Write a report on one day's orders; the commit and the end of this work are one transaction."""
+        """Write a report on one day's orders; one transaction commits it and marks this work as done."""
         with ORDERS.work() as work:
             with work.snapshot.open(f"{work.key}.csv") as file:
                 rows = list(csv.DictReader(TextIOWrapper(file, "utf-8")))

@@ -1,4 +1,4 @@
-"""Commits a directory of order files, whole or not at all; the same bytes again are no commit."""
+"""Commits a directory of order files, whole or not at all; the same bytes again make no commit."""
 
 from airflow.sdk import DAG, Param
 

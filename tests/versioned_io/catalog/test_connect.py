@@ -3,12 +3,15 @@
 import sqlite3
 import threading
 import time
+import traceback
 
 import pytest
 from sqlalchemy import text
 
-import versioned_io.catalog.connect as connecting
-from versioned_io.catalog.connect import connect_catalog, migrate, sqlite_url
+from versioned_io.catalog import engines
+from versioned_io.catalog.connect import connect_catalog
+from versioned_io.catalog.engines import sqlite_url
+from versioned_io.catalog.revisions import migrate
 from versioned_io.errors import InvalidInputError, StorageError
 
 
@@ -37,7 +40,7 @@ def test_every_directory_can_hold_a_catalog(tmp_path, name):
     ],
 )
 def test_a_url_that_is_none_is_refused_without_its_password(url):
-    with pytest.raises(InvalidInputError, match="is no catalog URL that can be used here") as caught:
+    with pytest.raises(InvalidInputError, match="is not a usable catalog URL") as caught:
         connect_catalog(url)
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -65,7 +68,7 @@ def end_connections_of(catalog):
 
 
 def test_a_connection_that_died_while_it_was_idle_is_replaced(postgres_url, monkeypatch):
-    monkeypatch.setattr(connecting, "_IDLE_S", 0)
+    monkeypatch.setattr(engines, "_IDLE_S", 0)
     catalog = connect_catalog(postgres_url)
     for use in (catalog.look_up, catalog.read, catalog.write):
         end_connections_of(catalog)
@@ -75,7 +78,7 @@ def test_a_connection_that_died_while_it_was_idle_is_replaced(postgres_url, monk
 
 
 def test_a_connection_that_died_right_after_its_use_is_a_storage_error_once(postgres_url, monkeypatch):
-    monkeypatch.setattr(connecting, "_IDLE_S", 3600)
+    monkeypatch.setattr(engines, "_IDLE_S", 3600)
     catalog = connect_catalog(postgres_url)
     end_connections_of(catalog)
     with pytest.raises(StorageError, match="terminating connection"), catalog.look_up() as connection:
@@ -174,7 +177,7 @@ def test_a_writer_on_sqlite_waits_for_the_others_and_reads_what_they_wrote(tmp_p
 
 
 def test_a_writer_on_sqlite_that_waited_in_vain_is_told_and_can_try_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(connecting, "BUSY_TIMEOUT_S", 1)
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT_S", 1)
     catalog = connect_catalog(sqlite_url(tmp_path / "c.db"))
     migrate(catalog)
     with catalog.write():
@@ -208,8 +211,28 @@ def test_a_new_file_that_another_writes_to_is_waited_for(tmp_path, file_being_ma
 
 
 def test_a_new_file_that_another_never_ends_writing_to_is_told(tmp_path, file_being_made, monkeypatch):
-    monkeypatch.setattr(connecting, "BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT_S", 0.1)
     catalog = connect_catalog(sqlite_url(tmp_path / "catalog.db"))
     with pytest.raises(StorageError, match="database is locked"):
         migrate(catalog)
     assert file_being_made.in_transaction
+
+
+@pytest.mark.parametrize(
+    "query", ["connect_timeout=hunter2", "hunter2=1", "sslmode=hunter2", "connect_timeout=hunter2&x=1"]
+)
+def test_what_a_driver_repeats_of_a_url_is_not_shown(query):
+    pytest.importorskip("psycopg")
+    catalog = connect_catalog(f"postgresql+psycopg://me@127.0.0.1:1/db?{query}")
+    with pytest.raises(StorageError) as caught, catalog.read() as connection:
+        connection.execute(text("SELECT 1"))
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "hunter2" not in shown.replace(query, "")
+
+
+def test_the_cause_of_a_failed_statement_does_not_repeat_its_parameters(tmp_path):
+    catalog = connect_catalog(f"sqlite:///{tmp_path}/c.db")
+    with pytest.raises(StorageError) as caught, catalog.read() as connection:
+        connection.execute(text("SELECT * FROM nothing WHERE x = :x"), {"x": "hunter2"})
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value, limit=0))
+    catalog.close()

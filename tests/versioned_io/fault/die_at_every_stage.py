@@ -15,13 +15,14 @@ from pathlib import Path
 
 from sqlalchemy import event
 
-from versioned_io.backend import Backend
-from versioned_io.catalog.connect import connect_catalog, sqlite_url
-from versioned_io.chunks.reader import ChunkReader
-from versioned_io.clock import system_clock
-from versioned_io.objects.local import LocalObjects
-from versioned_io.pages.source import PageSource
+from versioned_io.catalog.connect import connect_catalog
+from versioned_io.catalog.engines import sqlite_url
+from versioned_io.platform.clock import system_clock
+from versioned_io.storage.chunks.reader import ChunkReader
+from versioned_io.storage.objects.local import LocalObjects
+from versioned_io.storage.pages.page_source import PageSource
 from versioned_io.store import Store
+from versioned_io.versioning.backend.backend import Backend
 
 
 class Stages:

@@ -1,7 +1,7 @@
 """Run one upkeep of a store again and again, each time in a process that kills itself one stage later than the last.
 
 ``python die_in_maintenance.py BASE OUT WORK``: as `die_at_every_stage`, whose stages these are, for WORK = ``gc``,
-``compact`` or ``purge``. To delete an object is a stage as well: it is ``before os.remove``.
+``compact``, ``maintain`` or ``purge``. To delete an object is a stage as well: it is ``before os.remove``.
 """
 
 import os
@@ -20,6 +20,8 @@ def work_on(store, work: str) -> None:
         store.gc(**NOW)
     elif work == "compact":
         store.compact()
+    elif work == "maintain":
+        store.maintain(full=True, **NOW)
     else:
         store.purge("data", "secret", reason="a request")
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 
 import versioned_io as vio
-from versioned_io.chunks.reader import ChunkReader
 from versioned_io.errors import VersionedError
-from versioned_io.fsck.packs import check_pack
-from versioned_io.packs.frames import pack_key
-from versioned_io.pages.source import PageSource
+from versioned_io.maintenance.fsck.pack_checks import check_pack
+from versioned_io.model.identifiers import PackName
+from versioned_io.model.places import pack_key
+from versioned_io.storage.chunks.reader import ChunkReader
+from versioned_io.storage.pages.page_source import PageSource
 from versioned_io.store import Store
 
 FILES = {"text": b"a line\n" * 30, "binary": bytes(range(64)), "empty": b"", "d/one": b"1"}
@@ -56,7 +57,7 @@ def small(tmp_path):
 
 
 def pack_of(store, ref):
-    return vio.identifiers.PackName(store.commit(ref).root.pack.hex())
+    return PackName(store.commit(ref).root.pack.hex())
 
 
 def read_with(store, objects):

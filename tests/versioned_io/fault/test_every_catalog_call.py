@@ -72,7 +72,7 @@ def fail_once(mornings, position, number, way):
             is_done = False
         calls.end()
     name = calls.names[number - 1] if len(calls.names) >= number else None
-    # Only the reply to a COMMIT can leave somebody in doubt, and a transaction asks before it says that it failed.
+    # Only the reply to a COMMIT can leave somebody in doubt, and whoever can asks before it says that it failed.
     may_be_done = name == "COMMIT" and (way == GONE or (way == AFTER and not step.recognises))
     with place.open() as store:
         found = state(store)

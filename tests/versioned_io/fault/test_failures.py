@@ -9,7 +9,7 @@ from sqlalchemy import event
 from tests.versioned_io.conftest import dump_store
 from versioned_io.errors import StorageError
 from versioned_io.store import Store
-from versioned_io.transactions import publish
+from versioned_io.versioning.transactions import publish
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ import versioned_io as vio
 from versioned_io.catalog.collection import list_packs
 from versioned_io.catalog.tables import leases
 from versioned_io.errors import PathNotFoundError
-from versioned_io.packs.frames import pack_key
-from versioned_io.packs.reader import iterate_frames
+from versioned_io.model.places import pack_key
+from versioned_io.storage.packs.reader import iterate_frames
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
@@ -87,7 +87,7 @@ def stored(store):
     return b"".join(bytes(payload) for name in names for _, _, payload in iterate_frames(objects, name))
 
 
-@pytest.mark.parametrize("work", ["gc", "compact"])
+@pytest.mark.parametrize("work", ["gc", "compact", "maintain"])
 def test_every_stage_leaves_all_that_was_there_and_the_next_run_finishes(base, tmp_path, work):
     with vio.open_store(base) as store:
         wanted = contents(store, without_secret=False)

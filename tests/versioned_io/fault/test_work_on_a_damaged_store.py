@@ -9,8 +9,8 @@ import pytest
 
 import versioned_io as vio
 from versioned_io.errors import IntegrityError, VersionedError
-from versioned_io.packs.frames import FrameKind
-from versioned_io.packs.reader import read_footer
+from versioned_io.storage.packs.frames import FrameKind
+from versioned_io.storage.packs.reader import read_footer
 
 NOW = {"grace": timedelta(0), "expire": timedelta(0)}
 
@@ -23,7 +23,7 @@ def copy_by_reference(store, write):
 
 
 OPERATIONS = {
-    "stats": lambda store, _: store.stats(),
+    "stats": lambda store, _: store.stats(exact=True),
     "stats of a repo": lambda store, _: store.stats("r"),
     "compact": lambda store, _: store.compact(small_bytes=1 << 30),
     "compact dry": lambda store, _: store.compact(small_bytes=1 << 30, dry_run=True),
@@ -52,6 +52,23 @@ HARMS = {
 }
 NEEDS_ENDS = {"compact", "purge", "purge dry", "purge large", "stats", "stats of a repo"}
 """What reads the footers of packs; everything else only needs frames that are whole."""
+
+NOTES = (
+    "damages",
+    "chunks",
+    "packs.mark_epoch",
+    "packs.live_bytes",
+    "commits.mark_epoch",
+    "maintenance",
+    "properties",
+)
+"""What a refused operation may note, since it is true whatever becomes of the operation.
+
+Of a store that was copied whole: its new address, at the first write there (docs/design/0009). Of a damage that was
+met: its place, and that nobody may refer to those contents any more. Of a mark that ended before something else was
+refused: which commits it has walked and which packs it has found. The next mark starts from there, so a refusal doesn't
+throw away hours of walking (docs/design/0010-maintenance.md, "Rounds").
+"""
 
 
 @pytest.fixture(scope="module")
@@ -153,14 +170,14 @@ def test_each_operation_works_or_refuses_and_nothing_that_is_whole_gets_lost(who
         original = pack.read_bytes()
         damage(pack, harm)
         with vio.open_store(place) as store:
-            before, state = readable(store, commits), dump(store)
+            before, state = readable(store, commits), dump(store, without=NOTES)
             newest = store.commit("r@main").id
             refusal = refusal_of(work, store)
             if refusal is not None:
                 refused.add(operation)
                 assert names[name] in refusal
                 assert "fsck" in refusal
-                assert dump(store) == state
+                assert dump(store, without=NOTES) == state
         gone = TAKES_AWAY.get(operation)
         expected = {
             (commit, path): data
@@ -174,7 +191,7 @@ def test_each_operation_works_or_refuses_and_nothing_that_is_whole_gets_lost(who
             assert store.fsck().is_clean
     if harm in {"its last byte cut off", "its end cut off", "its end garbled", "its footer garbled"}:
         assert refused <= NEEDS_ENDS
-    assert {"purge", "compact"} <= refused or harm == "gone"
+    assert "purge" in refused or harm == "gone"
 
 
 @pytest.mark.parametrize("harm", ["its last byte cut off", "its end cut off", "its end garbled"])

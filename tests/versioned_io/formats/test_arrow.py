@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from versioned_io.errors import InvalidInputError
-from versioned_io.formats import tables
+from versioned_io.formats import arrow_tables as tables
 
 pa = pytest.importorskip("pyarrow")
 

@@ -1,4 +1,4 @@
-"""What Alembic runs to bring a catalog up: the migrations, on the connection that the caller holds."""
+"""Alembic's environment script: it runs the migrations on the connection of the caller."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""What rewriting history, collecting garbage and rebuilding need: states, a journal of names, leases, retry keys."""
+"""Columns and tables for rewriting history, gc and rebuild: states, the journal, leases, idempotency keys."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Add the columns, with values that say what was true before, and the tables."""
+    """Add the tables, and the columns with defaults that fit the existing rows."""
     _add_to_history()
     _add_to_names()
     _add_to_stored_content()

@@ -1,0 +1,305 @@
+"""Who waits for a wake-up: the protocol of relay and consumers, against a real store, without any orchestrator."""
+
+import itertools
+
+import pytest
+
+from versioned_io import AnnouncedCommit, Announcement
+from versioned_io.errors import InvalidInputError
+from versioned_io.processing.announcing import name_subscription
+
+MAX_KEYS_PER_TASK = 100
+
+DEPLOYMENT = "airflow"
+RUN_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def store(store):
+    store.create_repo("orders")
+    return store
+
+
+@pytest.fixture
+def orders(store):
+    return store.relay(DEPLOYMENT, "orders@main", partitions="{date}.csv")
+
+
+@pytest.fixture
+def watch(store):
+    return store.watch("orders@main", relay=DEPLOYMENT, redeliver_after_s=300)
+
+
+def commit(store, *keys, content=b"x", **options):
+    with store.transaction("orders@main", **options) as tx:
+        for key in keys:
+            tx.write(f"{key}.csv", content)
+    return tx.commit
+
+
+def collect(orders, **options):
+    options = {"redeliver_after_s": 300.0, "is_listening": lambda consumer: True} | options
+    return orders.collect(most_keys=MAX_KEYS_PER_TASK, most_announcements=250, **options)
+
+
+def relay(orders, **options):
+    announcements = collect(orders, **options)
+    for announcement in announcements:
+        orders.confirm(announcement, redeliver_after_s=300.0)
+    return keys_of(announcements)
+
+
+def keys_of(announcements):
+    return [key for announcement in announcements for commit in announcement.commits for key in commit.keys]
+
+
+def consume(orders, key, consumer="check"):
+    subscription = orders.subscribe(consumer)
+    subscription.collect()
+    orders.adopt(subscription)
+    due = subscription.claim(key, owner=f"{consumer}/{next(RUN_NUMBERS)}")
+    if due is not None:
+        subscription.complete(due)
+    return due
+
+
+def test_every_affected_key_is_announced_once(orders, store):
+    commit(store, "a", "b")
+    assert relay(orders) == ["a", "b"]
+    assert relay(orders) == []
+    commit(store, "b", content=b"y")
+    assert relay(orders) == ["b"]
+
+
+def test_an_announcement_that_was_not_confirmed_is_made_again(orders, store):
+    commit(store, "a")
+    assert keys_of(collect(orders)) == ["a"]
+    assert relay(orders) == ["a"]
+
+
+def test_keys_are_announced_with_their_own_commits_oldest_first(orders, store):
+    first = commit(store, "b", "a")
+    second = commit(store, "c")
+    (announcement,) = collect(orders)
+    assert announcement.commits == (
+        AnnouncedCommit(first.id, first.lineage_id, 1, ("a", "b")),
+        AnnouncedCommit(second.id, second.lineage_id, 2, ("c",)),
+    )
+
+
+def test_many_keys_become_several_tasks(orders, store):
+    commit(store, *(f"{number:04}" for number in range(2 * MAX_KEYS_PER_TASK + 1)))
+    assert [len(announcement.numbers) for announcement in collect(orders)] == [MAX_KEYS_PER_TASK] * 2 + [1]
+
+
+def test_an_announcement_goes_through_json(orders, store):
+    commit(store, "a")
+    (announcement,) = collect(orders)
+    assert Announcement.from_json(announcement.to_json()) == announcement
+
+
+def test_what_a_tasks_own_event_said_is_not_repeated(orders, store):
+    number = commit(store, "a", "b").number
+    assert relay(orders, seen={"a": number}) == ["b"]
+    assert relay(orders) == []
+
+
+def test_an_older_event_does_not_silence_a_newer_commit(orders, store):
+    number = commit(store, "a").number
+    commit(store, "a", content=b"y")
+    assert relay(orders, seen={"a": number}) == ["a"]
+
+
+def test_a_key_that_was_overtaken_at_work_is_announced_again_whatever_events_there_are(orders, store):
+    commit(store, "a")
+    relay(orders)
+    subscription = orders.subscribe("check")
+    subscription.collect()
+    due = subscription.claim("a", owner="check/1")
+    number = commit(store, "a", content=b"y").number
+    assert relay(orders) == ["a"]  # its run is skipped, since check/1 is still at work
+    subscription.complete(due)
+    assert relay(orders, seen={"a": number}) == ["a"]
+
+
+def test_a_confirmation_leaves_alone_what_was_overtaken_after_the_announcement(orders, store):
+    commit(store, "a")
+    relay(orders)
+    subscription = orders.subscribe("check")
+    subscription.collect()
+    due = subscription.claim("a", owner="check/1")
+    commit(store, "a", content=b"y")
+    (announcement,) = collect(orders)
+    subscription.complete(due)  # after the announcement's run was skipped, since check/1 was still at work
+    orders.confirm(announcement, redeliver_after_s=300.0)
+    assert relay(orders) == ["a"]
+
+
+def test_each_consumer_gets_every_key(orders, store):
+    commit(store, "a")
+    relay(orders)
+    assert consume(orders, "a", "check") is not None
+    assert consume(orders, "a", "check") is None
+    assert consume(orders, "a", "audit") is not None
+
+
+def test_a_new_consumer_does_not_have_everything_announced_again(orders, store, watch):
+    commit(store, "a", "b")
+    relay(orders)
+    consume(orders, "a")
+    assert watch.look().waiting == frozenset()
+    assert relay(orders) == []
+
+
+def test_a_consumer_that_was_there_before_the_confirmation_learns_of_it(orders, store, watch):
+    commit(store, "a", "b")
+    (announcement,) = collect(orders)
+    consume(orders, "a")
+    orders.confirm(announcement, redeliver_after_s=300.0)
+    assert watch.look().waiting == frozenset()
+
+
+def test_data_that_a_consumer_saw_before_the_relay_is_still_announced(orders, store):
+    commit(store, "a")
+    relay(orders)
+    commit(store, "b")
+    consume(orders, "a")
+    assert relay(orders) == ["b"]
+
+
+def test_a_named_consumer_is_owed_everything_before_its_first_run(orders, store):
+    commit(store, "a")
+    relay(orders, consumers=("check",))
+    (_, check) = orders.subscriptions()
+    assert [due.key for due in check.due()] == ["a"]
+    assert check.due()[0].announced_at is not None
+
+
+def test_a_wake_up_that_nobody_answered_is_repeated(orders, store):
+    commit(store, "a")
+    relay(orders, consumers=("check",))
+    assert collect(orders) == []
+    while not (again := collect(orders, redeliver_after_s=0.0)):
+        pass  # the pause before the first repetition is as long as the first announcement took
+    assert keys_of(again) == ["a"]
+
+
+def test_nothing_is_repeated_for_a_consumer_that_is_paused(orders, store):
+    commit(store, "a")
+    relay(orders, consumers=("check",))
+    while not keys_of(collect(orders, redeliver_after_s=0.0)):
+        pass
+    asked = []
+    options = {"redeliver_after_s": 0.0, "is_listening": asked.append}
+    assert collect(orders, **options) == []
+    assert asked == ["check"]
+    commit(store, "b")
+    assert keys_of(collect(orders, **options)) == ["b"]
+
+
+def test_a_claimed_key_is_not_announced_again(orders, store):
+    commit(store, "a")
+    relay(orders)
+    subscription = orders.subscribe("check")
+    subscription.collect()
+    subscription.release(subscription.claim("a", owner="check/1"))
+    assert collect(orders, redeliver_after_s=0.0) == []
+
+
+def test_two_deployments_do_not_see_each_other(orders, store):
+    commit(store, "a")
+    relay(orders)
+    staging = store.relay("staging", "orders@main", partitions="{date}.csv")
+    assert keys_of(collect(staging)) == ["a"]
+
+
+def test_the_watch_of_an_empty_branch_has_no_head(store, watch):
+    assert watch.look().head is None
+
+
+def test_the_watch_tells_of_a_branch_without_subscriptions(store, watch):
+    head = commit(store, "a")
+    state = watch.look()
+    assert not state.has_subscribers
+    assert state.head == head
+
+
+def test_the_watch_waits_for_the_relay_until_it_has_confirmed(orders, store, watch):
+    commit(store, "a")
+    relay(orders)
+    assert watch.look().waiting == frozenset()
+    commit(store, "b")
+    assert watch.look().waiting
+    collect(orders)
+    assert watch.look().waiting
+    relay(orders)
+    assert watch.look().waiting == frozenset()
+
+
+def test_an_unpartitioned_consumer_is_woken_by_the_watchers_event_alone(store, watch):
+    whole = store.relay(DEPLOYMENT, "orders@main")
+    commit(store, "a")
+    consume(whole, "*", "train")
+    assert watch.look().waiting == frozenset()
+    commit(store, "b")
+    state = watch.look()
+    assert state.waiting
+    assert watch.look(announced=state).waiting == frozenset()
+    assert consume(whole, "*", "train") is not None
+
+
+def test_a_subscription_is_named_after_deployment_consumer_and_template():
+    assert name_subscription("airflow", "check", "{a}/{b}", None) == "airflow:check:{a}/{b}"
+    assert name_subscription("airflow", "check", "{a}/{b}", "{b}|{a}") == "airflow:check:{a}/{b} as {b}|{a}"
+    assert name_subscription("airflow", None, None, None) == "airflow:(relay):*"
+
+
+def test_a_long_name_stays_unique():
+    names = {name_subscription("airflow", "d" * 250, f"{{a}}/{ending}", None) for ending in "xyz"}
+    assert len(names) == 3
+    assert all(len(name) <= 250 for name in names)
+
+
+def test_a_subscription_says_who_it_is_for_and_who_announces_to_them(orders, store):
+    orders.subscribe("check:2")
+    relay(orders)
+    own, check = store.subscriptions("orders@main", prefix="airflow:")
+    assert [(one.relay, one.consumer) for one in (own, check)] == [("airflow", None), ("airflow", "check:2")]
+    plain = store.subscription("mine", "orders@main")
+    assert (plain.relay, plain.consumer) == (None, None)
+
+
+def test_a_subscription_of_the_same_name_that_nobody_announces_for_is_taken_over(orders, store):
+    """Its catalog may be older than the columns, and its name too long to be taken apart."""
+    name = name_subscription("airflow", "check", "{date}.csv", None)
+    store.subscription(name, "orders@main", partitions="{date}.csv")
+    assert orders.subscribe("check").consumer == "check"
+    assert [one.consumer for one in orders.subscriptions()] == ["check"]
+
+
+@pytest.mark.parametrize("name", ["", 3, "a\0b"])
+def test_names_that_nobody_can_have_are_refused(orders, store, name):
+    with pytest.raises(InvalidInputError):
+        orders.subscribe(name)
+    with pytest.raises(InvalidInputError):
+        store.relay(name, "orders@main")
+    with pytest.raises(InvalidInputError):
+        store.watch("orders@main", relay=name, redeliver_after_s=1)
+
+
+def test_a_look_at_a_branch_where_nothing_happens_is_three_selects(orders, store, watch, count_statements):
+    commit(store, "a", "b")
+    relay(orders, consumers=("check", "audit"))
+    watch.look()
+    with count_statements(store) as statements:
+        watch.look()
+    assert len(statements) == 3
+
+
+def test_collecting_where_nothing_happens_is_one_select(orders, store, count_statements):
+    commit(store, "a")
+    subscription = orders.subscribe("check")
+    subscription.collect()
+    with count_statements(store) as statements:
+        assert subscription.collect() == 0
+    assert len(statements) == 1

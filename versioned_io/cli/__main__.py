@@ -1,5 +1,0 @@
-"""``python -m versioned_io.cli`` is ``versioned``."""
-
-from versioned_io.cli import main
-
-main()

@@ -1,1 +1,0 @@
-"""Checking a store: every byte is compared with its name, and the catalog with the packs."""

@@ -1,0 +1,142 @@
+"""Commands about history: ``log``, ``show``, ``diff``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from versioned_io.interfaces.cli.output import (
+    commit_json,
+    describe_size,
+    echo,
+    echo_lines,
+    print_commit,
+    print_json,
+    print_table,
+)
+from versioned_io.interfaces.cli.session import (
+    CatalogOption,
+    JsonOption,
+    KeyOption,
+    RefArgument,
+    StoreOption,
+    open_named_store,
+    reports_errors,
+)
+from versioned_io.model.refs import parse_ref
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from versioned_io.model.commits import Commit
+
+_NO_SIZE = "-"
+
+
+@reports_errors
+def log(
+    target: Annotated[str, typer.Argument(help="repo@ref, or repo@ref:path for the history of one path")],
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Show at most this many commits.")] = None,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the commits of a branch, or those that changed a path, newest first."""
+    ref = parse_ref(target)
+    with open_named_store(store, catalog) as opened:
+        commits = list(opened.log(target.partition(":")[0], path=ref.path or None, limit=limit))
+    if as_json:
+        print_json({"commits": [commit_json(commit) for commit in commits]})
+        return
+    if not commits:
+        echo("no commit yet")
+    for commit in commits:
+        print_commit(commit)
+
+
+@reports_errors
+def show(
+    target: Annotated[str, typer.Argument(help="repo@ref, or a commit ID")],
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one commit and what it changed."""
+    with open_named_store(store, catalog) as opened:
+        commit = opened.commit(target)
+        before = None if commit.parent is None else f"{commit.repo}@{commit.parent}"
+        changes = opened.diff(before, f"{commit.repo}@{commit.id}").to_pylist()
+    if as_json:
+        print_json({"commit": commit_json(commit), "changes": changes})
+        return
+    print_commit(commit)
+    if code := _code(commit):
+        echo(f"  {code}")
+    echo(f"  lineage {commit.lineage_id}")
+    _print_changes(changes)
+
+
+@reports_errors
+def diff(
+    old: RefArgument,
+    new: RefArgument,
+    partitions: Annotated[
+        str | None, typer.Option("--partitions", help="Show partition keys instead: {year}/{month}.csv")
+    ] = None,
+    key: KeyOption = None,
+    renames: Annotated[bool, typer.Option("--renames", help="Show a file that has moved as one change.")] = False,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which files, or which partitions, differ between two commits."""
+    with open_named_store(store, catalog) as opened:
+        if partitions is not None:
+            keys = opened.affected(old, new, partitions, key=key)
+            if as_json:
+                print_json({"partitions": keys})
+            elif keys:
+                echo_lines("\n".join(keys))
+            else:
+                echo(_why_no_partition(opened.diff(old, new), partitions))
+            return
+        changes = opened.diff(old, new, renames=renames).to_pylist()
+    if as_json:
+        print_json({"changes": changes})
+    else:
+        _print_changes(changes)
+
+
+def _code(commit: "Commit") -> str:
+    """Return the code that made a commit, as far as its run recorded it."""
+    run = commit.run
+    version = f"code version {run.code_version}" if run and run.code_version else ""
+    git_commit = f"git commit {run.git_commit}" if run and run.git_commit else ""
+    return "  ".join(filter(None, [version, git_commit]))
+
+
+def _why_no_partition(changes: "pa.Table", template: str) -> str:
+    if not changes.num_rows:
+        return "no partition is affected: no file differs"
+    first = changes.column("path")[0].as_py()
+    which = "the only one" if changes.num_rows == 1 else f"one of {changes.num_rows:,}"
+    return f"no partition is affected: no changed path matches {template!r}; {which} is {first!r}"
+
+
+def _print_changes(changes: list[dict[str, str | int | None]]) -> None:
+    if not changes:
+        echo("no file differs")
+        return
+    rows = [
+        (str(change["change"]), _path(change), _size(change["old_size"]), _size(change["new_size"]))
+        for change in changes
+    ]
+    print_table(("change", "path", "old size", "new size"), rows)
+
+
+def _path(change: dict[str, str | int | None]) -> str:
+    old = change.get("old_path")
+    return str(change["path"]) if old is None else f"{old} -> {change['path']}"
+
+
+def _size(size: str | int | None) -> str:
+    return describe_size(size) if isinstance(size, int) else _NO_SIZE

@@ -1,0 +1,86 @@
+"""Commands about lineage: ``lineage show``, ``lineage upstream``, ``lineage downstream``."""
+
+from typing import Annotated
+
+import typer
+
+from versioned_io.interfaces.cli.near_words import CommandsOnRefs
+from versioned_io.interfaces.cli.output import (
+    commit_json,
+    echo,
+    graph_json,
+    print_commit,
+    print_graph,
+    print_json,
+)
+from versioned_io.interfaces.cli.session import (
+    CatalogOption,
+    JsonOption,
+    StoreOption,
+    open_named_store,
+    reports_errors,
+)
+
+FilesOption = Annotated[bool, typer.Option("--files", help="Name every file, however many.")]
+
+app = typer.Typer(
+    cls=CommandsOnRefs, help="The inputs of commits and files, and everything made from them.", no_args_is_help=True
+)
+
+
+@app.command("show", short_help="Show every commit that one write led to.")
+@reports_errors
+def show(
+    lineage_id: Annotated[str, typer.Argument(help="A lineage ID, as every commit and every run carries one.")],
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show every commit, in every repo, that one write led to, with the run that made it, oldest first."""
+    with open_named_store(store, catalog) as opened:
+        commits = opened.lineage(lineage_id)
+    if as_json:
+        print_json({"lineage_id": lineage_id, "commits": [commit_json(commit) for commit in commits]})
+        return
+    echo(f"lineage {lineage_id}: {len(commits)} commit{'s' if len(commits) != 1 else ''}")
+    for commit in commits:
+        print_commit(commit)
+
+
+@app.command("upstream", short_help="Show the inputs of a commit or file, transitively.")
+@reports_errors
+def upstream(
+    ref: Annotated[str, typer.Argument(help="repo@ref, or repo@ref:path")],
+    every_file: FilesOption = False,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the inputs of a commit or file, transitively, down to the exact files."""
+    with open_named_store(store, catalog) as opened:
+        graph = opened.upstream(ref)
+    if as_json:
+        print_json(graph_json(graph))
+    else:
+        print_graph(graph, newest_first=True, every_file=every_file)
+
+
+@app.command("downstream", short_help="Show everything made from a commit or file.")
+@reports_errors
+def downstream(
+    ref: Annotated[str | None, typer.Argument(help="repo@ref, or repo@ref:path")] = None,
+    digest: Annotated[
+        str | None, typer.Option(help="Instead of a ref: the content digest of files in any repo.")
+    ] = None,
+    every_file: FilesOption = False,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show everything that was made from a commit or file, transitively."""
+    with open_named_store(store, catalog) as opened:
+        graph = opened.downstream(ref, digest=digest)
+    if as_json:
+        print_json(graph_json(graph))
+    else:
+        print_graph(graph, newest_first=False, every_file=every_file)

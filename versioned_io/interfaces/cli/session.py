@@ -1,0 +1,185 @@
+"""The shared parts of all commands: their options, the open store, and the exit after an error."""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Annotated, Final, ParamSpec, TypeVar
+
+import typer
+
+from versioned_io.errors import (
+    CatalogOlderError,
+    ConflictError,
+    FormatError,
+    GateError,
+    IntegrityError,
+    InvalidInputError,
+    MergeConflictError,
+    NotFoundError,
+    StorageError,
+    VersionedError,
+)
+from versioned_io.interfaces.cli.advice import sentence_of
+from versioned_io.interfaces.cli.output import echo, json_text
+
+if TYPE_CHECKING:
+    from versioned_io.store import Store
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", "-s", envvar="VERSIONED_STORE", help="Where the store is: a directory or a URL."),
+]
+CatalogOption = Annotated[
+    str | None,
+    typer.Option(
+        "--catalog", envvar="VERSIONED_CATALOG", help="The catalog's SQLAlchemy URL, if not in the directory."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+BranchArgument = Annotated[str, typer.Argument(help="repo@branch")]
+RefArgument = Annotated[str, typer.Argument(help="repo@ref")]
+TagArgument = Annotated[str, typer.Argument(help="repo@tag")]
+CommitArgument = Annotated[str, typer.Argument(help="repo@ref or a commit's ID.")]
+KeyOption = Annotated[str | None, typer.Option("--key", help="How the fields make a key: {year}|{month}")]
+MessageOption = Annotated[str, typer.Option("--message", "-m", help="The commit's message.")]
+AuthorOption = Annotated[str, typer.Option("--author", help="The commit's author.")]
+ReasonOption = Annotated[str, typer.Option(help="The reason; the journal keeps it.")]
+JournalAuthorOption = Annotated[str, typer.Option(help="The author; the journal keeps it.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Change nothing; show the changes that would be made.")]
+
+_warning: Final[ContextVar[str | None]] = ContextVar("warning", default=None)
+"""The warning about the store that the present command has opened."""
+
+_EXIT_CODES: tuple[tuple[type[VersionedError], int], ...] = (
+    (InvalidInputError, 2),
+    (NotFoundError, 3),
+    (ConflictError, 4),
+    (StorageError, 5),
+    (IntegrityError, 6),
+    (FormatError, 7),
+    (GateError, 8),
+)
+
+
+def open_named_store(store: str | None, catalog: str | None) -> "Store":
+    """Open the store that the options or the environment name; the command says at its end what is wrong with it.
+
+    Raises:
+        InvalidInputError: Neither names one; pass --store or set VERSIONED_STORE.
+    """
+    location = require_store(store)
+    from versioned_io.store.opening import open_store  # a third of a second, which --help and a wrong call don't pay
+
+    cache = os.environ.get("VERSIONED_CACHE") or None
+    opened = open_store(location, catalog=catalog, storage_options=storage_options(), cache=cache, sources=sources())
+    _warning.set(opened.warning)
+    return opened
+
+
+def storage_options() -> dict[str, str]:
+    """Return the storage options that ``VERSIONED_STORAGE_OPTIONS`` holds: ``name=value``, separated by spaces.
+
+    Only from the environment: a command line is seen by everybody on the machine, and some of these are secrets.
+
+    Raises:
+        InvalidInputError: It is not of this form.
+    """
+    found: dict[str, str] = {}
+    for number, part in enumerate(os.environ.get("VERSIONED_STORAGE_OPTIONS", "").split(), 1):
+        name, equals, value = part.partition("=")
+        if not equals:
+            msg = f"part {number} of VERSIONED_STORAGE_OPTIONS is not of the form name=value"
+            raise InvalidInputError(msg)
+        found[name] = value
+    return found
+
+
+def sources() -> dict[str, dict[str, str]]:
+    """Return the places that ``VERSIONED_SOURCES`` lets the store read, with their storage options: a JSON object.
+
+    Raises:
+        InvalidInputError: It is not of this form; it is not repeated, for some of it may be secret.
+    """
+    try:
+        found = json.loads(os.environ.get("VERSIONED_SOURCES") or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(
+        isinstance(options, dict) and all(isinstance(value, str) for value in options.values())
+        for options in found.values()
+    ):
+        msg = 'VERSIONED_SOURCES is not of the form {"s3://bucket/prefix/": {"option": "value"}, "/directory": {}}'
+        raise InvalidInputError(msg)
+    return found
+
+
+def require_store(store: str | None) -> str:
+    """Return where the store is.
+
+    Raises:
+        InvalidInputError: Nobody said; pass --store or set VERSIONED_STORE.
+    """
+    if not store:
+        msg = "no store was named: pass --store or set VERSIONED_STORE"
+        raise InvalidInputError(msg)
+    return store
+
+
+def exit_code_of(error: VersionedError) -> int:
+    """Return the exit code for an error, by its branch: what the caller does next."""
+    return next((code for branch, code in _EXIT_CODES if isinstance(error, branch)), 1)
+
+
+def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Make *command* end with one sentence on stderr and an exit code, instead of a traceback, on an error of ours."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        _warning.set(None)
+        try:
+            return command(*args, **kwargs)
+        except VersionedError as error:
+            if isinstance(error, CatalogOlderError):
+                _warning.set(None)  # it is the same sentence
+            _print_error(
+                error.code, sentence_of(error, kwargs), as_json=bool(kwargs.get("as_json")), **_facts_of(error)
+            )
+            raise typer.Exit(exit_code_of(error)) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            # A local file that can't be read or written: the store's own failures are errors of ours.
+            message = f"{error.strerror or error}: {error.filename!r}" if error.filename else str(error)
+            _print_error("local_file", message, as_json=bool(kwargs.get("as_json")))
+            raise typer.Exit(1) from None
+        finally:
+            if (warning := _warning.get()) is not None:
+                echo(f"versioned: warning: {warning}", err=True)
+
+    return wrapped
+
+
+def _facts_of(error: VersionedError) -> dict[str, object]:
+    """Return what of an error a script may want to have apart from the sentence."""
+    if isinstance(error, MergeConflictError):
+        names = ("path", "base", "ours", "theirs")
+        return {"conflicts": [dict(zip(names, one, strict=True)) for one in error.conflicts]}
+    return {"paths": list(error.paths)} if type(error) is ConflictError else {}
+
+
+def _print_error(code: str, message: str, *, as_json: bool, **facts: object) -> None:
+    if as_json:
+        print_error_json(code, message, **facts)
+    else:
+        echo(f"versioned: {message}", err=True, colour=typer.colors.RED if sys.stderr.isatty() else None)
+
+
+def print_error_json(code: str, message: str, **facts: object) -> None:
+    """Print an error as JSON on stderr; stdout stays empty."""
+    echo(json_text({"error": {"code": code, "message": message, **facts}}), err=True)

@@ -1,0 +1,1 @@
+"""Which commits and packs are kept, and collecting the rest."""

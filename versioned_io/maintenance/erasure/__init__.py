@@ -1,0 +1,1 @@
+"""Taking files and secrets out of all of history, with proof."""

@@ -1,0 +1,111 @@
+"""The target of a purge: one path with everything below it, or all files that match a pattern."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from versioned_io.errors import InvalidInputError
+from versioned_io.model.columns import text_column
+from versioned_io.model.paths import parse_directory
+from versioned_io.model.places import PageRef
+from versioned_io.storage.pages.page_source import PageSource
+from versioned_io.storage.pages.read import lookup_many, scan
+from versioned_io.versioning.snapshots.glob import Glob, parse_glob
+
+
+@dataclass(frozen=True, slots=True)
+class DoomedPath:
+    """A file, or a directory with everything below it."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """The details of the target in the journal."""
+        return {"path": self.path}
+
+    def rows(self, root: PageRef | None, source: PageSource) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows of a tree. Cost: 1 GET for each page with such rows, and for each page above."""
+        own = lookup_many(root, [self.path], source=source)
+        yield from (batch for batch in own.to_batches() if batch.num_rows)
+        yield from scan(root, f"{self.path}/", source=source)
+
+    def mask(self, paths: pa.Array) -> pa.Array:
+        """Return which of *paths* match, as booleans."""
+        return pc.or_(pc.equal(paths, self.path), pc.starts_with(paths, f"{self.path}/"))
+
+    def deletes(self, _root: PageRef, _source: PageSource) -> Sequence[str]:
+        """Return the *deletes* of `edit_tree` for a tree."""
+        return [self.path, f"{self.path}/"]
+
+
+@dataclass(frozen=True, slots=True)
+class DoomedGlob:
+    """The files whose whole paths match a pattern, in any commit."""
+
+    glob: Glob
+
+    def __str__(self) -> str:
+        return self.glob.pattern
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """The details of the target in the journal."""
+        return {"glob": self.glob.pattern}
+
+    def rows(self, root: PageRef | None, source: PageSource) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows of a tree. Cost: 1 GET for each page with paths that start like the pattern."""
+        for prefix in self.glob.prefixes:
+            for rows in scan(root, prefix, source=source):
+                chosen = rows.filter(self.glob.mask(rows.column("path")))
+                if chosen.num_rows:
+                    yield chosen
+
+    def mask(self, paths: pa.Array) -> pa.Array:
+        """Return which of *paths* match, as booleans."""
+        return self.glob.mask(paths)
+
+    def deletes(self, root: PageRef, source: PageSource) -> Sequence[str]:
+        """Return the *deletes* of `edit_tree` for a tree. Cost: that of `rows`."""
+        return [path for rows in self.rows(root, source) for path in rows.column("path").to_pylist()]
+
+
+Doomed: TypeAlias = DoomedPath | DoomedGlob
+
+
+def parse_doomed_path(path: str) -> DoomedPath:
+    """Return the target for *path* and everything below it.
+
+    Raises:
+        IllegalPathError: *path* breaks the path rules. Fix it.
+        InvalidInputError: *path* is empty. Name a file or a directory.
+    """
+    if not (directory := parse_directory(path)):
+        msg = "the path to purge is empty, which means everything: name a file or a directory"
+        raise InvalidInputError(msg)
+    return DoomedPath(directory)
+
+
+def parse_doomed_glob(pattern: str) -> DoomedGlob:
+    """Return the target for every file that matches *pattern*.
+
+    Raises:
+        InvalidInputError: The pattern is malformed, or matches only directories: end it with ``/**``.
+    """
+    glob = parse_glob(pattern)
+    if glob.is_directory:
+        msg = f"the pattern {pattern!r} matches only directories, and a purge needs files: end it with '/**'"
+        raise InvalidInputError(msg)
+    return DoomedGlob(glob)
+
+
+def chosen_paths(doomed: Doomed, paths: Sequence[str]) -> list[int]:
+    """Return the numbers of the *paths* that match *doomed*, ascending."""
+    found: list[int] = pc.indices_nonzero(doomed.mask(text_column(paths))).to_pylist()
+    return found

@@ -1,0 +1,1 @@
+"""Measuring the size of a store."""

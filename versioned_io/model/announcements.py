@@ -1,0 +1,74 @@
+"""Announcements to the consumers of a branch, and the state that a watch of the branch finds."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from versioned_io.model.commits import Commit
+from versioned_io.model.due_keys import DueKey
+from versioned_io.model.identifiers import CommitId
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncedCommit:
+    """The keys that one commit asks to be processed."""
+
+    commit: CommitId
+    lineage_id: str
+    number: int
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """The keys that one task announces, oldest commit first.
+
+    Attributes:
+        made_at: When its keys were read from the store.
+        subscriptions: The names of those that existed at that time. It does not announce keys that began to
+            wait in them later.
+    """
+
+    commits: tuple[AnnouncedCommit, ...]
+    made_at: datetime
+    subscriptions: tuple[str, ...]
+
+    def covers(self, due: DueKey) -> bool:
+        """Return whether this announces *due*."""
+        is_later = due.subscription in self.subscriptions and due.requested_at > self.made_at
+        return due.number <= self.numbers.get(due.key, 0) and not is_later
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Each key with its commit's place in the branch."""
+        return {key: commit.number for commit in self.commits for key in commit.keys}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as an orchestrator passes it from task to task."""
+        commits = [asdict(commit) | {"keys": list(commit.keys)} for commit in self.commits]
+        made_at = self.made_at.isoformat()
+        return {"commits": commits, "made_at": made_at, "subscriptions": list(self.subscriptions)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Announcement":
+        """Return what `to_json` wrote."""
+        commits = (AnnouncedCommit(**{**commit, "keys": tuple(commit["keys"])}) for commit in value["commits"])
+        return cls(tuple(commits), datetime.fromisoformat(value["made_at"]), tuple(value["subscriptions"]))
+
+
+@dataclass(frozen=True, slots=True)
+class BranchState:
+    """The state of a branch at one look.
+
+    Attributes:
+        head: Its newest commit; None while it has none.
+        waiting: A label for everything that waits for a wake-up: a subscription that is behind, a key to be announced.
+        has_subscribers: Whether the relay has a subscription to the branch at all.
+        whole: Requests without a partition among what waits; the event of this state announces them.
+    """
+
+    head: Commit | None
+    waiting: frozenset[tuple[str, ...]] = frozenset()
+    has_subscribers: bool = False
+    whole: tuple[DueKey, ...] = ()

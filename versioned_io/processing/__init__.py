@@ -1,0 +1,1 @@
+"""The consequences of a commit: affected partition keys, durable cursors, announcements."""

@@ -1,0 +1,1 @@
+"""Bytes: objects, packs, chunks and pages. No module here imports the catalog."""

@@ -1,0 +1,1 @@
+"""Chunks: content-defined pieces of files, named by their content, stored once."""

@@ -1,0 +1,1 @@
+"""Packs: the only kind of object, a run of checked frames with an index at its end."""

@@ -1,1 +1,0 @@
-"""Staged changes that become commits all at once or not at all."""

@@ -1,0 +1,1 @@
+"""Version control: snapshots, transactions, names, history, lineage, runs."""

@@ -1,0 +1,1 @@
+"""Queries about history, and operations that apply changes of one history to another."""

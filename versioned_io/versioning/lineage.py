@@ -1,0 +1,204 @@
+"""Lineage queries: the commits and the exact files that a commit was made from, and those that were made from it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from versioned_io.catalog import lineage as catalog
+from versioned_io.catalog.commits import get_commits
+from versioned_io.catalog.confirming import with_confirmations
+from versioned_io.catalog.lineage import Use
+from versioned_io.model.commits import Commit, InputFile
+from versioned_io.model.identifiers import CommitId, Digest
+from versioned_io.model.paths import parent_directories
+from versioned_io.versioning.backend.backend import Backend
+
+
+@dataclass(frozen=True, slots=True)
+class LineageGraph:
+    """A graph of commits, with edges from each commit to its sources.
+
+    Attributes:
+        roots: The commits at which the query began.
+        commits: Every commit in the answer, roots included, in the order of commits.
+        edges: (commit, source commit) pairs, sorted. The source made or confirmed a file that the commit was made from.
+        files: Every version of a file that one of the commits was made from, with that commit.
+        asked: The versions of files in the query, if it was about files. ``written_by`` is the commit that first wrote
+            the bytes. ``made_by`` is the newest commit whose run made or confirmed them; the answer begins there.
+    """
+
+    roots: tuple[CommitId, ...]
+    commits: tuple[Commit, ...]
+    edges: tuple[tuple[CommitId, CommitId], ...]
+    files: tuple[Use, ...]
+    asked: tuple[InputFile, ...] = field(default=(), compare=False)
+
+    def commit(self, commit_id: CommitId) -> Commit:
+        """Return the commit of the graph with this ID."""
+        return next(commit for commit in self.commits if commit.id == commit_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """The starting points of a query: files of the commits that made or confirmed them, or whole commits.
+
+    Attributes:
+        places: The files by commit; None for everything in the commit.
+        asked: The files in the query.
+    """
+
+    places: Mapping[CommitId, Iterable[str] | None]
+    asked: tuple[InputFile, ...] = ()
+
+    @classmethod
+    def of_commit(cls, commit_id: CommitId) -> "Roots":
+        """Return the root for a whole commit: everything that its run read, made or confirmed."""
+        return cls({commit_id: None})
+
+    @classmethod
+    def of_files(cls, files: Sequence[InputFile]) -> "Roots":
+        """Return the roots for *files*, as `makers_of` returns them."""
+        places: dict[CommitId, set[str]] = {}
+        for file in files:
+            places.setdefault(file.made_by, set()).add(file.path)
+        return cls(dict(sorted(places.items())), tuple(files))
+
+
+def makers_of(backend: Backend, files: Sequence[InputFile]) -> tuple[InputFile, ...]:
+    """Return files at a commit, each with the newest commit whose run confirmed it.
+
+    Cost: that of `with_confirmations`.
+    """
+    with backend.catalog.read() as connection:
+        return with_confirmations(connection, files)
+
+
+def find_upstream(backend: Backend, roots: Roots) -> LineageGraph:
+    """Return everything that *roots* were made from, transitively.
+
+    If the exact files are known, the walk continues from the commits whose runs *made or confirmed* those versions. It
+    ignores the snapshots that they were read from. It follows only the inputs that those runs read for these files. So
+    a model that read 48 files, written by 2 commits, came from those 48. It did not come from a version that the second
+    commit replaced.
+
+    Cost: 2 SELECTs for each 200 files in each generation, which read only the rows of those files. At the end 2 for
+        each 500 commits.
+    """
+    return _grow(backend, roots, _inputs)
+
+
+def find_downstream(backend: Backend, roots: Roots) -> LineageGraph:
+    """Return everything that was made from *roots*, transitively: the same edges in the other direction.
+
+    Cost: that of `find_upstream`.
+    """
+    return _grow(backend, roots, _consumers)
+
+
+def find_uses_of_content(backend: Backend, digest: Digest) -> LineageGraph:
+    """Return everything that was made, transitively, from files with this content, by any writer.
+
+    Cost: 1 SELECT, and that of `find_downstream`.
+    """
+    with backend.catalog.read() as connection:
+        uses = catalog.uses_of_content(connection, digest)
+    first = _Step(
+        {(use.consumer, use.file.made_by) for use in uses},
+        uses,
+        {(use.consumer, use.file.output or None) for use in uses},
+    )
+    makers = tuple(sorted({use.file.made_by for use in uses}))
+    found = _walk(backend, _Places(), first, _consumers)
+    return replace(found, roots=makers, commits=_in_order(backend, {*makers, *(one.id for one in found.commits)}))
+
+
+class _Places:
+    """Files and directories of commits: everything of a commit, or some paths."""
+
+    def __init__(self) -> None:
+        self._paths: dict[CommitId, set[str] | None] = {}
+        self._above: dict[CommitId, set[str]] = {}
+
+    def commits(self) -> list[CommitId]:
+        return sorted(self._paths)
+
+    def paths(self) -> dict[CommitId, set[str] | None]:
+        return {commit: self._paths[commit] for commit in self.commits()}
+
+    def add(self, commit_id: CommitId, path: str | None) -> bool:
+        """Add a path of a commit, or the whole commit for None, and return whether it was new."""
+        paths = self._paths.setdefault(commit_id, set())
+        if paths is None or (path is not None and path in paths):
+            return False
+        if path is None:
+            self._paths[commit_id] = None
+        else:
+            paths.add(path)
+            self._above.setdefault(commit_id, set()).update(parent_directories(path))
+        return True
+
+    def touch(self, commit_id: CommitId, path: str) -> bool:
+        """Return whether *path*, a file or directory, is inside or above one of these places; ``""`` is the root."""
+        paths = self._paths.get(commit_id, set())
+        if paths is None or not path:
+            return True
+        around = {path, *parent_directories(path)}
+        return not around.isdisjoint(paths) or path in self._above.get(commit_id, ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    edges: set[tuple[CommitId, CommitId]]
+    uses: list[Use]
+    reached: set[tuple[CommitId, str | None]]
+
+
+_Stepper = Callable[[Backend, _Places], _Step]
+
+
+def _grow(backend: Backend, roots: Roots, step: _Stepper) -> LineageGraph:
+    seen, first = _Places(), set[tuple[CommitId, str | None]]()
+    for commit_id, paths in roots.places.items():
+        first |= {(commit_id, path) for path in ([None] if paths is None else paths)}
+    found = _walk(backend, seen, _Step(set(), [], first), step)
+    return replace(found, roots=tuple(roots.places), asked=roots.asked)
+
+
+def _walk(backend: Backend, seen: _Places, found: _Step, step: _Stepper) -> LineageGraph:
+    """Walk on from the places in *found*, and return the graph, with the edges and uses of *found*."""
+    edges: set[tuple[CommitId, CommitId]] = set()
+    files: dict[Use, None] = {}
+    while True:
+        edges |= found.edges
+        files.update(dict.fromkeys(found.uses))
+        generation = _Places()
+        for commit_id, path in sorted(found.reached, key=str):
+            if seen.add(commit_id, path):
+                generation.add(commit_id, path)
+        if not generation.commits():
+            return LineageGraph((), _in_order(backend, seen.commits()), tuple(sorted(edges)), tuple(files))
+        found = step(backend, generation)
+
+
+def _inputs(backend: Backend, places: _Places) -> _Step:
+    with backend.catalog.read() as connection:
+        every_use = catalog.inputs_for(connection, places.paths())
+        bare = set(catalog.bare_sources(connection, places.commits()))
+    uses = [use for use in every_use if places.touch(use.consumer, use.file.output)]
+    reached: set[tuple[CommitId, str | None]] = {(use.file.made_by, use.file.path) for use in uses}
+    reached |= {(source, None) for _, source in bare}
+    return _Step({(use.consumer, use.file.made_by) for use in uses} | bare, uses, reached)
+
+
+def _consumers(backend: Backend, places: _Places) -> _Step:
+    with backend.catalog.read() as connection:
+        every_use = catalog.uses_of(connection, places.paths())
+        bare = set(catalog.bare_consumers(connection, places.commits()))
+    uses = [use for use in every_use if places.touch(use.file.made_by, use.file.path)]
+    reached = {(use.consumer, use.file.output or None) for use in uses} | {(commit, None) for commit, _ in bare}
+    return _Step({(use.consumer, use.file.made_by) for use in uses} | bare, uses, reached)
+
+
+def _in_order(backend: Backend, commit_ids: Iterable[CommitId]) -> tuple[Commit, ...]:
+    with backend.catalog.read() as connection:
+        found = get_commits(connection, sorted(commit_ids))
+    return tuple(sorted(found.values(), key=lambda commit: (commit.order, commit.id)))

@@ -1,0 +1,183 @@
+"""Renaming, deleting and restoring whole repos, with all of their names at once, and recording it in the journal.
+
+Source: docs/design/0004-journal-and-rebuild.md, "Whole repos".
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Connection
+
+from versioned_io.catalog import repos as catalog
+from versioned_io.catalog.idempotency import rename_repo_in_keys
+from versioned_io.catalog.journal import entries_of
+from versioned_io.catalog.repo_rows import BranchRow, find_branch, find_repo_id, list_repos, list_tags
+from versioned_io.catalog.subscriptions import delete_subscriptions, names_of_subscriptions
+from versioned_io.errors import ExistsError, InvalidInputError, RepoNotFoundError
+from versioned_io.model.commits import JSONValue, RepoInfo
+from versioned_io.model.fields import Fields
+from versioned_io.model.identifiers import CommitId
+from versioned_io.model.journal import Action, JournalEntry
+from versioned_io.model.refs import DEFAULT_BRANCH, BranchRef
+from versioned_io.versioning.backend.backend import Backend
+from versioned_io.versioning.backend.journaling import append_entry
+
+_SHOWN: Final = 5
+
+
+def delete_repo(backend: Backend, name: str, *, force: bool) -> RepoInfo:
+    """Delete a repo with all its branches and tags, and return it. Its commits stay until gc expires them.
+
+    Raises:
+        RepoNotFoundError: There is no such repo.
+        InvalidInputError: A branch is protected or has a subscription, and *force* is false.
+
+    Cost: 1 PUT for each branch and tag and 1 more, 1 SQL transaction.
+    """
+    with backend.catalog.write() as connection:
+        repo_id = find_repo_id(connection, name)
+        rows = catalog.branches_of(connection, repo_id)
+        catalog.hold_repo(connection, repo_id)
+        (info,) = list_repos(connection, name)
+        if {branch.name for branch in info.branches} != {row.ref.branch for row in rows}:
+            msg = f"a branch of {name!r} was created or renamed at this moment: try again"
+            raise InvalidInputError(msg)
+        if not force:
+            _refuse_needed(connection, info, rows)
+        tags = list_tags(connection, name)
+        details: dict[str, JSONValue] = {
+            "description": info.description,
+            "branches": [_described(connection, row) for row in rows],
+            "tags": [{"name": tag, "commit": commit} for tag, commit in tags],
+        }
+        for row in rows:
+            delete_subscriptions(connection, row.id)
+            catalog.remove_branch(connection, row.id)
+            _note(connection, backend, JournalEntry(name, row.ref.branch, Action.DELETE_BRANCH, old=row.head))
+        for tag, commit in tags:
+            catalog.remove_tag(connection, BranchRef(name, tag))
+            _note(connection, backend, JournalEntry(name, tag, Action.DELETE_TAG, old=commit))
+        now = backend.clock()
+        catalog.delete_repo(connection, repo_id, now)
+        append_entry(connection, backend.objects, JournalEntry(name, "", Action.DELETE_REPO, details=details), now)
+    return info
+
+
+def rename_repo(backend: Backend, old: str, new: str, *, force: bool) -> RepoInfo:
+    """Rename a repo. Its subscriptions stay, and transactions in progress on it can commit.
+
+    Raises:
+        RepoNotFoundError: There is no such repo.
+        ExistsError: There is a repo of the new name. Choose another name.
+        InvalidInputError: A branch is protected and *force* is false, or a deleted repo has the new name.
+
+    Cost: 1 PUT, 1 SQL transaction; 1 UPDATE for each idempotency key of its transactions.
+    """
+    with backend.catalog.write() as connection:
+        repo_id = catalog.hold_repo_of_name(connection, old)
+        (info,) = list_repos(connection, old)
+        if not force:
+            _refuse_protected(info, "rename")
+        catalog.rename_repo(connection, repo_id, new)
+        rename_repo_in_keys(connection, old, new)
+        _note(connection, backend, JournalEntry(new, "", Action.RENAME_REPO, details={"from": old, "to": new}))
+        (renamed,) = list_repos(connection, new)
+    return renamed
+
+
+def restore_repo(backend: Backend, name: str) -> RepoInfo:
+    """Restore a deleted repo with all branches and tags that it had. Its subscriptions are not restored.
+
+    Raises:
+        RepoNotFoundError: There was no repo of this name.
+        ExistsError: There is a repo of this name now.
+        CommitForgottenError: The data of a commit that a name pointed at has expired. Nothing is restored.
+
+    Cost: that of `delete_repo`.
+    """
+    with backend.catalog.write() as connection:
+        if list_repos(connection, name):
+            raise ExistsError("repo", name)
+        facts, deletion = _facts_of_deletion(connection, name)
+        description = facts.text("description", default="")
+        now = backend.clock()
+        repo_id = catalog.insert_repo(connection, name, description, now)
+        of_repo: dict[str, JSONValue] = {"description": description, "restores": deletion}
+        made = JournalEntry(name, DEFAULT_BRANCH, Action.CREATE_REPO, details=of_repo)
+        catalog.set_epoch(connection, repo_id, DEFAULT_BRANCH, append_entry(connection, backend.objects, made, now))
+        wanted = facts.items("branches")
+        if DEFAULT_BRANCH not in {one.text("name") for one in wanted}:
+            catalog.remove_branch(connection, find_branch(connection, BranchRef(name, DEFAULT_BRANCH)).id)
+            _note(connection, backend, JournalEntry(name, DEFAULT_BRANCH, Action.DELETE_BRANCH))
+        for one in wanted:
+            _restore_branch(connection, backend, BranchRef(name, one.text("name")), one)
+        for one in facts.items("tags"):
+            ref, commit = BranchRef(name, one.text("name")), CommitId(one.id("commit"))
+            catalog.insert_tag(connection, ref, catalog.hold_commit(connection, commit), now)
+            made = JournalEntry(name, ref.branch, Action.CREATE_TAG, new=commit)
+            append_entry(connection, backend.objects, made, now)
+        (restored,) = list_repos(connection, name)
+    return restored
+
+
+def _facts_of_deletion(connection: Connection, name: str) -> tuple[Fields, int]:
+    """Return what a repo was when it was deleted, and the number of the entry that says so."""
+    deleted = [one for one, _ in entries_of(connection, name) if one.entry.action is Action.DELETE_REPO]
+    if not deleted:
+        find_repo_id(connection, name)
+        raise RepoNotFoundError(name)
+    what = f"the entry of the journal about the deletion of {name!r}"
+    return Fields(deleted[-1].entry.details, what), deleted[-1].sequence
+
+
+def _restore_branch(connection: Connection, backend: Backend, ref: BranchRef, facts: Fields) -> None:
+    head = facts.optional_id("head")
+    if head is not None:
+        catalog.hold_commit(connection, head)
+    if ref.branch != DEFAULT_BRANCH:
+        repo_id = catalog.insert_branch(connection, ref, head)
+        made = JournalEntry(ref.repo, ref.branch, Action.CREATE_BRANCH, new=head)
+        catalog.set_epoch(connection, repo_id, ref.branch, _note(connection, backend, made))
+    row = find_branch(connection, ref)
+    if row.head != head:
+        moved = JournalEntry(ref.repo, ref.branch, Action.MOVE_BRANCH, row.head, head, {"reason": "restore"})
+        catalog.set_head(connection, row.id, head, _note(connection, backend, moved))
+    if facts.flag("is_protected"):
+        catalog.set_protected(connection, row.id, is_protected=True)
+        details: dict[str, JSONValue] = {"is_protected": True}
+        _note(connection, backend, JournalEntry(ref.repo, ref.branch, Action.PROTECT_BRANCH, head, head, details))
+    rule = facts.optional_text("retention")
+    if rule is not None:
+        catalog.set_retention(connection, row.id, rule)
+        _note(connection, backend, JournalEntry(ref.repo, ref.branch, Action.SET_RETENTION, head, head, {"rule": rule}))
+
+
+def _refuse_needed(connection: Connection, info: RepoInfo, rows: Sequence[BranchRow]) -> None:
+    _refuse_protected(info, "delete")
+    followers = [one for row in rows for one in names_of_subscriptions(connection, row.id)]
+    _refuse(info, "delete", "subscriptions follow it", followers)
+
+
+def _refuse_protected(info: RepoInfo, verb: str) -> None:
+    protected = [branch.name for branch in info.branches if branch.is_protected]
+    _refuse(info, verb, "protected branches are in it", protected)
+
+
+def _refuse(info: RepoInfo, verb: str, reason: str, found: Sequence[str]) -> None:
+    if found:
+        shown = ", ".join(map(repr, found[:_SHOWN]))
+        msg = f"can't {verb} the repo {info.name!r}: {reason} ({shown}); pass force=True (--force) to {verb} it"
+        raise InvalidInputError(msg)
+
+
+def _described(connection: Connection, row: BranchRow) -> JSONValue:
+    return {
+        "name": row.ref.branch,
+        "head": row.head,
+        "is_protected": catalog.is_protected(connection, row.id),
+        "retention": catalog.get_retention(connection, row.id),
+    }
+
+
+def _note(connection: Connection, backend: Backend, entry: JournalEntry) -> int:
+    return append_entry(connection, backend.objects, entry, backend.clock())

@@ -1,0 +1,1 @@
+"""Transactions: staged changes that become commits all at once or not at all."""
