@@ -28,14 +28,14 @@ def run(first, count, each):
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
-def test_no_command_is_harmed_by_1_000_changes():
-    """Some 100 s of CPU; soak goes through 10,000."""
-    run(0, 1000, 2)
+def test_no_command_is_harmed_by_300_changes():
+    """Some 30 s of CPU; soak goes through 11,000."""
+    run(0, 300, 2)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("first", range(10_000, 20_000, 1000))
-def test_no_command_is_harmed_by_10_000_changes(first):
+@pytest.mark.parametrize("first", [0, *range(10_000, 20_000, 1000)])
+def test_no_command_is_harmed_by_11_000_changes(first):
     run(first, 1000, 3)
 
 

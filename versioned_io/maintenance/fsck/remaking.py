@@ -23,6 +23,7 @@ from versioned_io.model.places import FrameRef, PageRef
 from versioned_io.storage.objects.port import Buffer
 from versioned_io.storage.packs.damages import Damages
 from versioned_io.storage.packs.frames import FrameKind
+from versioned_io.storage.packs.reader import read_frame
 from versioned_io.storage.packs.writer import PackWriter
 from versioned_io.storage.pages.boundaries import FORMAT_RULES
 from versioned_io.storage.pages.build import TreeBuilder
@@ -79,6 +80,8 @@ class _Lost:
     entry: Entry
     level: int
     paths: PathRange
+    is_intact: bool
+    """Whether its bytes are the written ones. Then they break the rules of pages, and no reader looks for a copy."""
 
 
 @dataclass(slots=True)
@@ -133,8 +136,8 @@ class _Remake:
         made: list[Healed] = []
         lost_pages = list(self._lost_below(Below.of_root(tree.root).entry, tree.root.level, PathRange("", None), set()))
         for lost in lost_pages:
-            if lost.entry.frame in self._known.made:
-                continue  # it was already rebuilt, and its bytes still break the rules of pages
+            if lost.is_intact:
+                continue
             frame = next(filter(None, (self._put(lost, rows) for rows in self._candidates(tree, lost.paths))), None)
             if frame is not None:
                 self._known.made[lost.entry.frame] = frame
@@ -150,7 +153,7 @@ class _Remake:
         try:
             page = self._source.load(entry.frame, level)
         except IntegrityError:
-            yield _Lost(entry, level, paths)
+            yield _Lost(entry, level, paths, is_intact=self._is_intact(entry.frame))
             return
         is_whole, start = True, paths.start
         for child in page.entries if level else ():
@@ -161,6 +164,13 @@ class _Remake:
             start = end
         if is_whole:
             self._whole.add(entry.frame)
+
+    def _is_intact(self, frame: FrameRef) -> bool:
+        try:
+            read_frame(self.backend.objects, frame, FrameKind.PAGE)
+        except IntegrityError:
+            return False
+        return True
 
     def _candidates(self, tree: KeptTree, paths: PathRange) -> Iterator[pa.RecordBatch]:
         """Yield candidate rows for the files of *paths* in a tree, from its neighbours."""
@@ -200,6 +210,17 @@ class _Remake:
         return pa.concat_batches(found) if found else None
 
     def _put(self, lost: _Lost, rows: pa.RecordBatch) -> FrameRef | None:
+        frame = self._put_same(lost, rows)
+        if frame is None:
+            return None
+        try:
+            self._source.load(frame, lost.level)
+        except IntegrityError:
+            return None  # the lost page itself broke the rules of pages: a page that has its digest repairs nothing
+        return frame
+
+    def _put_same(self, lost: _Lost, rows: pa.RecordBatch) -> FrameRef | None:
+        """Write the page that *rows* make, if it has the digest of the lost one."""
         entry = lost.entry
         if not rows.num_rows or (rows.num_rows, sum(rows.column("size").to_pylist())) != (
             entry.files,
