@@ -1,13 +1,16 @@
 """Where the store is: from an Airflow connection, or from an explicit location."""
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from airflow_versioned.uris import DEFAULT_CONNECTION
+from versioned_io.model.setting_texts import parse_size, parse_sources, parse_storage_options
 
 if TYPE_CHECKING:
-    from versioned_io import Store
+    from versioned_io import Store, StoreSettings
 
 DEFAULT_DEPLOYMENT = "airflow"
 
@@ -38,7 +41,9 @@ class StoreAddress:
             AirflowNotFoundException: There is no such connection.
         """
         if self.url is not None:
-            return StoreLocation(self.url)
+            from versioned_io import StoreSettings
+
+            return StoreLocation(StoreSettings(self.url))
         from airflow.sdk import BaseHook
 
         return read_connection(BaseHook.get_connection(self.connection))
@@ -54,17 +59,14 @@ class StoreAddress:
 
 @dataclass(frozen=True, slots=True)
 class StoreLocation:
-    """A store's URL and its catalog's URL. The latter may hold a password, so it is never shown."""
+    """The settings of a store, and the name of this Airflow among those that share it. No secret is shown."""
 
-    url: str
-    catalog: str | None = field(default=None, repr=False)
+    settings: "StoreSettings"
     deployment: str = DEFAULT_DEPLOYMENT
 
     def open_store(self) -> "Store":
         """Return the store, open; the caller closes it."""
-        import versioned_io as vio
-
-        return vio.open_store(self.url, catalog=self.catalog)
+        return self.settings.open()
 
 
 def read_connection(connection: Any) -> StoreLocation:  # noqa: ANN401 (Airflow has two unrelated Connection classes)
@@ -72,13 +74,32 @@ def read_connection(connection: Any) -> StoreLocation:  # noqa: ANN401 (Airflow 
 
     Raises:
         ValueError: The connection is of another type, or names no store URL.
+        InvalidInputError: A field of its extra is malformed.
     """
+    from versioned_io import StoreSettings
+
+    name = connection.conn_id
     if connection.conn_type != "versioned":
-        msg = f"connection {connection.conn_id!r} has type {connection.conn_type!r}, not 'versioned': choose another"
+        msg = f"connection {name!r} has type {connection.conn_type!r}, not 'versioned': choose another"
         raise ValueError(msg)
     extra = connection.extra_dejson
     url = extra.get("store") or connection.host
     if not url:
-        msg = f"connection {connection.conn_id!r} names no store: fill in its Store URL"
+        msg = f"connection {name!r} names no store: fill in its Store URL"
         raise ValueError(msg)
-    return StoreLocation(url, connection.password or None, extra.get("deployment") or DEFAULT_DEPLOYMENT)
+    size = extra.get("cache_bytes")
+    settings = StoreSettings(
+        url,
+        connection.password or None,
+        parse_storage_options(_text(extra, "storage_options"), f"storage_options of connection {name!r}") or None,
+        extra.get("cache") or None,
+        parse_size(str(size), f"cache_bytes of connection {name!r}") if size not in {None, ""} else None,
+        parse_sources(_text(extra, "sources"), f"sources of connection {name!r}") or None,
+    )
+    return StoreLocation(settings, extra.get("deployment") or DEFAULT_DEPLOYMENT)
+
+
+def _text(extra: Mapping[str, Any], field: str) -> str:
+    """Return a field that a form gives as text, and JSON may give as an object."""
+    value = extra.get(field) or ""
+    return value if isinstance(value, str) else json.dumps(value)

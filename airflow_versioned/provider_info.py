@@ -45,6 +45,29 @@ def get_provider_info() -> dict[str, Any]:
                         ),
                         "schema": {"type": ["string", "null"], "default": "airflow"},
                     },
+                    "storage_options": {
+                        "label": "Storage options",
+                        "description": "Credentials, endpoint and time limits, as name=value or as a JSON object.",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
+                    "cache": {
+                        "label": "Cache",
+                        "description": "A local directory that keeps what was read of an object store.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "cache_bytes": {
+                        "label": "Cache size",
+                        "description": "How many bytes the cache keeps.",
+                        "schema": {"type": ["integer", "null"], "minimum": 0},
+                    },
+                    "sources": {
+                        "label": "Sources",
+                        "description": (
+                            "The places outside of the store that referenced files may be read from, each with its "
+                            "storage options: a JSON object."
+                        ),
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
                 },
             }
         ],

@@ -12,8 +12,8 @@ from dagster_versioned import compat, tags
 from dagster_versioned.affected_partitions import describe_unmatched, request_partitions
 from dagster_versioned.commit_watch import CommitWatch, SensorTarget
 from dagster_versioned.lazy_store import LazyStore
-from dagster_versioned.resource import VersionedStoreResource
 from dagster_versioned.sensor_cursor import SensorCursor, parse_sensor_cursor
+from dagster_versioned.store_fields import StoreLike, settings_of
 from versioned_io.errors import (
     CommitNotFoundError,
     InvalidInputError,
@@ -34,7 +34,7 @@ def build_commit_sensor(
     job: Any = None,  # noqa: ANN401 (whatever Dagster takes for a job)
     partitions: str | None = None,
     key: str | None = None,
-    store: str | VersionedStoreResource | None = None,
+    store: StoreLike | None = None,
     catalog: str | None = None,
     resource_key: str = "versioned_store",
     name: str | None = None,
@@ -83,8 +83,8 @@ def build_commit_sensor(
             one of the paths that match it changed.
         key: The template of the partition key, such as ``{year}-{month}-01``; by default the fields' values joined by
             ``-``. A multi-dimensional key has the values in the order of the dimensions' names, joined by ``|``.
-        store: Its location, or a resource that is configured with plain values; by default the resource under
-            *resource_key*.
+        store: Its location, its `StoreSettings`, or a resource that is configured with plain values; by default the
+            resource under *resource_key*.
         start: Whether the first evaluation begins with the branch's first commit, or ignores the existing commits.
         on_delete: Whether a partition whose last file was deleted is requested.
         max_run_requests: A hundred runs cost the daemon some 25 s, one backfill of a hundred partitions 0.25 s. A *job*
@@ -123,7 +123,7 @@ def build_commit_sensor(
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         job_name = None if selection is not None else definition.job_name
         found = store if store is not None else getattr(context.resources, resource_key)
-        with _opened(found, catalog) as opened:
+        with LazyStore(settings_of(found, catalog), create=False) as opened:
             return _evaluate(context, watch, opened, lambda: _target_of(context, selection, job_name))
 
     definition = dg.SensorDefinition(
@@ -178,12 +178,6 @@ def _begin_at_head(watch: CommitWatch, store: "vio.Store") -> dg.SensorResult:
     return dg.SensorResult(
         skip_reason=f"the first evaluation leaves alone what is on {watch.ref} already", cursor=str(cursor)
     )
-
-
-def _opened(store: str | VersionedStoreResource, catalog: str | None) -> LazyStore:
-    if isinstance(store, str):
-        return LazyStore(store, catalog, create=False)
-    return LazyStore(store.store, store.catalog, create=False)
 
 
 def _target_of(

@@ -15,6 +15,7 @@ from dagster_versioned.lazy_store import LazyStore
 from dagster_versioned.materialization import StoredOutput
 from dagster_versioned.step_io import ALLOW_MISSING_PARTITIONS, Place, StepInput, StepOutput
 from dagster_versioned.step_runs import ORCHESTRATOR, run_of_step, settle_lineage
+from dagster_versioned.store_fields import StoreFields
 from versioned_io import formats
 from versioned_io.errors import ExistsError, NotStorableError, PathNotFoundError, RefNotFoundError, RepoNotFoundError
 from versioned_io.model.identifiers import LineageId
@@ -22,7 +23,7 @@ from versioned_io.model.identifiers import LineageId
 _LOADING_THREADS = 8
 
 
-class VersionedIOManager(dg.ConfigurableIOManager):
+class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
     """Stores the values of assets and ops in versioned repos, in place of Dagster's filesystem IO manager.
 
     ``resources={"io_manager": VersionedIOManager(store="./data")}`` is the whole change. Each asset has a repo of its
@@ -39,13 +40,6 @@ class VersionedIOManager(dg.ConfigurableIOManager):
     instance. An input takes one snapshot and its files. Nothing else asks the instance.
     """
 
-    store: str = Field(
-        default="./data",
-        description="Where the store is: a directory, or the URL of an object store such as s3://bucket/prefix.",
-    )
-    catalog: str | None = Field(
-        default=None, description="The SQLAlchemy URL of the catalog; by default SQLite in the store's directory."
-    )
     branch: str = Field(
         default="main", description="The branch that outputs are committed to, and inputs are read from."
     )
@@ -133,7 +127,7 @@ class VersionedIOManager(dg.ConfigurableIOManager):
 
     def _store(self) -> "vio.Store":
         if self._lazy_store is None:
-            self._lazy_store = LazyStore(self.store, self.catalog, create=True)
+            self._lazy_store = LazyStore(self.settings(), create=True)
         return self._lazy_store.get()
 
     def _run(self, step: Step | None) -> "vio.Run | None":

@@ -8,15 +8,14 @@ import versioned_io as vio
 
 
 class LazyStore:
-    """A store by its location: nothing is opened, and nothing is made, before the first use. Thread-safe.
+    """A store by its settings: nothing is opened, and nothing is made, before the first use. Thread-safe.
 
     Args:
         create: Whether a missing store is made.
     """
 
-    def __init__(self, url: str, catalog: str | None, *, create: bool) -> None:
-        self._url = url
-        self._catalog = catalog
+    def __init__(self, settings: "vio.StoreSettings", *, create: bool) -> None:
+        self._settings = settings
         self._create = create
         self._lock = threading.Lock()
         self._store: vio.Store | None = None
@@ -31,8 +30,7 @@ class LazyStore:
         """
         with self._lock:
             if self._store is None:
-                opened = vio.open_or_create_store if self._create else vio.open_store
-                self._store = opened(self._url, catalog=self._catalog)
+                self._store = self._settings.open(create=self._create)
             return self._store
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_versioned.lazy_store import LazyStore
-from dagster_versioned.resource import VersionedStoreResource
+from dagster_versioned.store_fields import StoreLike, settings_of
 from versioned_io.errors import MaintenanceRunningError
 
 POOL = "versioned_maintenance"
@@ -15,7 +15,7 @@ POOL = "versioned_maintenance"
 
 
 def build_maintenance_schedule(
-    store: str | VersionedStoreResource,
+    store: StoreLike,
     cron: str = "17 * * * *",
     *,
     catalog: str | None = None,
@@ -31,20 +31,20 @@ def build_maintenance_schedule(
     succeeds: the store admits one process at a time. A run that finds damage does the other steps and then fails.
 
     Args:
-        store: Its location, or a resource that is configured with plain values. A store that is missing is not made.
+        store: Its location, its `StoreSettings`, or a resource that is configured with plain values. A store that is
+            missing is not made.
         cron: The times of the runs; hourly by default.
         catalog: The SQLAlchemy URL of the catalog, if *store* is a location; by default SQLite in its directory.
         budget: No step begins after this time.
         name: Of the schedule; the job's is ``<name>_job``. Two schedules need two names.
     """
-    location, url = (store, catalog) if isinstance(store, str) else (store.store, store.catalog)
     if not re.fullmatch(r"[A-Za-z0-9_]+", name):
         msg = f"a schedule can't be called {name!r}: use letters, digits and _"
         raise dg.DagsterInvalidDefinitionError(msg)
 
     @dg.op(name=f"{name}_op", pool=POOL, out=dg.Out(dg.Nothing))
     def maintain(context: dg.OpExecutionContext) -> None:
-        _maintain(context, location, url, budget)
+        _maintain(context, store, catalog, budget)
 
     @dg.job(name=f"{name}_job", tags={"versioned/maintenance": POOL})
     def maintenance_job() -> None:
@@ -60,8 +60,8 @@ def build_maintenance_schedule(
     )
 
 
-def _maintain(context: dg.OpExecutionContext, location: str, catalog: str | None, budget: timedelta) -> None:
-    with LazyStore(location, catalog, create=False) as lazy:
+def _maintain(context: dg.OpExecutionContext, store: StoreLike, catalog: str | None, budget: timedelta) -> None:
+    with LazyStore(settings_of(store, catalog), create=False) as lazy:
         try:
             report = lazy.get().maintain(budget)
         except MaintenanceRunningError as error:

@@ -12,24 +12,19 @@ from dagster_versioned import compat
 from dagster_versioned.compat import Step
 from dagster_versioned.lazy_store import LazyStore
 from dagster_versioned.step_runs import run_of_step, settle_lineage
+from dagster_versioned.store_fields import StoreFields
 from versioned_io.model.identifiers import CommitId
 
 ComputeContext = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
 
 
-class VersionedStoreResource(dg.ConfigurableResource[Any]):
+class VersionedStoreResource(StoreFields):
     """A versioned store: the running step records reads through it, and its transactions inherit them.
 
     In the body of an asset or op the step is found automatically. In a thread that the body started, pass
     ``context=``. Outside a run the resource is the plain store.
     """
 
-    store: str = Field(
-        description="Where the store is: a directory, or the URL of an object store such as s3://bucket/prefix."
-    )
-    catalog: str | None = Field(
-        default=None, description="The SQLAlchemy URL of the catalog; by default SQLite in the store's directory."
-    )
     create: bool = Field(default=True, description="Whether a missing store is made at the first use.")
     webserver_url: str | None = Field(
         default=None, description="Where the Dagster UI is; commits then link to their run."
@@ -48,7 +43,7 @@ class VersionedStoreResource(dg.ConfigurableResource[Any]):
             StoreNotFoundError: There is none at this location, and `create` is off.
         """
         if self._lazy_store is None:
-            self._lazy_store = LazyStore(self.store, self.catalog, create=self.create)
+            self._lazy_store = LazyStore(self.settings(), create=self.create)
         return self._lazy_store.get()
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster's signature)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from versioned_io.errors import VersionedError
+    from versioned_io.interfaces.settings import StoreSettings
     from versioned_io.model.announcements import AnnouncedCommit, Announcement, BranchState
     from versioned_io.model.commits import (
         BranchInfo,
@@ -66,6 +67,7 @@ _HOMES = {
     "Snapshot": "versioning.snapshots.snapshot",
     "StagedBranch": "versioning.transactions.staged_branch",
     "Store": "store",
+    "StoreSettings": "interfaces.settings",
     "Subscription": "processing.subscriptions",
     "Transaction": "versioning.transactions.transaction",
     "TransferProgress": "versioning.snapshots.file_info",
@@ -107,6 +109,7 @@ __all__ = [
     "Snapshot",
     "StagedBranch",
     "Store",
+    "StoreSettings",
     "Subscription",
     "Transaction",
     "TransferProgress",

@@ -9,14 +9,14 @@ from dagster_versioned.lazy_store import LazyStore
 
 
 def test_nothing_is_made_before_the_first_use(store_url):
-    with LazyStore(store_url, None, create=True) as lazy:
+    with LazyStore(vio.StoreSettings(store_url), create=True) as lazy:
         assert not Path(store_url).exists()
         assert lazy.get() is lazy.get()
     assert Path(store_url).exists()
 
 
 def test_a_closed_one_opens_again(store_url):
-    lazy = LazyStore(store_url, None, create=True)
+    lazy = LazyStore(vio.StoreSettings(store_url), create=True)
     first = lazy.get()
     lazy.close()
     lazy.close()
@@ -25,5 +25,8 @@ def test_a_closed_one_opens_again(store_url):
 
 
 def test_a_missing_store_that_is_not_to_be_made_is_said_to_be_missing(store_url):
-    with pytest.raises(vio.VersionedError, match="no store at"), LazyStore(store_url, None, create=False) as lazy:
+    with (
+        pytest.raises(vio.VersionedError, match="no store at"),
+        LazyStore(vio.StoreSettings(store_url), create=False) as lazy,
+    ):
         lazy.get()

@@ -1,7 +1,6 @@
 """The shared parts of all commands: their options, the open store, and the exit after an error."""
 
 import functools
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -24,6 +23,8 @@ from versioned_io.errors import (
 )
 from versioned_io.interfaces.cli.advice import sentence_of
 from versioned_io.interfaces.cli.output import echo, json_text
+from versioned_io.interfaces.settings import CATALOG, STORAGE_OPTIONS, STORE, StoreSettings
+from versioned_io.model.setting_texts import parse_storage_options
 
 if TYPE_CHECKING:
     from versioned_io.store import Store
@@ -33,13 +34,11 @@ R = TypeVar("R")
 
 StoreOption = Annotated[
     str | None,
-    typer.Option("--store", "-s", envvar="VERSIONED_STORE", help="Where the store is: a directory or a URL."),
+    typer.Option("--store", "-s", envvar=STORE, help="Where the store is: a directory or a URL."),
 ]
 CatalogOption = Annotated[
     str | None,
-    typer.Option(
-        "--catalog", envvar="VERSIONED_CATALOG", help="The catalog's SQLAlchemy URL, if not in the directory."
-    ),
+    typer.Option("--catalog", envvar=CATALOG, help="The catalog's SQLAlchemy URL, if not in the directory."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 BranchArgument = Annotated[str, typer.Argument(help="repo@branch")]
@@ -73,50 +72,20 @@ def open_named_store(store: str | None, catalog: str | None) -> "Store":
     Raises:
         InvalidInputError: Neither names one; pass --store or set VERSIONED_STORE.
     """
-    location = require_store(store)
-    from versioned_io.store.opening import open_store  # a third of a second, which --help and a wrong call don't pay
-
-    cache = os.environ.get("VERSIONED_CACHE") or None
-    opened = open_store(location, catalog=catalog, storage_options=storage_options(), cache=cache, sources=sources())
+    opened = StoreSettings.from_environment(store, catalog).open()
     _warning.set(opened.warning)
     return opened
 
 
 def storage_options() -> dict[str, str]:
-    """Return the storage options that ``VERSIONED_STORAGE_OPTIONS`` holds: ``name=value``, separated by spaces.
+    """Return the storage options that ``VERSIONED_STORAGE_OPTIONS`` holds; see `parse_storage_options`.
 
     Only from the environment: a command line is seen by everybody on the machine, and some of these are secrets.
 
     Raises:
-        InvalidInputError: It is not of this form.
+        InvalidInputError: It is malformed.
     """
-    found: dict[str, str] = {}
-    for number, part in enumerate(os.environ.get("VERSIONED_STORAGE_OPTIONS", "").split(), 1):
-        name, equals, value = part.partition("=")
-        if not equals:
-            msg = f"part {number} of VERSIONED_STORAGE_OPTIONS is not of the form name=value"
-            raise InvalidInputError(msg)
-        found[name] = value
-    return found
-
-
-def sources() -> dict[str, dict[str, str]]:
-    """Return the places that ``VERSIONED_SOURCES`` lets the store read, with their storage options: a JSON object.
-
-    Raises:
-        InvalidInputError: It is not of this form; it is not repeated, for some of it may be secret.
-    """
-    try:
-        found = json.loads(os.environ.get("VERSIONED_SOURCES") or "{}")
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not all(
-        isinstance(options, dict) and all(isinstance(value, str) for value in options.values())
-        for options in found.values()
-    ):
-        msg = 'VERSIONED_SOURCES is not of the form {"s3://bucket/prefix/": {"option": "value"}, "/directory": {}}'
-        raise InvalidInputError(msg)
-    return found
+    return parse_storage_options(os.environ.get(STORAGE_OPTIONS, ""), STORAGE_OPTIONS)
 
 
 def require_store(store: str | None) -> str:

@@ -25,6 +25,7 @@ from versioned_io.interfaces.filesystem.open_files import CompressedFile, Place,
 from versioned_io.interfaces.filesystem.pending import ChangeGroups, VersionedTransaction
 from versioned_io.interfaces.filesystem.trees import Trees
 from versioned_io.interfaces.filesystem.urls import Name, parse_name
+from versioned_io.interfaces.settings import STORE, VARIABLES, StoreSettings
 from versioned_io.storage.objects.cached import DEFAULT_CACHE_BYTES
 from versioned_io.store import Store
 from versioned_io.store.locating import Sources
@@ -425,20 +426,21 @@ class VersionedFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec i
 class _Environment:
     """The environment's settings, as a part of fsspec's cache key: another store is another instance."""
 
-    def __get__(self, instance: object, owner: type) -> tuple[str | None, str | None]:
-        return os.environ.get("VERSIONED_STORE"), os.environ.get("VERSIONED_CATALOG")
+    def __get__(self, instance: object, owner: type) -> tuple[str | None, ...]:
+        return tuple(os.environ.get(name) for name in VARIABLES)
 
 
 class RegisteredFileSystem(VersionedFileSystem):
-    """`VersionedFileSystem`, with ``VERSIONED_STORE`` and ``VERSIONED_CATALOG`` as defaults of its options."""
+    """`VersionedFileSystem` that, if it is given no store, takes its settings from ``VERSIONED_STORE`` and siblings."""
 
     environment = _Environment()
     _extra_tokenize_attributes = ("environment", "working_directory")
 
     def __init__(self, store: str | Path | None = None, catalog: str | None = None, **options: Any) -> None:  # noqa: ANN401 (as the class above)
-        if store is None:
-            store, default = self.environment
-            catalog = catalog or default
+        if store is None and os.environ.get(STORE):
+            settings = StoreSettings.from_environment(catalog=catalog)
+            store, options = settings.store, settings.options | options
+            catalog = options.pop("catalog", None)
         super().__init__(store, catalog, **options)
 
 

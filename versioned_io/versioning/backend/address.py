@@ -1,6 +1,5 @@
 """The address of a store, for pickling to another process: without secrets, which that process finds itself."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,12 +7,15 @@ from pathlib import Path
 from typing import Final, Self, TypeAlias
 
 from versioned_io.catalog.database import plain_file
+from versioned_io.model.setting_texts import parse_sources, parse_storage_options
 from versioned_io.model.withholding import is_secret_name
 from versioned_io.platform.clock import Clock
 from versioned_io.platform.process import HomeProcess
 
 Options: TypeAlias = tuple[tuple[str, str], ...]
 
+_OPTIONS: Final = "VERSIONED_STORAGE_OPTIONS"
+_SOURCES: Final = "VERSIONED_SOURCES"
 _PASSWORD: Final = "the password of the catalog"  # noqa: S105 (its name, not its value)
 _TRAVELS: Final = frozenset(
     {
@@ -88,18 +90,21 @@ class Address:
         return self.catalog
 
     def resolve_options(self) -> dict[str, str]:
-        """Return the storage options, with withheld options from ``VERSIONED_STORAGE_OPTIONS``."""
-        found = _json_object("VERSIONED_STORAGE_OPTIONS")
-        return {name: str(found[name]) for name in self.withheld if name in found} | dict(self.storage_options)
+        """Return the storage options, with withheld options from ``VERSIONED_STORAGE_OPTIONS``.
+
+        Raises:
+            InvalidInputError: The variable is malformed.
+        """
+        found = parse_storage_options(os.environ.get(_OPTIONS, ""), _OPTIONS)
+        return {name: found[name] for name in self.withheld if name in found} | dict(self.storage_options)
 
     def resolve_sources(self) -> dict[str, dict[str, str]]:
         """Return the sources, with withheld options from the same place in ``VERSIONED_SOURCES``."""
-        found = _json_object("VERSIONED_SOURCES")
+        found = parse_sources(os.environ.get(_SOURCES, ""), _SOURCES)
         resolved: dict[str, dict[str, str]] = {}
         for place, options in self.sources:
-            more = found.get(place)
-            given = more if isinstance(more, dict) else {}
-            secret = {name: str(given[name]) for name in self.withheld if name in given}
+            given = found.get(place, {})
+            secret = {name: given[name] for name in self.withheld if name in given}
             resolved[place] = secret | dict(options)
         return resolved
 
@@ -113,14 +118,6 @@ class Address:
             "in PGPASSWORD or a password file, in boto3's credentials, "
             "or in VERSIONED_CATALOG and VERSIONED_STORAGE_OPTIONS"
         )
-
-
-def _json_object(variable: str) -> dict[str, object]:
-    try:
-        found = json.loads(os.environ.get(variable) or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _without_secrets(options: Mapping[str, str]) -> tuple[Options, list[str]]:
