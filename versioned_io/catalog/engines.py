@@ -155,6 +155,7 @@ def _take_turn(connection: Connection) -> None:
             time.sleep(random.uniform(*_TURN_POLL_S))  # noqa: S311 (spreads writers out, guards nothing)
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
     except sqlite3.Error as error:
+        cursor.close()  # an unread statement keeps the write lock after the connection is closed
         connection.invalidate(error)  # its busy timeout was changed
         raise OperationalError("BEGIN IMMEDIATE", None, error) from error
     cursor.close()

@@ -6,7 +6,7 @@ import time
 import traceback
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from versioned_io.catalog import engines
 from versioned_io.catalog.connect import connect_catalog
@@ -187,6 +187,35 @@ def test_a_writer_on_sqlite_that_waited_in_vain_is_told_and_can_try_again(tmp_pa
             assert connection.execute(text("PRAGMA busy_timeout")).scalar_one() == 1000
     with catalog.write() as connection:
         assert connection.execute(text("PRAGMA busy_timeout")).scalar_one() == 1000
+    catalog.close()
+
+
+class _FailingCursor(sqlite3.Cursor):
+    """Fails after it has set the busy timeout in a transaction that has begun: the write lock is taken by then."""
+
+    def execute(self, statement, *arguments):
+        result = super().execute(statement, *arguments)
+        if statement.startswith("PRAGMA busy_timeout=") and self.connection.in_transaction:
+            raise sqlite3.OperationalError("no reply came")
+        return result
+
+
+class _FailingConnection(sqlite3.Connection):
+    def cursor(self, *_):
+        return super().cursor(_FailingCursor)
+
+
+def test_a_transaction_that_failed_to_begin_does_not_keep_the_write_lock(tmp_path):
+    catalog = connect_catalog(sqlite_url(tmp_path / "c.db"))
+    migrate(catalog)
+    catalog.engine.dispose()
+    event.listen(catalog.engine, "do_connect", lambda *arguments: arguments[3].update(factory=_FailingConnection))
+    with pytest.raises(StorageError) as failed, catalog.write():
+        pass
+    other = sqlite3.connect(tmp_path / "c.db", timeout=0, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # while the error and what it refers to is still held
+    other.close()
+    assert "no reply came" in str(failed.value)
     catalog.close()
 
 
