@@ -12,7 +12,7 @@ from versioned_io.errors import (
 )
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
     from versioned_io.catalog.plain import AnyConnection
 
@@ -21,6 +21,10 @@ REVISION = "0009"
 # The same statement as Alembic's.
 _VERSION_TABLE = """CREATE TABLE alembic_version (
     version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"""
+
+
+_compiled_definitions: dict[str, tuple[str, ...]] = {}
+"""The results of `_definitions`, by the name of the dialect."""
 
 
 def find_revision(catalog: Catalog) -> str | None:
@@ -93,11 +97,25 @@ def make_tables(connection: Connection) -> None:
     """Create the tables of the newest revision in an empty catalog. Cost: 1 statement for each table and index."""
     from sqlalchemy import text
 
-    from versioned_io.catalog.tables import tables_for
-
-    tables_for(connection.dialect.name).create_all(connection)
+    for statement in _definitions(connection.engine):
+        connection.exec_driver_sql(statement)
     connection.execute(text(_VERSION_TABLE))
     connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": REVISION})
+
+
+def _definitions(engine: Engine) -> tuple[str, ...]:
+    """Return the statements that create all tables and indexes; compiling them takes longer than running them."""
+    from sqlalchemy import create_mock_engine
+
+    from versioned_io.catalog.tables import tables_for
+
+    dialect = engine.dialect
+    if dialect.name not in _compiled_definitions:
+        found: list[str] = []
+        noting = create_mock_engine(engine.url, lambda ddl, *_, **__: found.append(str(ddl.compile(dialect=dialect))))
+        tables_for(dialect.name).create_all(noting, checkfirst=False)
+        _compiled_definitions[dialect.name] = tuple(found)
+    return _compiled_definitions[dialect.name]
 
 
 def make_tables_of(connection: Connection, revision: str) -> None:
