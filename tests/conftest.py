@@ -7,9 +7,17 @@ import uuid
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.versioned_io.shared_statements import share_statements
+
 # How long one example takes says more about the machine's other work than about ours.
 settings.register_profile("versioned-io", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("versioned-io")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_statements():
+    """Let all catalogs of the session share their compiled statements."""
+    share_statements()
 
 
 @pytest.fixture(params=["directory", "memory"])

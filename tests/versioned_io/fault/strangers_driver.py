@@ -18,11 +18,10 @@ import traceback
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from sqlalchemy import Engine, event
-
 from tests.versioned_io.fault.forging import Forger, make_base
 from tests.versioned_io.fault.strangers_changes import BOMBS, change_of, trailer_of, zeros
 from tests.versioned_io.fault.strangers_doors import DOORS, open_door
+from tests.versioned_io.shared_statements import share_statements
 from versioned_io.storage.packs.frames import FrameKind
 
 IN_ONE_CHILD = 200
@@ -39,25 +38,6 @@ KINDS = {
     FrameKind.BLOCK: 2,
     None: 1,  # a trailer
 }
-
-
-class _OneCache(dict):
-    """The compiled statements of all engines: to compile them anew for each store is half of the work of a command."""
-
-    @staticmethod
-    def _key(key):
-        return type(key[0]), *key[1:]  # the dialect's class, not the engine's own dialect
-
-    def get(self, key, default=None):
-        return super().get(self._key(key), default)
-
-    def __setitem__(self, key, value):
-        super().__setitem__(self._key(key), value)
-
-
-def share_statements() -> None:
-    compiled = _OneCache()
-    event.listen(Engine, "engine_connect", lambda connection: connection.execution_options(compiled_cache=compiled))
 
 
 def doors_of(seed: int, each: int) -> list[str]:
