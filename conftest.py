@@ -1,5 +1,7 @@
 """The store that the examples in docstrings use: `pytest --doctest-modules versioned_io/store ...` runs them."""
 
+import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,15 @@ if TYPE_CHECKING:
 
 _stores: list["Store"] = []
 """The store of the examples so far. Creating one takes longer than most examples, so they share it."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the examples of the Airflow provider a home of their own, before anything imports Airflow."""
+    if config.getoption("doctestmodules"):
+        home = tempfile.TemporaryDirectory(prefix="airflow-home-", ignore_cleanup_errors=True)
+        config.add_cleanup(home.cleanup)
+        os.environ["AIRFLOW_HOME"] = home.name
+        os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 
 @pytest.fixture(autouse=True)

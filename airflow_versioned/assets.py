@@ -109,6 +109,11 @@ class VersionedAsset(Asset):  # type: ignore[override]
     ) -> DAG:
         """Return the DAG that announces the affected partitions; call this in exactly one DAG file per asset.
 
+        >>> from airflow_versioned import versioned_asset
+        >>> weather = versioned_asset("weather@main", partitions="{year}/{month}.csv")
+        >>> weather.relay().dag_id
+        'relay.weather.main.year.month'
+
         Args:
             dag_id: By default made from the repo, the branch and the template's fields.
             consumers: IDs of DAGs that get every partition from the first commit on, even before their first run. A DAG
@@ -154,7 +159,16 @@ class VersionedAsset(Asset):  # type: ignore[override]
         )
 
     def open_store(self) -> "Store":
-        """Return the open store of this asset; the caller closes it."""
+        """Return the open store of this asset; the caller closes it.
+
+        >>> import pathlib
+        >>> from airflow_versioned import versioned_asset
+        >>> vio.create_store("data").close()
+        >>> weather = versioned_asset("weather@main", store=str(pathlib.Path("data").absolute()))
+        >>> with weather.open_store() as store:
+        ...     store.repos()
+        []
+        """
         return self.declared.address.open_store()
 
 
@@ -169,6 +183,11 @@ def versioned_asset(
     redeliver_after_s: float = DEFAULT_REDELIVER_AFTER_S,
 ) -> VersionedAsset:
     """Return a branch as an asset, for schedules, outlets, inlets and events.
+
+    >>> from airflow_versioned import versioned_asset
+    >>> weather = versioned_asset("weather@main", partitions="{year}/{month}.csv")
+    >>> weather.uri
+    'versioned://weather/main/{year}/{month}.csv'
 
     Args:
         ref: The branch, ``repo@branch``; ``repo`` alone means its branch main.

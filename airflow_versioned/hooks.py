@@ -39,6 +39,14 @@ class VersionedHook(BaseHook):
     def get_store(self) -> "Store":
         """Return the open store; the caller closes it.
 
+        >>> import pathlib
+        >>> from airflow_versioned import VersionedHook
+        >>> vio.create_store("data").close()
+        >>> hook = VersionedHook(store=str(pathlib.Path("data").absolute()))
+        >>> with hook.get_store() as store:
+        ...     store.create_repo("weather").name
+        'weather'
+
         Raises:
             StoreNotFoundError: There is no store there; make one with ``versioned init``.
             ValueError: The connection is of another type or names no store.
@@ -50,7 +58,15 @@ class VersionedHook(BaseHook):
         return self.get_store()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether the store opens and its catalog answers, with a sentence that Airflow's button shows."""
+        """Return whether the store opens and its catalog answers, with a sentence that Airflow's button shows.
+
+        >>> import pathlib
+        >>> from airflow_versioned import VersionedHook
+        >>> vio.create_store("data").close()
+        >>> hook = VersionedHook(store=str(pathlib.Path("data").absolute()))
+        >>> hook.test_connection()
+        (True, 'the store holds 0 repos')
+        """
         try:
             with self.get_store() as store:
                 repos = len(store.repos())

@@ -30,6 +30,10 @@ def build_maintenance_dag(
     If another process maintains the store, the task is skipped with a message. A task that finds damage does the other
     steps and then fails without a retry.
 
+    >>> from airflow_versioned import build_maintenance_dag
+    >>> build_maintenance_dag("versioned_default", "0 3 * * *").dag_id
+    'versioned_maintenance.versioned_default'
+
     Args:
         conn_id: A connection of type ``versioned``.
         schedule: A cron expression; hourly by default.

@@ -27,6 +27,13 @@ class VersionedCommitOperator(BaseOperator):
 
     Events of outlets that are this branch (`versioned_asset`) carry the commit and its lineage ID.
 
+    >>> from airflow.sdk import DAG
+    >>> from airflow_versioned import VersionedCommitOperator
+    >>> with DAG("load", schedule=None) as dag:
+    ...     load = VersionedCommitOperator(task_id="load", ref="weather@main", source="2012", to="2012")
+    >>> dag.task_ids
+    ['load']
+
     Args:
         ref: The branch, ``repo@branch``. Templated.
         source: A file, a directory, or a callable that gets the open transaction and writes to it. Files of the branch

@@ -100,6 +100,10 @@ class CommitTrigger(BaseEventTrigger):
     never ends and never raises: an unreachable store is logged, and tried again with growing pauses.
 
     The event's payload is the head: repo, branch, commit, lineage ID and number.
+
+    >>> from airflow_versioned import CommitTrigger
+    >>> CommitTrigger("weather@main").serialize()[0]
+    'airflow_versioned.triggers.CommitTrigger'
     """
 
     def __init__(

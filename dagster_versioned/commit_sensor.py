@@ -76,6 +76,14 @@ def build_commit_sensor(
     Dagster retries a run that was launched and failed: the cursor has already passed it. A run key is used only once.
     To repeat a commit's work, launch a backfill, or re-execute the run.
 
+    >>> import dagster as dg
+    >>> from dagster_versioned import build_commit_sensor
+    >>> @dg.asset(partitions_def=dg.MonthlyPartitionsDefinition("2012-01", fmt="%Y-%m"))
+    ... def rain() -> None: ...
+    >>> sensor = build_commit_sensor("weather@main", target=[rain], partitions="{year}/{month}.csv", store="./data")
+    >>> sensor.name
+    'weather_main_commits'
+
     Args:
         ref: A branch, ``repo@branch``. If the store, repo or branch does not exist yet, the sensor waits for it.
         target: The assets to run, as anything that Dagster takes for a selection; or else give *job*.

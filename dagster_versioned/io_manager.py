@@ -36,6 +36,16 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
     stores the same, it makes no second commit. This holds even if the first try never got its reply. A re-executed
     step commits the same paths again.
 
+    >>> import dagster as dg
+    >>> from dagster_versioned import VersionedIOManager
+    >>> @dg.asset
+    ... def rain() -> str:
+    ...     return "13.5 mm"
+    >>> result = dg.materialize([rain], resources={"io_manager": VersionedIOManager(store="./data")})
+    >>> with vio.open_store("./data") as store:
+    ...     store.snapshot("rain@main").read("data.txt")
+    b'13.5 mm'
+
     Cost: an output takes one commit. The first one in a run without a lineage ID also takes two queries of the Dagster
     instance. An input takes one snapshot and its files. Nothing else asks the instance.
     """

@@ -30,6 +30,10 @@ def build_maintenance_schedule(
     instance can limit them to one. Without a limit, a second run finds that the store is already being maintained, and
     succeeds: the store admits one process at a time. A run that finds damage does the other steps and then fails.
 
+    >>> from dagster_versioned import build_maintenance_schedule
+    >>> build_maintenance_schedule("./data", "0 3 * * *").cron_schedule
+    '0 3 * * *'
+
     Args:
         store: Its location, its `StoreSettings`, or a resource that is configured with plain values. A store that is
             missing is not made.

@@ -11,6 +11,10 @@ class PartitionedOutput(dict[str, Any]):
 
     A plain ``dict`` has the same meaning if its keys are exactly the partitions of the run. This class has it whatever
     the keys are, and for a single partition too.
+
+    >>> from dagster_versioned import PartitionedOutput
+    >>> PartitionedOutput({"2012-01": 4.4, "2012-02": 13.5})["2012-02"]
+    13.5
     """
 
 

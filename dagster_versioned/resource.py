@@ -39,6 +39,12 @@ class VersionedStoreResource(StoreFields):
         Reads through it are recorded only inside the block of `step`; `snapshot` and `transaction` record by
         themselves.
 
+        >>> from dagster_versioned import VersionedStoreResource
+        >>> resource = VersionedStoreResource(store="./data")
+        >>> resource.get_store().create_repo("weather").name
+        'weather'
+        >>> resource.close()
+
         Raises:
             StoreNotFoundError: There is none at this location, and `create` is off.
         """
@@ -51,13 +57,34 @@ class VersionedStoreResource(StoreFields):
         self.close()
 
     def close(self) -> None:
-        """Close the store, if the resource was used outside a run; a later use opens it again."""
+        """Close the store, if the resource was used outside a run; a later use opens it again.
+
+        >>> from dagster_versioned import VersionedStoreResource
+        >>> resource = VersionedStoreResource(store="./data")
+        >>> _ = resource.get_store()
+        >>> resource.close()
+        """
         if self._lazy_store is not None:
             self._lazy_store.close()
 
     @contextmanager
     def step(self, context: ComputeContext | None = None) -> "Iterator[vio.Run | None]":
-        """Make the block's reads and commits part of the running step; yield its run, or None outside a step."""
+        """Make the block's reads and commits part of the running step; yield its run, or None outside a step.
+
+        >>> import dagster as dg
+        >>> from dagster_versioned import VersionedStoreResource
+        >>> @dg.asset
+        ... def load(versioned_store: VersionedStoreResource) -> None:
+        ...     store = versioned_store.get_store()
+        ...     store.create_repo("weather")
+        ...     with versioned_store.step(), store.transaction("weather@main") as tx:
+        ...         tx.write("2012/01.csv", b"date,rain")
+        >>> resources = {"versioned_store": VersionedStoreResource(store="./data")}
+        >>> result = dg.materialize([load], resources=resources)
+        >>> with vio.open_store("./data") as store:
+        ...     store.commit("weather@main").run.orchestrator
+        'dagster'
+        """
         step = _step(context)
         run = self._run(step)
         with run.active() if run is not None else nullcontext():
@@ -69,12 +96,36 @@ class VersionedStoreResource(StoreFields):
 
         A run that makes several partitions at once needs this. Otherwise each partition would have all files that the
         run has read as its inputs.
+
+        >>> import dagster as dg
+        >>> from dagster_versioned import VersionedStoreResource
+        >>> @dg.asset
+        ... def report(versioned_store: VersionedStoreResource) -> None:
+        ...     store = versioned_store.get_store()
+        ...     store.create_repo("weather")
+        ...     with store.transaction("weather@main") as tx:
+        ...         tx.write("2012/01.csv", b"date,rain")
+        ...     with versioned_store.partition("2012-01") as run:
+        ...         store.snapshot("weather@main").read("2012/01.csv")
+        ...     assert [file.output for file in run.inputs] == ["2012-01"]
+        >>> resources = {"versioned_store": VersionedStoreResource(store="./data")}
+        >>> dg.materialize([report], resources=resources).success
+        True
         """
         with self.step(context) as run, run.making(key) if run is not None else nullcontext():
             yield run
 
     def snapshot(self, ref: str, *, context: ComputeContext | None = None) -> "vio.Snapshot":
-        """Return the read view of *ref*; its reads are recorded as inputs of the step's outputs."""
+        """Return the read view of *ref*; its reads are recorded as inputs of the step's outputs.
+
+        >>> from dagster_versioned import VersionedStoreResource
+        >>> resource = VersionedStoreResource(store="./data")
+        >>> _ = resource.get_store().create_repo("weather")
+        >>> with resource.transaction("weather@main") as tx:
+        ...     _ = tx.write("2012/01.csv", b"date,rain")
+        >>> resource.snapshot("weather@main").read("2012/01.csv")
+        b'date,rain'
+        """
         with self.step(context):
             return self.get_store().snapshot(ref)
 
@@ -94,6 +145,14 @@ class VersionedStoreResource(StoreFields):
 
         It is committed when the block ends, and abandoned when the block raises. The arguments are those of
         `versioned_io.Store.transaction`. The run gets the lineage ID as a tag.
+
+        >>> from dagster_versioned import VersionedStoreResource
+        >>> resource = VersionedStoreResource(store="./data")
+        >>> _ = resource.get_store().create_repo("weather")
+        >>> with resource.transaction("weather@main", message="first load") as tx:
+        ...     _ = tx.write("2012/01.csv", b"date,rain")
+        >>> tx.commit.message
+        'first load'
         """
         step = _step(context)
         run = self._run(step)

@@ -35,7 +35,16 @@ class Announcement:
     subscriptions: tuple[str, ...]
 
     def covers(self, due: DueKey) -> bool:
-        """Return whether this announces *due*."""
+        """Return whether this announces *due*.
+
+        >>> made = store.commit("weather@main")
+        >>> commit = vio.AnnouncedCommit(made.id, made.lineage_id, made.number, ("2012-02",))
+        >>> announcement = vio.Announcement((commit,), made.created_at, ())
+        >>> retrain = store.subscription("retrain", "weather@main", partitions="{year}/{month}.csv")
+        >>> _ = retrain.collect()
+        >>> [(due.key, announcement.covers(due)) for due in retrain.due()]
+        [('2012-01', False), ('2012-02', True)]
+        """
         is_later = due.subscription in self.subscriptions and due.requested_at > self.made_at
         return due.number <= self.numbers.get(due.key, 0) and not is_later
 
@@ -45,14 +54,28 @@ class Announcement:
         return {key: commit.number for commit in self.commits for key in commit.keys}
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as an orchestrator passes it from task to task."""
+        """Return it as an orchestrator passes it from task to task.
+
+        >>> made = store.commit("weather@main")
+        >>> commit = vio.AnnouncedCommit(made.id, made.lineage_id, made.number, ("2012-02",))
+        >>> announcement = vio.Announcement((commit,), made.created_at, ())
+        >>> announcement.to_json()["commits"][0]["keys"]
+        ['2012-02']
+        """
         commits = [asdict(commit) | {"keys": list(commit.keys)} for commit in self.commits]
         made_at = self.made_at.isoformat()
         return {"commits": commits, "made_at": made_at, "subscriptions": list(self.subscriptions)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Announcement":
-        """Return what `to_json` wrote."""
+        """Return what `to_json` wrote.
+
+        >>> made = store.commit("weather@main")
+        >>> commit = vio.AnnouncedCommit(made.id, made.lineage_id, made.number, ("2012-02",))
+        >>> announcement = vio.Announcement((commit,), made.created_at, ())
+        >>> vio.Announcement.from_json(announcement.to_json()) == announcement
+        True
+        """
         commits = (AnnouncedCommit(**{**commit, "keys": tuple(commit["keys"])}) for commit in value["commits"])
         return cls(tuple(commits), datetime.fromisoformat(value["made_at"]), tuple(value["subscriptions"]))
 

@@ -193,7 +193,11 @@ class Commit:
         return EMPTY_TREE_DIGEST if self.root is None else Digest(self.root.digest.hex())
 
     def to_json(self) -> "dict[str, JSONValue]":
-        """Return everything but the tree, as values for JSON; commit records and the command line begin with this."""
+        """Return everything but the tree, as values for JSON; commit records and the command line begin with this.
+
+        >>> store.commit("weather@main").to_json()["message"]
+        'correct February'
+        """
         run: dict[str, JSONValue] | None = None
         if self.run is not None:
             run = {**asdict(replace(self.run, params={})), "params": dict(self.run.params)}

@@ -74,6 +74,12 @@ class PartitionTemplate:
     Equal keys mean equal fields. An error is raised if a path can be read in two ways, or if a key would be read back
     as other fields. Nothing is guessed.
 
+    >>> template = vio.PartitionTemplate.parse("{year}/{month}.csv")
+    >>> template.key_of("2012/01.csv")
+    '2012-01'
+    >>> template.glob_of("2012-01")
+    '2012/01.csv'
+
     Attributes:
         text: The template of the paths.
         key: The template of the keys, such as ``{year}-{month}``.
@@ -88,6 +94,11 @@ class PartitionTemplate:
     @classmethod
     def parse(cls, text: str, key: str | None = None) -> "PartitionTemplate":
         """Return the template that *text* writes.
+
+        >>> vio.PartitionTemplate.parse("{year}/{month}.csv").fields
+        ('year', 'month')
+        >>> vio.PartitionTemplate.parse("{city}/*.csv", key="city={city}").key_of("oslo/1.csv")
+        'city=oslo'
 
         Args:
             key: The template of the key, such as ``{year}|{month}``, with every field once. The default is their values
@@ -126,6 +137,12 @@ class PartitionTemplate:
     def key_of(self, path: str) -> str | None:
         """Return the key of the partition that *path* belongs to; ``None`` when it does not match.
 
+        >>> template = vio.PartitionTemplate.parse("{year}/{month}.csv")
+        >>> template.key_of("2012/01.csv")
+        '2012-01'
+        >>> template.key_of("README.md") is None
+        True
+
         Raises:
             PartitionKeyError: The path, or its key, can be read in two ways; the message names both, and the change
                 that helps.
@@ -141,6 +158,10 @@ class PartitionTemplate:
     def fields_of(self, key: str) -> dict[str, str]:
         """Return the value of each field of *key*, in order of appearance in the template.
 
+        >>> template = vio.PartitionTemplate.parse("{year}/{month}.csv")
+        >>> template.fields_of("2012-01")
+        {'year': '2012', 'month': '01'}
+
         Raises:
             PartitionKeyError: No path that matches this template has this key; the message shows their form.
         """
@@ -154,6 +175,10 @@ class PartitionTemplate:
     def glob_of(self, key: str) -> str:
         """Return the glob that matches exactly the paths whose key is *key*.
 
+        >>> template = vio.PartitionTemplate.parse("{city}/**/{date}.csv")
+        >>> template.glob_of("oslo-2012")
+        'oslo/**/2012.csv'
+
         Raises:
             PartitionKeyError: As for `fields_of`.
         """
@@ -161,6 +186,11 @@ class PartitionTemplate:
 
     def keys_of(self, paths: "pa.Array | pa.ChunkedArray") -> "pa.Array | pa.ChunkedArray":
         """Return the key of each of *paths*, as `key_of` does, without a Python step per path.
+
+        >>> template = vio.PartitionTemplate.parse("{year}/{month}.csv")
+        >>> paths = store.diff(None, "weather@main").column("path")
+        >>> template.keys_of(paths).to_pylist()
+        ['2012-01', '2012-02']
 
         Args:
             paths: Strings of any Arrow string type.

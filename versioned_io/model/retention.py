@@ -28,12 +28,19 @@ class RetentionRule:
             raise InvalidInputError(msg)
 
     def to_json(self) -> str:
-        """Return the rule as the catalog and the journal keep it."""
+        """Return the rule as the catalog and the journal keep it.
+
+        >>> vio.RetentionRule(keep_last=10).to_json()
+        '{"keep_for_s": null, "keep_last": 10}'
+        """
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "RetentionRule":
         """Return the rule that `to_json` wrote.
+
+        >>> vio.RetentionRule.from_json('{"keep_last": 10}')
+        RetentionRule(keep_last=10, keep_for_s=None)
 
         Raises:
             IntegrityError: It is malformed.

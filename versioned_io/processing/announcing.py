@@ -54,6 +54,10 @@ class Relay:
     def subscribe(self, consumer: str) -> Subscription:
         """Return the subscription of *consumer*, created if it is missing, starting before the branch's first commit.
 
+        >>> relay = store.relay("airflow", "weather@main", partitions="{year}/{month}.csv")
+        >>> relay.subscribe("check").consumer
+        'check'
+
         Raises:
             NotFoundError: There is no such branch.
             InvalidInputError: *consumer* is empty.
@@ -64,6 +68,11 @@ class Relay:
 
     def subscriptions(self) -> list[Subscription]:
         """Return the subscriptions that this relay announces for, its own first, then by name.
+
+        >>> relay = store.relay("airflow", "weather@main", partitions="{year}/{month}.csv")
+        >>> _ = relay.subscribe("check")
+        >>> [one.consumer for one in relay.subscriptions()]
+        ['check']
 
         Cost: 2 SELECTs.
         """
@@ -83,6 +92,13 @@ class Relay:
         most_announcements: int,
     ) -> list[Announcement]:
         """Bring every subscription up to the head, and return what to announce now, oldest commit first.
+
+        >>> relay = store.relay("airflow", "weather@main", partitions="{year}/{month}.csv")
+        >>> how = {"redeliver_after_s": 300, "is_listening": lambda consumer: True}
+        >>> how |= {"most_keys": 100, "most_announcements": 10}
+        >>> [announcement] = relay.collect(consumers=["check"], **how)
+        >>> [commit.keys for commit in announcement.commits]
+        [('2012-01',), ('2012-02',)]
 
         Args:
             consumers: Those whose subscriptions are created if they are missing.
@@ -127,6 +143,14 @@ class Relay:
         began to wait again since the announcement was made stays unannounced. A consumer that subscribes meanwhile
         collects and then reads the relay's notes (`adopt`), so in either order it learns that its keys were announced.
 
+        >>> relay = store.relay("airflow", "weather@main", partitions="{year}/{month}.csv")
+        >>> how = {"redeliver_after_s": 300, "is_listening": lambda consumer: True}
+        >>> how |= {"most_keys": 100, "most_announcements": 10}
+        >>> [announcement] = relay.collect(consumers=["check"], **how)
+        >>> relay.confirm(announcement, redeliver_after_s=300)
+        >>> relay.collect(**how)
+        []
+
         Cost: 4 SELECTs; for each subscription 1 SELECT, and 1 SQL transaction as `Subscription.mark_announced`.
         """
         self._ensure(None)
@@ -138,6 +162,17 @@ class Relay:
         """Note in a consumer's subscription what the relay announced before the consumer subscribed.
 
         Without this, a consumer's first run would have every key announced again.
+
+        >>> relay = store.relay("airflow", "weather@main", partitions="{year}/{month}.csv")
+        >>> how = {"redeliver_after_s": 300, "is_listening": lambda consumer: True}
+        >>> how |= {"most_keys": 100, "most_announcements": 10}
+        >>> [announcement] = relay.collect(**how)
+        >>> relay.confirm(announcement, redeliver_after_s=300)
+        >>> late = relay.subscribe("late")
+        >>> _ = late.collect()
+        >>> relay.adopt(late)
+        >>> late.unannounced(redeliver_after_s=300)
+        []
 
         Cost: 1 SELECT when nothing is unannounced; else 6 SELECTs in all, and 1 SQL transaction as
             `Subscription.mark_announced`.
@@ -183,6 +218,14 @@ class BranchWatch:
 
     def look(self, *, announced: BranchState | None = None) -> BranchState:
         """Return what waits for a wake-up now.
+
+        >>> _ = store.relay("airflow", "weather@main", partitions=None).subscribe("check")
+        >>> watch = store.watch("weather@main", relay="airflow", redeliver_after_s=300)
+        >>> state = watch.look()
+        >>> state.head.message, [due.key for due in state.whole]
+        ('correct February', ['*'])
+        >>> watch.look(announced=state).whole
+        ()
 
         Args:
             announced: The state that an event went out for since the last look. Its requests without a partition are

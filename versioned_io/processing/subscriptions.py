@@ -126,6 +126,12 @@ class Subscription:
     def collect(self) -> int:
         """Move the cursor to the head and make the keys that changed since then due, both or neither.
 
+        >>> retrain = store.subscription("retrain", "weather@main", partitions="{year}/{month}.csv")
+        >>> retrain.collect()
+        2
+        >>> retrain.collect()
+        0
+
         Returns:
             The number of recorded keys. A change that was reverted between cursor and head does not count, and a key
             whose last file was deleted is no longer due.
@@ -175,6 +181,11 @@ class Subscription:
     def unannounced(self, *, redeliver_after_s: float | None, limit: int | None = None) -> list[DueKey]:
         """Return the due keys whose wake-up was never sent, or was probably lost, oldest request first.
 
+        >>> retrain = store.subscription("retrain", "weather@main", partitions="{year}/{month}.csv")
+        >>> _ = retrain.collect()
+        >>> [due.key for due in retrain.unannounced(redeliver_after_s=300)]
+        ['2012-01', '2012-02']
+
         Args:
             redeliver_after_s: The seconds after which an announced key that nobody claimed counts as lost. The wait
                 doubles with each announcement, up to an hour. None: it never counts as lost.
@@ -193,6 +204,12 @@ class Subscription:
 
         Call it after sending, so that a crash repeats one and never loses one.
 
+        >>> retrain = store.subscription("retrain", "weather@main", partitions="{year}/{month}.csv")
+        >>> _ = retrain.collect()
+        >>> retrain.mark_announced(retrain.unannounced(redeliver_after_s=300))
+        >>> retrain.unannounced(redeliver_after_s=300)
+        []
+
         Cost: 1 SQL transaction of 1 statement, and 1 more for each request; none without requests.
         """
         sent = parse_items(dues, DueKey, "dues")
@@ -203,6 +220,13 @@ class Subscription:
 
     def find(self, key: str) -> DueKey | None:
         """Return the newest request for *key*, due or done, if there ever was one.
+
+        >>> retrain = store.subscription("retrain", "weather@main", partitions="{year}/{month}.csv")
+        >>> _ = retrain.collect()
+        >>> retrain.find("2012-02").is_done
+        False
+        >>> retrain.find("1999-12") is None
+        True
 
         Cost: 1 SELECT.
         """
@@ -260,6 +284,13 @@ class Subscription:
     def release(self, due: DueKey) -> None:
         """End the lease after a failure: the key stays due, for a retry of the same owner or for anybody.
 
+        >>> retrain = store.subscription("retrain", "weather@main", partitions="{year}/{month}.csv")
+        >>> _ = retrain.collect()
+        >>> due = retrain.claim("2012-02", owner="worker-1")
+        >>> retrain.release(due)
+        >>> retrain.claim("2012-02", owner="worker-2").owner
+        'worker-2'
+
         Cost: 1 SQL transaction of 3 statements.
         """
         with self._backend.catalog.write() as connection:
@@ -267,6 +298,12 @@ class Subscription:
 
     def complete(self, due: DueKey) -> None:
         """Note that a claimed key was done by work that stored nothing; else begin the transaction with ``completes``.
+
+        >>> retrain = store.subscription("retrain", "weather@main", partitions="{year}/{month}.csv")
+        >>> _ = retrain.collect()
+        >>> retrain.complete(retrain.claim("2012-02", owner="worker-1"))
+        >>> [due.key for due in retrain.due()]
+        ['2012-01']
 
         Raises:
             ClaimLostError: Another owner holds the claim; discard the work.

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 def list_backups(place: str | Path, *, storage_options: Mapping[str, str] | None = None) -> "list[BackupManifest]":
     """Return the backups at *place*, oldest first.
 
+    >>> _ = store.backup("backups")
+    >>> len(vio.list_backups("backups"))
+    1
+
     Args:
         place: Where `Store.backup` put them.
         storage_options: As for `create_store`.
@@ -45,6 +49,10 @@ def verify_backups(
     progress: Callable[[str, int], None] | None = None,
 ) -> "VerifyReport":
     """Read every byte of all backups at *place*, compare each with its digest, and change nothing.
+
+    >>> _ = store.backup("backups")
+    >>> vio.verify_backups("backups").problems
+    ()
 
     Args:
         place, storage_options: As for `list_backups`.
@@ -75,6 +83,10 @@ def prune_backups(
     """Delete old backups at *place*, and the packs that no kept backup has. The newest backup always stays.
 
     A backup may be made at the same time. A crash leaves every kept backup whole.
+
+    >>> _ = store.backup("backups"), store.backup("backups")
+    >>> len(vio.prune_backups("backups", keep_last=1).deleted)
+    1
 
     Args:
         place, storage_options: As for `list_backups`.

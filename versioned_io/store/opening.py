@@ -58,6 +58,10 @@ def create_store(
 ) -> Store:
     """Make an empty store and open it.
 
+    >>> with vio.create_store("data") as made:
+    ...     made.create_repo("weather").name
+    'weather'
+
     Args:
         url: A directory, ``s3://bucket/prefix``, ``gs://...``, ``az://...``, or ``memory://name`` for this
             process only.
@@ -136,6 +140,11 @@ def open_store(
     A catalog that lacks acknowledged commits, for instance after a restore from a backup, can be read. A warning is
     logged, `Store.warning` holds it, and every write raises `CatalogOlderError`.
 
+    >>> vio.create_store("data").close()
+    >>> with vio.open_store("data") as opened:
+    ...     opened.repos()
+    []
+
     Args:
         url, catalog, storage_options, cache, cache_bytes, sources, clock: As for `create_store`.
 
@@ -204,6 +213,11 @@ def open_or_create_store(
     clock: Clock = system_clock,
 ) -> Store:
     """Open the store at *url*, made first if there is none; several processes may call this at once.
+
+    >>> vio.open_or_create_store("data").close()
+    >>> with vio.open_or_create_store("data") as opened:
+    ...     opened.repos()
+    []
 
     Raises:
         FormatError, InvalidInputError, StorageError: As for `open_store` and `create_store`.

@@ -45,6 +45,11 @@ def upgrade_store(
 
     Everything that the catalog says stays true. All or nothing: a crash leaves the old revision.
 
+    >>> vio.create_store("data").close()
+    >>> before, after = vio.upgrade_store("data")
+    >>> before == after
+    True
+
     Raises:
         StoreNotFoundError: There is no store.
         FormatError: The catalog is missing, or of a newer revision; rebuild it, or upgrade versioned-io.
@@ -85,6 +90,13 @@ def rebuild_store(
     progress: Callable[[int], None] | None = None,
 ) -> "RebuildReport":
     """Rebuild the lost catalog of the store at *url* from its packs alone; see `rebuild_catalog`.
+
+    >>> from pathlib import Path
+    >>> with vio.create_store("data") as made:
+    ...     _ = made.create_repo("weather")
+    >>> Path("data/catalog.db").unlink()
+    >>> vio.rebuild_store("data").repos
+    1
 
     Args:
         catalog: The place of the new catalog, as for `create_store`; it must be empty or missing.
@@ -129,6 +141,16 @@ def recover_store(
     """Add what the packs know to the older catalog of the store at *url*; see `recover_catalog`.
 
     Afterwards the store can be written to again, and nothing is missing that was acknowledged and is in a pack.
+
+    >>> from pathlib import Path
+    >>> with vio.create_store("data") as made:
+    ...     _ = made.create_repo("weather")
+    >>> older = Path("data/catalog.db").read_bytes()
+    >>> with vio.open_store("data") as opened:
+    ...     _ = opened.create_repo("reports")
+    >>> _ = Path("data/catalog.db").write_bytes(older)
+    >>> vio.recover_store("data").repos
+    1
 
     Args:
         url, catalog, storage_options: As for `create_store`.
@@ -186,6 +208,13 @@ def restore_store(
 
     The new store is independent, since the original may still be in use. Every byte is compared with its digest. If a
     call fails or is interrupted, a repeated call continues it. Until then the store does not open.
+
+    >>> _ = store.backup("backups")
+    >>> vio.restore_store("backups", "restored").damaged
+    ()
+    >>> with vio.open_store("restored") as restored:
+    ...     restored.commit("weather@main").message
+    'correct February'
 
     Args:
         source: The place to which `Store.backup` has written.
@@ -259,6 +288,11 @@ def adopt_store(
     """Make this catalog the owner of the store at *url*; return False when it is the owner already.
 
     The previous owner can then only read, which it detects at its next write. Of several calls at once, one succeeds.
+
+    >>> with vio.create_store("data") as made:
+    ...     _ = made.create_repo("weather")
+    >>> vio.adopt_store("data")
+    False
 
     Args:
         url, catalog, storage_options: As for `create_store`.

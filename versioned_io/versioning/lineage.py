@@ -33,7 +33,12 @@ class LineageGraph:
     asked: tuple[InputFile, ...] = field(default=(), compare=False)
 
     def commit(self, commit_id: CommitId) -> Commit:
-        """Return the commit of the graph with this ID."""
+        """Return the commit of the graph with this ID.
+
+        >>> made = store.commit("weather@main")
+        >>> store.upstream("weather@main").commit(made.id) == made
+        True
+        """
         return next(commit for commit in self.commits if commit.id == commit_id)
 
 

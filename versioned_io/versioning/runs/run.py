@@ -36,6 +36,11 @@ class Run:
     Reads of other processes count too: of children that were started in the run, by any method, and of processes that
     received a snapshot. The latter must share the directory for temporary files. If reads may be missing, the commits'
     `inputs_are_complete` is False.
+
+    >>> with store.run("report") as run:
+    ...     rain = store.snapshot("weather@main").read("2012/02.csv")
+    >>> [file.path for file in run.inputs]
+    ['2012/02.csv']
     """
 
     def __init__(self, info: RunInfo | None, *, lineage_id: LineageId | None = None) -> None:
@@ -118,7 +123,13 @@ class Run:
             return tuple(self._made)
 
     def note(self, commit: Commit, *files: InputFile) -> None:
-        """Record that *files* of *commit* were read, or, without files, only the commit."""
+        """Record that *files* of *commit* were read, or, without files, only the commit.
+
+        >>> with store.run("report") as run:
+        ...     run.note(store.commit("weather@main"))
+        >>> run.provenance == (store.commit("weather@main").id,)
+        True
+        """
         output = _output.get()
         read = ReadCommit(commit.id, commit.lineage_id, commit.order)
         noted = tuple(replace(file, output=output) for file in files)
@@ -129,12 +140,24 @@ class Run:
             self._spool.write(Note(read, noted))
 
     def note_made(self, commit: Commit) -> None:
-        """Record that *commit* was made in this run."""
+        """Record that *commit* was made in this run.
+
+        >>> run = store.run("report")
+        >>> run.note_made(store.commit("weather@main"))
+        >>> [commit.message for commit in run.commits]
+        ['correct February']
+        """
         with self._lock:
             self._made.append(commit)
 
     def hand_over(self) -> RunHandle:
-        """Return a handle with which another process can record its reads for this run; it can be pickled."""
+        """Return a handle with which another process can record its reads for this run; it can be pickled.
+
+        >>> import pickle
+        >>> handle = store.run("report").hand_over()
+        >>> pickle.loads(pickle.dumps(handle)) == handle
+        True
+        """
         token = uuid.uuid4().hex
         with self._lock:
             self._sent.add(token)
@@ -175,6 +198,11 @@ class Run:
 
         So a run that makes many outputs at once still has the exact inputs of each.
 
+        >>> with store.run("report") as run, run.making("february.txt"):
+        ...     rain = store.snapshot("weather@main").read("2012/02.csv")
+        >>> [file.output for file in run.inputs]
+        ['february.txt']
+
         Args:
             output: The path of the output file or directory in the tree that will be committed. Or a name that the
                 transaction's *outputs* maps to such a path.
@@ -191,6 +219,12 @@ class Run:
         """Make this the run of all reads and commits in the ``with`` block.
 
         It applies to this thread (or asynchronous task), and to snapshots that are taken here, wherever they are read.
+
+        >>> run = store.run("report")
+        >>> with run.active():
+        ...     rain = store.snapshot("weather@main").read("2012/02.csv")
+        >>> len(run.inputs)
+        1
         """
         outer = _current.get()
         token = _current.set(self)
@@ -237,6 +271,12 @@ def current_run() -> Run | None:
     """Return the run that this code belongs to, or None outside of any run.
 
     In a process that `multiprocessing` has started, it may be a run of the parent.
+
+    >>> vio.current_run() is None
+    True
+    >>> with store.run("report") as run:
+    ...     vio.current_run() is run
+    True
     """
     run = _current.get()
     return _run_of_parent() if run is None else run
