@@ -32,7 +32,8 @@ def make_errors(_: str) -> str:
 
 def list_errors() -> list[type[errors.VersionedError]]:
     """Return every class, a branch before its leaves."""
-    found: list[type[errors.VersionedError]] = [getattr(errors, name) for name in errors.__all__]
+    values = [getattr(errors, name) for name in errors.__all__]
+    found: list[type[errors.VersionedError]] = [one for one in values if issubclass(one, errors.VersionedError)]
     return sorted(found, key=lambda error: (len(error.__mro__), error.__name__))
 
 

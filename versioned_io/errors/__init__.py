@@ -19,6 +19,7 @@ from versioned_io.errors.conflict import (
     ConflictError,
     HeadMovedError,
     MaintenanceRunningError,
+    MergeConflict,
     MergeConflictError,
     PackCondemnedError,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "InvalidInputError",
     "LineageNotFoundError",
     "MaintenanceRunningError",
+    "MergeConflict",
     "MergeConflictError",
     "NotAFileError",
     "NotFoundError",

@@ -1,6 +1,6 @@
 """Errors of another writer who was first: the caller re-reads and tries again."""
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from versioned_io.errors.root import VersionedError
 
@@ -40,30 +40,42 @@ class ConflictError(VersionedError):
         )
 
 
+class MergeConflict(NamedTuple):
+    """A path that both sides of a merge changed, and the digests of its versions; None where the file is missing.
+
+    Attributes:
+        base: In the common base.
+        ours: In the branch that receives the changes.
+        theirs: On the other side.
+    """
+
+    path: str
+    base: str | None
+    ours: str | None
+    theirs: str | None
+
+
 class MergeConflictError(ConflictError):
     """Both sides changed the same paths, differently, and no strategy decides: merge again with one.
 
-    Args: the branch, the conflicts, the commit of the other side. A conflict is a path and three digests: in the base,
-    in the branch and on the other side. A digest is None if the file is missing there.
+    Args: the branch, the conflicts, the commit of the other side.
     """
 
     code: ClassVar[str] = "merge_conflict"
 
-    def __init__(
-        self, branch: str, conflicts: tuple[tuple[str, str | None, str | None, str | None], ...], theirs: str
-    ) -> None:
+    def __init__(self, branch: str, conflicts: tuple[MergeConflict, ...], theirs: str) -> None:
         VersionedError.__init__(self, branch, conflicts, theirs)
 
     @property
-    def conflicts(self) -> tuple[tuple[str, str | None, str | None, str | None], ...]:
-        """The paths that both changed, with their digests in the common base, in the branch and on the other side."""
-        found: tuple[tuple[str, str | None, str | None, str | None], ...] = self.args[1]
+    def conflicts(self) -> tuple[MergeConflict, ...]:
+        """The paths that both sides changed, sorted, each with its digests."""
+        found: tuple[MergeConflict, ...] = self.args[1]
         return found
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The paths that both sides changed, sorted."""
-        return tuple(conflict[0] for conflict in self.conflicts)
+        return tuple(conflict.path for conflict in self.conflicts)
 
     @property
     def finding(self) -> str:

@@ -137,8 +137,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
 def _facts_of(error: VersionedError) -> dict[str, object]:
     """Return what of an error a script may want to have apart from the sentence."""
     if isinstance(error, MergeConflictError):
-        names = ("path", "base", "ours", "theirs")
-        return {"conflicts": [dict(zip(names, one, strict=True)) for one in error.conflicts]}
+        return {"conflicts": [one._asdict() for one in error.conflicts]}
     return {"paths": list(error.paths)} if type(error) is ConflictError else {}
 
 

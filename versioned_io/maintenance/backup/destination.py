@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
 
@@ -247,8 +247,16 @@ def _in_utc(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def packs_of_backup(objects: ObjectStore, manifest: BackupManifest) -> Iterator[tuple[PackName, int, str]]:
-    """Yield the packs of a backup, each with its size and its BLAKE3.
+class BackedUpPack(NamedTuple):
+    """A pack of a backup, with its size and the BLAKE3 digest of its bytes at the place."""
+
+    name: PackName
+    size_bytes: int
+    digest: str
+
+
+def packs_of_backup(objects: ObjectStore, manifest: BackupManifest) -> Iterator[BackedUpPack]:
+    """Yield the packs of a backup.
 
     Raises:
         IntegrityError: The list is damaged, or gone.
@@ -259,7 +267,7 @@ def packs_of_backup(objects: ObjectStore, manifest: BackupManifest) -> Iterator[
         if len(row) != 3:
             msg = f"{manifest.packs.key} of the backups at {objects.url} is damaged"
             raise IntegrityError(msg)
-        yield PackName(str(row[0])), int(row[1]), str(row[2])
+        yield BackedUpPack(PackName(str(row[0])), int(row[1]), str(row[2]))
 
 
 def put_part(objects: ObjectStore, key: str, columns: Sequence[str], data: Buffer, rows: int) -> TablePart:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import zstandard
 from blake3 import blake3
@@ -19,6 +19,7 @@ from versioned_io.catalog.tables import metadata, packs
 from versioned_io.errors import ExistsError, IntegrityError, ObjectNotFoundError, StorageError
 from versioned_io.maintenance.backup.descent import refuse_other_line
 from versioned_io.maintenance.backup.destination import (
+    BackedUpPack,
     BackupManifest,
     TablePart,
     list_backups,
@@ -85,9 +86,9 @@ class _CollectedError(Exception):
 
 @dataclass(slots=True)
 class _Copied:
-    """The packs at the place, each with its size and BLAKE3 digest, and the new and the damaged ones among them."""
+    """The packs at the place, and the new and the damaged ones among them."""
 
-    known: dict[PackName, tuple[int, str]]
+    known: dict[PackName, BackedUpPack]
     new: set[PackName] = field(default_factory=set)
     damaged: set[PackName] = field(default_factory=set)
     leaving: set[PackName] = field(default_factory=set)
@@ -185,7 +186,7 @@ def _put_state(backend: Backend, dest: ObjectStore, progress: Progress) -> _Stat
 
 def _finish(dest: ObjectStore, begun: BackupManifest, state: _State, copied: _Copied) -> BackupReport:
     kept = [name for name in state.packs if name in copied.known]
-    lines = "".join(json.dumps([name, *copied.known[name]]) + "\n" for name in kept)
+    lines = "".join(json.dumps(copied.known[name]) + "\n" for name in kept)
     data = zstandard.ZstdCompressor(level=3).compress(lines.encode())
     listed = put_part(dest, _key_of(state.id, "pack-files"), _PACK_COLUMNS, data, len(kept))
     damaged = tuple(sorted(copied.damaged & set(state.packs)))
@@ -195,9 +196,9 @@ def _finish(dest: ObjectStore, begun: BackupManifest, state: _State, copied: _Co
     return BackupReport(
         id=state.id,
         packs=len(kept),
-        packs_bytes=sum(copied.known[name][0] for name in kept),
+        packs_bytes=sum(copied.known[name].size_bytes for name in kept),
         copied=len(copied.new),
-        copied_bytes=sum(copied.known[name][0] for name in copied.new),
+        copied_bytes=sum(copied.known[name].size_bytes for name in copied.new),
         rows=sum(part.rows for part in state.tables.values()),
         damaged=tuple(name for name in damaged if name not in copied.leaving),
         leaving=tuple(sorted(copied.leaving & set(state.packs))),
@@ -246,8 +247,8 @@ def _copied_before(dest: ObjectStore) -> tuple[BackupManifest | None, _Copied]:
             rows = list(packs_of_backup(dest, manifest))
         except IntegrityError:
             continue  # an earlier backup lists most of its packs
-        known = {name: (size, digest) for name, size, digest in rows if name not in manifest.damaged}
-        found.known |= {name: one for name, one in known.items() if there.get(name) == one[0]}
+        known = [pack for pack in rows if pack.name not in manifest.damaged]
+        found.known |= {pack.name: pack for pack in known if there.get(pack.name) == pack.size_bytes}
         return manifest, found
     return None, found
 
@@ -261,15 +262,14 @@ def _copy_packs(
     for name, found in _in_turn(missing, lambda one: _copy_pack(source, dest, one)):
         done += 1
         progress("packs", done)
-        if (found is None or not found[2]) and _is_deleted(backend, name):
+        if (found is None or not found.is_whole) and _is_deleted(backend, name):
             raise _CollectedError
         if found is None:
             _note_damaged(backend, copied, name)
             continue
-        size, digest, is_whole = found
-        copied.known[name] = (size, digest)
+        copied.known[name] = found.pack
         copied.new.add(name)
-        if not is_whole:
+        if not found.is_whole:
             _note_damaged(backend, copied, name)
 
 
@@ -281,9 +281,16 @@ def _note_damaged(backend: Backend, copied: _Copied, name: PackName) -> None:
             copied.leaving.add(name)
 
 
+class _CopiedPack(NamedTuple):
+    """A pack as it is at the place now, and whether it is intact in the store."""
+
+    pack: BackedUpPack
+    is_whole: bool
+
+
 def _in_turn(
-    names: Sequence[PackName], work: Callable[[PackName], tuple[int, str, bool] | None]
-) -> Iterator[tuple[PackName, tuple[int, str, bool] | None]]:
+    names: Sequence[PackName], work: Callable[[PackName], _CopiedPack | None]
+) -> Iterator[tuple[PackName, _CopiedPack | None]]:
     waiting = iter(names)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         running = [(name, pool.submit(work, name)) for name in islice(waiting, _AT_ONCE)]
@@ -293,8 +300,8 @@ def _in_turn(
             running += [(one, pool.submit(work, one)) for one in islice(waiting, 1)]
 
 
-def _copy_pack(source: ObjectStore, dest: ObjectStore, name: PackName) -> tuple[int, str, bool] | None:
-    """Copy one pack; return its size and BLAKE3 at *dest* and whether it is intact in the store; None if it is missing.
+def _copy_pack(source: ObjectStore, dest: ObjectStore, name: PackName) -> _CopiedPack | None:
+    """Copy one pack, and return it as it is at *dest*; None if it is missing.
 
     An intact copy at *dest*, such as from an unfinished backup, stays if the store's pack is damaged. It may be the
     last intact one.
@@ -315,7 +322,7 @@ def _copy_pack(source: ObjectStore, dest: ObjectStore, name: PackName) -> tuple[
             if dest.get(key) != data:
                 dest.delete([key])
                 dest.put(key, [data])
-    return len(data), blake3(data).hexdigest(), is_whole
+    return _CopiedPack(BackedUpPack(name, len(data), blake3(data).hexdigest()), is_whole)
 
 
 def _get(objects: ObjectStore, key: str) -> bytes | None:

@@ -108,7 +108,7 @@ def _is_ours(key: str) -> bool:
 
 def _needs(objects: ObjectStore, manifest: BackupManifest) -> set[str]:
     """Return the keys of all objects that a backup is made of, without its manifest."""
-    packs = {pack_key(name) for name, _, _ in packs_of_backup(objects, manifest)}
+    packs = {pack_key(pack.name) for pack in packs_of_backup(objects, manifest)}
     return packs | manifest.part_keys
 
 

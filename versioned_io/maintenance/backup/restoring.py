@@ -13,7 +13,7 @@ from versioned_io.catalog.connect import Catalog
 from versioned_io.catalog.revisions import REVISION, make_tables_of, migrate_within
 from versioned_io.catalog.tables import metadata, properties, repos
 from versioned_io.errors import ExistsError, FormatError, IntegrityError, InvalidInputError, ObjectNotFoundError
-from versioned_io.maintenance.backup.destination import BackupManifest, read_part
+from versioned_io.maintenance.backup.destination import BackupManifest, packs_of_backup, read_part
 from versioned_io.maintenance.backup.table_rows import decode_lines, enter_rows, renumber
 from versioned_io.maintenance.fsck.pack_checks import check_bytes
 from versioned_io.model.identifiers import PackName, new_uuid7
@@ -90,9 +90,9 @@ def restore_packs(
     """
     there = {name: one.size_bytes for one in objects.list("packs/") if (name := parse_pack_key(one.key)) is not None}
     copied = 0
-    for number, (name, size, digest) in enumerate(decode_lines(read_part(source, manifest.packs)), 1):
-        if there.get(PackName(name)) != size:
-            _restore_pack(source, objects, PackName(name), digest, was_damaged=name in manifest.damaged)
+    for number, pack in enumerate(packs_of_backup(source, manifest), 1):
+        if there.get(pack.name) != pack.size_bytes:
+            _restore_pack(source, objects, pack.name, pack.digest, was_damaged=pack.name in manifest.damaged)
             copied += 1
         progress("packs", number)
     return copied

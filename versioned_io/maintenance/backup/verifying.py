@@ -80,10 +80,10 @@ def verify_place(objects: ObjectStore, *, progress: Callable[[str, int], None] =
         try:
             manifest = read_manifest(objects, backup_id)
             _read_tables(objects, manifest)
-            for name, _, digest in packs_of_backup(objects, manifest):
-                one = wanted.setdefault(name, _Wanted())
-                one.digests[backup_id] = digest
-                if name in manifest.damaged:
+            for pack in packs_of_backup(objects, manifest):
+                one = wanted.setdefault(pack.name, _Wanted())
+                one.digests[backup_id] = pack.digest
+                if pack.name in manifest.damaged:
                     one.may_be_whole.add(backup_id)
             damaged.update(manifest.damaged)
         except IntegrityError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from versioned_io.maintenance.evidence.contents import Contents
 from versioned_io.model.beacons import Beacon, BeaconKind
@@ -123,7 +123,16 @@ class ReplayedNames:
 RECOVERED: Final = "recovered/"
 """The prefix of the branches that recovery creates for lines without a branch."""
 
-_Children: TypeAlias = Mapping[tuple[str, int, CommitId | None], list[Commit]]
+
+class _Parent(NamedTuple):
+    """The commit that others follow in one epoch of a branch; None before the first commit."""
+
+    repo: str
+    epoch: int
+    id: CommitId | None
+
+
+_Children: TypeAlias = Mapping[_Parent, list[Commit]]
 """Commits by repo, epoch and parent, without replaced attempts."""
 
 _Beginnings: TypeAlias = Mapping[int, Commit]
@@ -328,11 +337,11 @@ def _change_repo(repo: Repo, recorded: RecordedEntry) -> None:
 
 
 def _children(contents: Contents) -> _Children:
-    found: dict[tuple[str, int, CommitId | None], list[Commit]] = {}
+    found: dict[_Parent, list[Commit]] = {}
     for record, _ in contents.records.values():
         commit = record.commit
         if commit.id not in contents.replaced:
-            found.setdefault((commit.repo, commit.epoch, commit.parent), []).append(commit)
+            found.setdefault(_Parent(commit.repo, commit.epoch, commit.parent), []).append(commit)
     return found
 
 
@@ -346,7 +355,7 @@ def _follow_branches(found: ReplayedNames, contents: Contents, children: _Childr
         for branch_name, branch in repo.branches.items():
             beyond = gaps.get((name, branch.epoch), [])
             ref = f"{repo.name}@{branch_name}"
-            while following := children.get((name, branch.epoch, branch.head)) or _after_gap(
+            while following := children.get(_Parent(name, branch.epoch, branch.head)) or _after_gap(
                 found, contents, branch, beyond, ref
             ):
                 branch.head = _real(found, following, weight, ref).id
@@ -406,7 +415,7 @@ class _Weight:
 
     def children_of(self, commit: Commit) -> list[Commit]:
         """Return the children of a commit on its branch."""
-        return self.children.get((commit.repo, commit.epoch, commit.id), [])
+        return self.children.get(_Parent(commit.repo, commit.epoch, commit.id), [])
 
     def of(self, commit: Commit) -> tuple[bool, bool, bool, int, int, CommitId]:
         """Return the sort key of an acknowledged commit; the commit with the largest key is the branch's.

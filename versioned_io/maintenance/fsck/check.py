@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -48,6 +48,14 @@ _DIGEST_BYTES: Final = 32
 _REMAKEABLE: Final = "pages that can be rebuilt from neighbouring commits: {}"
 
 
+class _WrongSize(NamedTuple):
+    """A pack whose row in the catalog has another size than the object."""
+
+    pack: PackName
+    recorded: int
+    found: int
+
+
 @dataclass(slots=True)
 class _Packs:
     """The packs in the catalog and in the object store, and the results of reading them.
@@ -67,7 +75,7 @@ class _Packs:
     right: KeySet = field(default_factory=KeySet)
     content_bytes: int = 0
     checked: int = 0
-    wrong_sizes: list[tuple[PackName, int, int]] = field(default_factory=list)
+    wrong_sizes: list[_WrongSize] = field(default_factory=list)
     pins: dict[FrameRef, Pin] = field(default_factory=dict)
     notes: dict[PackName, PackNotes] = field(default_factory=dict)
     lost: list[Damaged] = field(default_factory=list)
@@ -247,7 +255,7 @@ def _read_packs(backend: Backend, findings: Findings, packs: _Packs, *, notes_pi
         if check.size_bytes and check.size_bytes != size:
             findings.add("pack", check.name, f"it is {check.size_bytes} bytes long, and the catalog says {size}")
             if not check.damages:
-                packs.wrong_sizes.append((check.name, size, check.size_bytes))
+                packs.wrong_sizes.append(_WrongSize(check.name, size, check.size_bytes))
         packs.right.add(check.keys)
         notes = decode_notes(Footer(check.name, (), ()), check.notes)
         for damage in notes.damages:
@@ -330,8 +338,8 @@ def _repair(backend: Backend, packs: _Packs, wrong_places: Sequence[IndexRow]) -
         if removed:
             done.append(f"removed from the index: {counted(removed, 'place')} without the content")
         done += [
-            f"the size of pack {name} was corrected from {wrong} to {right} bytes"
-            for name, wrong, right in packs.wrong_sizes
-            if correct_size(connection, name, wrong, right)
+            f"the size of pack {one.pack} was corrected from {one.recorded} to {one.found} bytes"
+            for one in packs.wrong_sizes
+            if correct_size(connection, one.pack, one.recorded, one.found)
         ]
     return tuple(done)

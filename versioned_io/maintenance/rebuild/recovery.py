@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import NamedTuple
 
 import pyarrow as pa
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -128,6 +129,14 @@ def _refuse_empty(connection: Connection, url: str) -> None:
         raise InvalidInputError(msg)
 
 
+class _KnownTree(NamedTuple):
+    """The tree of a commit that the catalog has: how often it was rewritten, its record's pack, its root as JSON."""
+
+    generation: int
+    pack: PackName
+    root: str | None
+
+
 @dataclass(slots=True)
 class _Recovering:
     connection: Connection
@@ -140,7 +149,7 @@ class _Recovering:
     added_packs: int = 0
     entries: dict[int, PackName] = field(default_factory=dict)
     numbered: dict[int, str] = field(default_factory=dict)
-    taken: dict[CommitId, tuple[int, PackName, str | None]] = field(default_factory=dict)
+    taken: dict[CommitId, _KnownTree] = field(default_factory=dict)
 
     def read(self, progress: Callable[[int], None]) -> None:
         """Read all packs, and insert those that have no row."""
@@ -153,7 +162,8 @@ class _Recovering:
         self.numbered = {row.sequence: row.repo for row in rows}
         kept = select(commits.c.id, commits.c.generation, commits.c.pack, commits.c.root)
         self.taken = {
-            CommitId(row.id): (row.generation, PackName(row.pack), row.root) for row in self.connection.execute(kept)
+            CommitId(row.id): _KnownTree(row.generation, PackName(row.pack), row.root)
+            for row in self.connection.execute(kept)
         }
 
     def _enter_pack(self, info: PackInfo, found: pa.Table) -> None:
@@ -274,19 +284,19 @@ class _Recovering:
         purged = {recorded.entry.repo for recorded, _ in new_entries if recorded.entry.action is Action.PURGE}
         count = 0
         runs: dict[CommitId, RunInfo] = {}
-        for commit_id, (generation, pack, text) in self.taken.items():
+        for commit_id, known in self.taken.items():
             newest = self.contents.records.get(commit_id)
             if newest is None:
                 continue
             record, place = newest
             values: dict[str, object] = {}
-            if record.commit.generation > generation and record.commit.run is not None:
+            if record.commit.generation > known.generation and record.commit.run is not None:
                 runs[commit_id] = record.commit.run  # a redaction since has withheld values of it
-            if record.commit.generation > generation and self._counts(record, pack, text, purged):
+            if record.commit.generation > known.generation and self._counts(record, known, purged):
                 root = record.commit.root
                 new_root = None if root is None else json.dumps(root.to_json())
                 values = {"generation": record.commit.generation, "root": new_root, "pack": place, "mark_epoch": None}
-            elif record.commit.generation == generation and pack not in self.sizes:
+            elif record.commit.generation == known.generation and known.pack not in self.sizes:
                 values = {"pack": place, "mark_epoch": None}
             if values:
                 self.connection.execute(update(commits).where(commits.c.id == commit_id).values(**values))
@@ -294,12 +304,12 @@ class _Recovering:
         rewrite_runs(self.connection, runs)
         return count
 
-    def _counts(self, record: CommitRecord, pack: PackName, text: str | None, purged: set[str]) -> bool:
+    def _counts(self, record: CommitRecord, known: _KnownTree, purged: set[str]) -> bool:
         """Return whether a newer tree is valid: one with the same files is, and so is that of a completed purge."""
-        old, new = parse_root(text), record.commit.root
+        old, new = parse_root(known.root), record.commit.root
         if (None if old is None else old.digest) == (None if new is None else new.digest):
             return True
-        is_gone = pack not in self.sizes or (old is not None and pack_name(old.pack) not in self.sizes)
+        is_gone = known.pack not in self.sizes or (old is not None and pack_name(old.pack) not in self.sizes)
         return is_gone or record.commit.repo in purged
 
     def _add_repos(self, found: ReplayedNames) -> int:

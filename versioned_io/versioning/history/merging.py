@@ -14,7 +14,14 @@ import pyarrow.compute as pc
 
 from versioned_io.catalog.commits import ancestor_at, get_commit
 from versioned_io.catalog.repo_rows import BranchRow
-from versioned_io.errors import ConflictError, HeadMovedError, InvalidInputError, MergeConflictError, PackLostError
+from versioned_io.errors import (
+    ConflictError,
+    HeadMovedError,
+    InvalidInputError,
+    MergeConflict,
+    MergeConflictError,
+    PackLostError,
+)
 from versioned_io.model.columns import text_column, text_scalar, whole_column
 from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import CommitId, Digest
@@ -233,7 +240,7 @@ def _stage(backend: Backend, transaction: Transaction, three: ThreeWay, branch: 
             _take(backend, three, conflict, rows, deletes)
     if undecided:
         theirs = "" if three.theirs is None else three.theirs.id
-        raise MergeConflictError(str(branch), tuple(map(_facts, undecided)), theirs)
+        raise MergeConflictError(str(branch), tuple(map(_digests_of, undecided)), theirs)
     for path in sorted(deletes):
         draft.delete_exactly(path)
     for path, row in rows.items():
@@ -341,8 +348,8 @@ def _info(row: Version) -> FileInfo | None:
     return FileInfo(row.path, FileKind.FILE, row.size, digest, decode_attributes(row.attributes), written_by=writer)
 
 
-def _facts(conflict: Conflict) -> tuple[str, str | None, str | None, str | None]:
-    return conflict.path, _digest(conflict.base), _digest(conflict.ours), _digest(conflict.theirs)
+def _digests_of(conflict: Conflict) -> MergeConflict:
+    return MergeConflict(conflict.path, *map(_digest, (conflict.base, conflict.ours, conflict.theirs)))
 
 
 def _digest(file: FileInfo | None) -> str | None:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from versioned_io.errors import InvalidInputError
 from versioned_io.model.arguments import parse_text
@@ -48,7 +48,7 @@ class Run:
         self._given = lineage_id
         self._lock = new_lock()
         self._commits: dict[CommitId, ReadCommit] = {}
-        self._files: dict[tuple[CommitId, str, str], InputFile] = {}
+        self._files: dict[_Read, InputFile] = {}
         self._made: list[Commit] = []
         self._entered = threading.local()
         self._home = os.getpid()
@@ -340,8 +340,16 @@ def without_secrets(info: RunInfo) -> RunInfo:
     return replace(info, params=withhold(info.params), url=withhold(info.url))
 
 
-def _key(file: InputFile) -> tuple[CommitId, str, str]:
-    return file.commit, file.path, file.output
+class _Read(NamedTuple):
+    """The identity of a read: a file that is read twice for one output counts once."""
+
+    commit: CommitId
+    path: str
+    output: str
+
+
+def _key(file: InputFile) -> _Read:
+    return _Read(file.commit, file.path, file.output)
 
 
 def _remove_at_home(spool: Spool, home: int) -> None:

@@ -3,7 +3,7 @@
 import os
 import stat
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -27,6 +27,23 @@ class NotKept(NamedTuple):
     modes: int = 0
 
 
+class _File(NamedTuple):
+    """A file in a local directory."""
+
+    name: str
+    size_bytes: int
+    mode: int
+
+
+class _Directory(NamedTuple):
+    """A local directory with the names and sizes of the files directly in it; their paths begin with *prefix*."""
+
+    prefix: str
+    place: str
+    names: list[str]
+    sizes: "array[int]"
+
+
 @dataclass(slots=True)
 class LocalTree:
     """The files below a local directory, by parent directory. 1,000,000 files take about 100 MB.
@@ -38,7 +55,7 @@ class LocalTree:
         directories: The paths of all directories, with a final slash, including those without files.
     """
 
-    _directories: list[tuple[str, str, list[str], "array[int]"]] = field(default_factory=list)
+    _directories: list[_Directory] = field(default_factory=list)
     files: int = 0
     size_bytes: int = 0
     executables: set[str] = field(default_factory=set)
@@ -49,37 +66,38 @@ class LocalTree:
     def not_kept(self) -> NotKept:
         """The properties that an import does not keep."""
         used: set[str] = set()
-        for prefix, *_ in self._directories:
+        for prefix in [directory.prefix for directory in self._directories]:
             while prefix and prefix not in used:
                 used.add(prefix)
                 prefix = prefix[: prefix.rfind("/", 0, -1) + 1]  # noqa: PLW2901 (up to the root)
         return NotKept(len(self.directories - used), self.modes)
 
-    def note_modes(self, prefix: str, files: Iterable[tuple[str, int, int]]) -> None:
-        """Count the modes of files, given as (name, size, mode)."""
-        for name, _, mode in files:
-            bits = stat.S_IMODE(mode)
-            if bits & stat.S_IXUSR:
-                self.executables.add(f"{prefix}{name}")
-            self.modes += bits not in _USUAL_MODES
-
-    def add(self, prefix: str, directory: str, names: list[str], sizes: "array[int]") -> None:
-        """Add the files directly in *directory*, whose paths begin with *prefix*."""
-        self._directories.append((prefix, directory, names, sizes))
+    def add(self, prefix: str, directory: str, files: Sequence[_File]) -> None:
+        """Add the *files* directly in *directory*, sorted by name; their paths begin with *prefix*."""
+        names, sizes = [file.name for file in files], array("q", [file.size_bytes for file in files])
+        _check_names(prefix, names)
+        if not files:
+            return
+        self._directories.append(_Directory(prefix, directory, names, sizes))
         self.files += len(names)
         self.size_bytes += sum(sizes)
+        for file in files:
+            bits = stat.S_IMODE(file.mode)
+            if bits & stat.S_IXUSR:
+                self.executables.add(f"{prefix}{file.name}")
+            self.modes += bits not in _USUAL_MODES
 
     def sources(self) -> Iterator[tuple[str, int]]:
         """Yield (local path, size in bytes) of every file."""
-        for _, directory, names, sizes in self._directories:
-            for name, size in zip(names, sizes, strict=True):
-                yield f"{directory}/{name}", size
+        for directory in self._directories:
+            for name, size in zip(directory.names, directory.sizes, strict=True):
+                yield f"{directory.place}/{name}", size
 
     def paths(self) -> Iterator[str]:
         """Yield the path in the repo of every file, in the same order."""
-        for prefix, _, names, _ in self._directories:
-            for name in names:
-                yield f"{prefix}{name}"
+        for directory in self._directories:
+            for name in directory.names:
+                yield f"{directory.prefix}{name}"
 
 
 def scan_local_tree(directory: Path, target: str) -> LocalTree:
@@ -103,12 +121,7 @@ def scan_local_tree(directory: Path, target: str) -> LocalTree:
             found, below = _read_directory(current)
         except FileNotFoundError:
             raise SourceChangedError(current, "it is gone") from None
-        found.sort()
-        names = [name for name, _, _ in found]
-        _check_names(prefix, names)
-        if names:
-            tree.add(prefix, current, names, array("q", [size for _, size, _ in found]))
-            tree.note_modes(prefix, found)
+        tree.add(prefix, current, sorted(found))
         # The stack's last directory comes first, so files come nearly in the order of their paths.
         tree.directories.update(f"{prefix}{name}/" for name in below)
         pending += [(f"{prefix}{name}/", f"{current}/{name}") for name in sorted(below, reverse=True)]
@@ -136,15 +149,15 @@ def _check_names(prefix: str, names: list[str]) -> None:
             parse_path(f"{prefix}{name}")
 
 
-def _read_directory(directory: str) -> tuple[list[tuple[str, int, int]], list[str]]:
-    """Return (name, size, mode) of the files, and the names of the directories, directly in *directory*."""
-    files: list[tuple[str, int, int]] = []
+def _read_directory(directory: str) -> tuple[list[_File], list[str]]:
+    """Return the files, and the names of the directories, directly in *directory*."""
+    files: list[_File] = []
     below: list[str] = []
     with os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
                 status = entry.stat(follow_symlinks=False)
-                files.append((entry.name, status.st_size, status.st_mode))
+                files.append(_File(entry.name, status.st_size, status.st_mode))
             elif entry.is_dir(follow_symlinks=False):
                 below.append(entry.name)
             else:

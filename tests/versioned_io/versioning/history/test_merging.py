@@ -98,6 +98,13 @@ def test_conflicts_are_named_and_nothing_changed(store, write, dump):
     assert caught.value.paths == ("both", "dir", "dir/x", "gone", "new")
     assert caught.value.winner == store.commit("r@dev").id
     assert "'gone' (changed here, deleted there)" in str(caught.value)
+    assert {one.path: (one.base is None, one.ours is None, one.theirs is None) for one in caught.value.conflicts} == {
+        "both": (False, False, False),
+        "dir": (True, True, False),
+        "dir/x": (True, False, True),
+        "gone": (False, False, True),
+        "new": (True, False, False),
+    }
     assert dump(store)[0] == before[0]
 
 
