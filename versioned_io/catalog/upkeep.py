@@ -18,6 +18,9 @@ LEASE_TIMEOUT: Final = timedelta(minutes=3)
 LEASE: Final = "lease"
 """The row of the table of tasks that a process locks while it takes the lease."""
 
+FORGOTTEN: Final = "forgotten"
+"""The row with the number of commits that have expired since the last full mark, and since when they are counted."""
+
 _KIND: Final = "maintenance"
 
 

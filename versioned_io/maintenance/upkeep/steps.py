@@ -157,9 +157,9 @@ class Forget:
         """Expire all such commits, and count them for the next full mark."""
         forgotten = len(forget_unreachable(run.backend, expire=run.expire, dry_run=False))
         with run.backend.catalog.write() as connection:
-            major = catalog.load_tasks(connection).get(Major.name_of, TaskRow(Major.name_of, run.now))
-            run.tasks[major.task] = replace(major, watermark=major.watermark + forgotten)
-            catalog.note_task(connection, run.tasks[major.task])
+            count = catalog.load_tasks(connection).get(catalog.FORGOTTEN, TaskRow(catalog.FORGOTTEN, run.now))
+            run.tasks[count.task] = replace(count, watermark=count.watermark + forgotten)
+            catalog.note_task(connection, run.tasks[count.task])
             return Work({"commits": forgotten}, watermark=catalog.last_entry(connection))
 
 
@@ -296,16 +296,19 @@ class RewriteSparse:
 class Major:
     """Runs a full mark, which also finds packs that only expired commits reference."""
 
-    name_of = "full mark"
-    name: str = name_of
+    name: str = "full mark"
 
     def due(self, run: Upkeep) -> str | None:
         """Due if a fifth of the commits has expired since the last full mark, or after 30 days."""
-        if self.name in run.tasks and run.is_older(self.name, _FULL_MARK_AFTER):
-            return "asked for" if run.is_full else "not done for 30 days"
-        forgotten = run.task(self.name).watermark
-        if run.is_full or not forgotten:
-            return "asked for" if run.is_full else None
+        if run.is_full:
+            return "asked for"
+        since = run.task(self.name).done_at or run.task(catalog.FORGOTTEN).done_at
+        if since is not None and since <= run.now - _FULL_MARK_AFTER:
+            return "not done for 30 days"
+        # Older versions counted in the task's own row.
+        forgotten = run.task(catalog.FORGOTTEN).watermark + run.task(self.name).watermark
+        if not forgotten:
+            return None
         with run.backend.catalog.read() as connection:
             is_much = forgotten >= _FORGOTTEN_SHARE * catalog.count_commits(connection)
         return f"forgotten: {counted(forgotten, 'commit')}" if is_much else None
@@ -315,6 +318,9 @@ class Major:
         found = collect_garbage(
             run.backend, grace=run.grace, expire=run.expire, progress=lambda step: run.report(step.stage, step.done)
         )
+        with run.backend.catalog.write() as connection:
+            run.tasks[catalog.FORGOTTEN] = TaskRow(catalog.FORGOTTEN, run.now)
+            catalog.note_task(connection, run.tasks[catalog.FORGOTTEN])
         did = {"forgotten": found.forgotten, "condemned": found.condemned, "deleted": found.deleted}
         return Work(did, watermark=0, problem=_unreadable(found.unreadable))
 

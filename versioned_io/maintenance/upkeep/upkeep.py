@@ -31,6 +31,8 @@ from versioned_io.versioning.backend.backend import Backend
 
 _RENEWAL_S: Final = 30.0
 _MOST_PORTIONS: Final = 8
+_COUNTERS: Final = frozenset({catalog.LEASE, catalog.FORGOTTEN, MARK})
+"""The rows of the table of tasks that stand for no task, so that no status shows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ def maintenance_status(backend: Backend) -> MaintenanceStatus:
         since, is_much = neglected_since(connection, OVERDUE_COMMITS)
     run = Upkeep(backend, DEFAULT_GRACE, DEFAULT_EXPIRE, False, tasks, now, 0.0, lambda *_: None)  # noqa: FBT003
     due = {step.name: why for step in STEPS if (why := step.due(run)) is not None}
-    shown = [row for name, row in sorted(tasks.items()) if name not in {catalog.LEASE, MARK}]
+    shown = [row for name, row in sorted(tasks.items()) if name not in _COUNTERS]
     return MaintenanceStatus(
         running_since=running,
         last_run=run.task(RUN).done_at,

@@ -248,7 +248,23 @@ def test_much_that_was_forgotten_leads_to_a_full_mark(any_store, write):
     with any_store._backend.catalog.write() as connection:
         connection.execute(maintenance.update().where(maintenance.c.task == "forget").values(done_at=None))
     assert "full mark" in steps_of(any_store.maintain(**NOW))
+    assert "full mark" not in {step.name for step in any_store.maintenance_status().due}  # the count began anew
     assert any_store.fsck().is_clean
+
+
+def test_a_full_mark_comes_thirty_days_after_the_first_maintenance_and_none_is_shown_before(tmp_path, write, clock):
+    with vio.create_store(tmp_path / "store", clock=clock) as store:
+        store.create_repo("r")
+        grow(store, write, 3)
+        store.maintain()
+        clock.advance(29 * 86_400)
+        assert "full mark" not in steps_of(store.maintain())
+        assert "full mark" not in {task.task for task in store.maintenance_status().tasks}
+        clock.advance(86_400)
+        assert "full mark" in steps_of(store.maintain())
+        assert "full mark" in {task.task for task in store.maintenance_status().tasks}
+        clock.advance(29 * 86_400)
+        assert "full mark" not in steps_of(store.maintain())
 
 
 def test_the_status_says_what_is_due_what_waits_and_what_was_done(any_store, write):
