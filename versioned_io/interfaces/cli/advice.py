@@ -1,5 +1,6 @@
 """The sentence that a command prints about an error: its facts, and the command or the flag that helps."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -40,6 +41,10 @@ def sentence_of(error: VersionedError, arguments: Mapping[str, object]) -> str:
                 f"{error.finding}: --strategy ours keeps the files of {error.args[0]}, "
                 f"--strategy theirs takes those of {theirs}"
             )
+        case RepoNotFoundError() if advice:
+            return f"no repo {error.args[0]!r}: {advice}"
+        case RefSyntaxError() if advice:
+            return f"{error.args[0]!r} is not a valid ref: {advice}"
         case RepoNotFoundError() if (meant := _ref_meant(error.args[0], arguments)) is not None:
             return f"no repo {error.args[0]!r}: did you mean {meant}?"
         case RefSyntaxError() if (meant := _ref_meant(error.args[0], arguments)) is not None:
@@ -73,6 +78,18 @@ def branch_creation_advised(branch: BranchRef) -> Iterator[None]:
         if (repo, name, reason) == (branch.repo, branch.branch, "") and branches:
             start = DEFAULT_BRANCH if DEFAULT_BRANCH in branches else branches[0]
             error.add_note(f"`versioned branch create {branch} --at {repo}@{start}` makes it")
+        raise
+
+
+@contextmanager
+def order_advised(command: str, source: str, dest: str | None) -> Iterator[None]:
+    """Add the call with its arguments the other way round to an error about *source*, where *dest* is a ref."""
+    try:
+        yield
+    except (RepoNotFoundError, RefSyntaxError) as error:
+        if dest is not None and "@" in dest and "@" not in source and _repo_of(dest) is not None:
+            call = shlex.join(["versioned", command, dest, source])
+            error.add_note(f"the local place comes last: write `{call}`")
         raise
 
 

@@ -13,7 +13,7 @@ import typer
 
 from versioned_io.errors import InvalidInputError, PathNotFoundError, RefSyntaxError
 from versioned_io.errors.root import counted
-from versioned_io.interfaces.cli.advice import branch_creation_advised, directory_advised
+from versioned_io.interfaces.cli.advice import branch_creation_advised, directory_advised, order_advised
 from versioned_io.interfaces.cli.output import (
     commit_json,
     describe_change,
@@ -145,14 +145,15 @@ def get(
     as_json: JsonOption = False,
 ) -> None:
     """Write a file, or a directory with everything below it, to this machine."""
-    _check_out(
-        source,
-        dest,
-        store=store,
-        catalog=catalog,
-        options=_CheckoutOptions(overwrite=overwrite, glob=glob, incremental=incremental, sync=sync),
-        as_json=as_json,
-    )
+    with order_advised("get", source, dest):
+        _check_out(
+            source,
+            dest,
+            store=store,
+            catalog=catalog,
+            options=_CheckoutOptions(overwrite=overwrite, glob=glob, incremental=incremental, sync=sync),
+            as_json=as_json,
+        )
 
 
 @reports_errors
@@ -171,14 +172,15 @@ def checkout(
 
     With --incremental only what differs is written, and what an earlier checkout wrote and this one lacks is deleted.
     """
-    _check_out(
-        source,
-        dest,
-        store=store,
-        catalog=catalog,
-        options=_CheckoutOptions(overwrite=overwrite, glob=glob, incremental=incremental, sync=sync),
-        as_json=as_json,
-    )
+    with order_advised("checkout", source, dest):
+        _check_out(
+            source,
+            dest,
+            store=store,
+            catalog=catalog,
+            options=_CheckoutOptions(overwrite=overwrite, glob=glob, incremental=incremental, sync=sync),
+            as_json=as_json,
+        )
 
 
 @dataclass(frozen=True, slots=True)
