@@ -27,6 +27,7 @@ CALLED_BY_ORCHESTRATORS = {
     "VersionedStoreResource.teardown_after_execution",
     "Work",
     "Work.transaction",
+    "default_io_manager",
 }
 
 

@@ -26,15 +26,14 @@ class StoreSettings:
 
     Its `repr` shows no secret.
 
+    >>> settings = vio.StoreSettings("memory://settings", "sqlite://")
+    >>> with settings.open(create=True) as store:
+    ...     store.create_repo("orders").name
+    'orders'
+
     Attributes:
         store: A directory, or a URL such as ``s3://bucket/prefix``.
         catalog, storage_options, cache, cache_bytes, sources: As for `create_store`. None is the default of each.
-
-    Example:
-        >>> settings = StoreSettings("memory://settings", "sqlite://")
-        >>> with settings.open(create=True) as store:
-        ...     store.create_repo("orders").name
-        'orders'
     """
 
     store: str
@@ -54,6 +53,9 @@ class StoreSettings:
         environment: Mapping[str, str] = os.environ,
     ) -> Self:
         """Return the settings that ``VERSIONED_STORE`` and its siblings hold.
+
+        >>> vio.StoreSettings.from_environment(environment={"VERSIONED_STORE": "./data"})
+        StoreSettings(store='./data', cache=None, cache_bytes=None)
 
         Args:
             store, catalog: Used instead of the environment's.
@@ -90,6 +92,10 @@ class StoreSettings:
 
     def open(self, *, create: bool = False) -> "Store":
         """Return the open store; the caller closes it.
+
+        >>> with vio.StoreSettings("./data").open(create=True) as store:
+        ...     store.repos()
+        []
 
         Args:
             create: Whether a missing store is made.
