@@ -114,13 +114,16 @@ class _Frontier:
         batches: list[pa.RecordBatch] = []
         for first in range(0, len(self._below), _PAGES_AT_ONCE):
             pages = self._source.load_below(self._below[first : first + _PAGES_AT_ONCE], 0)
-            batches += [rows_in(page, one).select(_COMPARED) for page in pages for one in ranges or [self._paths]]
+            found = (rows_in(page, one) for page in pages for one in ranges or [self._paths])
+            batches += [rows.select(_COMPARED) for rows in found if rows.num_rows]
         return pa.Table.from_batches(batches, schema=_COMPARED_SCHEMA)
 
 
 def _are_equal(olds: pa.Table, news: pa.Table) -> bool:
     if not (olds["path"].equals(news["path"]) and olds["digest"].equals(news["digest"])):
         return False
+    if olds["attributes"].equals(news["attributes"]):
+        return True
     before, after = (pc.fill_null(rows["attributes"], EMPTY_TEXT) for rows in (olds, news))
     return bool(before.equals(after))
 

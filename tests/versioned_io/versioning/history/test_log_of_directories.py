@@ -8,7 +8,8 @@ from sqlalchemy import event
 
 import versioned_io as vio
 from tests.versioned_io.storage.objects.stores import CountingObjects
-from versioned_io.errors import PathNotFoundError
+from versioned_io.errors import PackLostError, PathNotFoundError
+from versioned_io.model.places import pack_key
 
 
 @pytest.fixture
@@ -95,3 +96,24 @@ def test_a_limit_of_one_reads_few_commits(grown, write):
         store._backend.pages._objects = counted
         assert len(list(store.log("r@main", path="a", limit=1))) == 1
     assert counted.calls["ranges"] <= 3
+
+
+def test_pages_of_one_pack_are_read_in_groups(grown):
+    grown.compact()
+    with vio.open_store(grown.url) as store:
+        counted = CountingObjects(store._backend.objects)
+        store._backend.pages._objects = counted
+        found = [commit.id for commit in store.log("r@main", path="a")]
+    assert found == compared(grown, "a")
+    assert counted.calls["ranges"] < 0.5 * len(found)
+
+
+def test_an_unreadable_page_hides_no_newer_change(grown):
+    expected = compared(grown, "a")
+    lost = grown.commit(expected[20]).root.pack.hex()
+    grown._backend.objects.delete([pack_key(lost)])
+    with vio.open_store(grown.url) as store:
+        history = store.log("r@main", path="a")
+        assert [next(history).id for _ in range(19)] == expected[:19]
+        with pytest.raises(PackLostError):
+            list(history)
