@@ -179,6 +179,11 @@ def rounds_of(connection: Connection, names: Collection[PackName]) -> dict[PackN
     return found
 
 
+def lowest_round(connection: Connection, names: Collection[PackName]) -> int | None:
+    """Return the lowest round of the packs; None if they have none. Cost: 1 SELECT for each 500."""
+    return min((one for one in rounds_of(connection, names).values() if one is not None), default=None)
+
+
 def kept_without_a_tree(connection: Connection) -> set[PackName]:
     """Return the packs, other than those with commit records, that are kept although no tree may reference them.
 
@@ -228,18 +233,16 @@ def drop_from_rounds(connection: Connection, names: Collection[PackName]) -> Non
         connection.execute(update(packs).where(packs.c.name.in_(batch)).values(mark_epoch=None))
 
 
-def enter_merged(connection: Connection, names: Sequence[PackName], merged: Collection[PackName], tier: int) -> bool:
-    """Set the tier of merged packs, and the lowest round of their source packs; return whether there is a round.
+def enter_merged(connection: Connection, names: Sequence[PackName], lowest: int | None, tier: int) -> None:
+    """Set the tier of merged packs, and the lowest round of their source packs, if those have one.
 
     So a commit with a round may reference these packs instead of the source packs, and keep its round.
 
-    Cost: 1 SELECT for each 500 merged packs, 1 UPDATE.
+    Cost: 1 UPDATE for each 500.
     """
-    lowest = min((one for one in rounds_of(connection, merged).values() if one is not None), default=None)
     values = {"tier": tier, "mark_epoch": lowest, "live_bytes": packs.c.size_bytes}
     for batch in _batches(names):
         connection.execute(update(packs).where(packs.c.name.in_(batch)).values(values))
-    return lowest is not None
 
 
 def note_live_bytes(connection: Connection, live_bytes: Mapping[PackName, int]) -> None:

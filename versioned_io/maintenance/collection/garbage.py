@@ -249,26 +249,39 @@ def _sweep(
     spared = set(guard.spared(sorted(dead_names)))
     alive |= guard.protected
     dead = [row for row in rows if row.name in spared]
-    to_condemn = [row.name for row in dead if row.state == LIVE]
     to_revive = [row.name for row in rows if row.state == CONDEMNED and row.name in alive]
     until = began - grace
     to_delete = [row for row in dead if is_due(row, until)]
     if dry_run:
-        tally.condemned += to_condemn
+        tally.condemned += [row.name for row in dead if row.state == LIVE]
         tally.revived += to_revive
         tally.deleted += [row.name for row in to_delete]
         return
-    with backend.catalog.write() as connection:
-        if rounds.hold_rounds(connection, seen):
-            # Every tree with a round was walked, and none has changed since, so none references these packs.
-            rounds.drop_from_rounds(connection, [row.name for row in dead if row.round is not None])
-            rounds.set_last_round(connection, seen + 1)
-        tally.condemned += catalog.condemn_packs(connection, to_condemn, began)
-        tally.revived += catalog.revive_packs(connection, to_revive)
+    for batch in batches(to_revive):
+        with backend.catalog.write() as connection:
+            tally.revived += catalog.revive_packs(connection, batch)
+    _condemn(backend, tally, [row for row in dead if row.state == LIVE or row.round is not None], began, seen)
     for buried in delete_condemned(backend, to_delete):
         tally.deleted += buried
         progress(GcProgress("delete", len(tally.deleted)))
     _note_live_bytes(backend, [row for row in rows if row.name not in kept], marks)
+
+
+def _condemn(backend: Backend, tally: _Tally, dead: Sequence[PackRow], at: datetime, seen: int) -> None:
+    """Condemn the live packs among *dead*, and reset the rounds of all, in batches, since writers wait for each.
+
+    Args:
+        seen: The last round when the packs were listed. Once another process has entered one, packs keep their rounds.
+    """
+    for batch in batches(dead):
+        with backend.catalog.write() as connection:
+            if rounds.hold_rounds(connection, seen):
+                # Every tree with a round was walked, and none has changed since, so none references these packs.
+                rounds.drop_from_rounds(connection, [row.name for row in batch if row.round is not None])
+                seen += 1
+                rounds.set_last_round(connection, seen)
+            names = [row.name for row in batch if row.state == LIVE]
+            tally.condemned += catalog.condemn_packs(connection, names, at)
 
 
 def delete_condemned(backend: Backend, dead: Sequence[PackRow]) -> Iterator[list[PackName]]:

@@ -6,6 +6,7 @@ Source: docs/design/0010-maintenance.md, "Collecting what is new".
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -14,6 +15,7 @@ from versioned_io.catalog.chunk_index import LIVE
 from versioned_io.maintenance.collection.garbage import delete_condemned, is_due
 from versioned_io.maintenance.collection.guard import Guard
 from versioned_io.maintenance.collection.new_marks import enter_marks, enter_most, mark_new
+from versioned_io.maintenance.collection.orphans import batches
 from versioned_io.maintenance.fsck.remaking import remake_pages
 from versioned_io.model.identifiers import CommitId, PackName
 from versioned_io.storage.objects.probing import store_time
@@ -48,7 +50,7 @@ def collect_new(backend: Backend, *, grace: timedelta, progress: Callable[[int],
         StorageError: The objects or the catalog failed. Call again.
 
     Cost: that of `mark_new`, and 2 SQL transactions for each 500 new commits and packs. If packs are dead, 1 LIST for
-        each 1,000 packs, and 1 GET and 1 DELETE for each dead one.
+        each 1,000 packs. For each dead pack 1 GET and 1 DELETE, and 1 SQL transaction for each 500 of them.
     """
     found = NewGarbage(enter_most(backend, progress=progress))
     while not _collect_once(backend, found, grace, progress):
@@ -71,11 +73,21 @@ def _collect_once(
     dead = [row for row in marks.packs if row.name in spared]
     protected = [row.name for row in marks.packs if row.state == catalog.CONDEMNED and row.name not in spared]
 
-    def judge(connection: Connection) -> None:
-        found.condemned += catalog.condemn_packs(connection, [row.name for row in dead if row.state == LIVE], began)
-        found.revived += catalog.revive_packs(connection, {*marks.revived, *protected, *marks.found})
+    to_revive = sorted({*marks.revived, *protected, *marks.found})
+    to_condemn = [row.name for row in dead if row.state == LIVE]
 
-    if not enter_marks(backend, marks, judge):
+    def revive(connection: Connection, names: Sequence[PackName]) -> None:
+        found.revived += catalog.revive_packs(connection, names)
+
+    def condemn(connection: Connection, names: Sequence[PackName]) -> None:
+        found.condemned += catalog.condemn_packs(connection, names, began)
+
+    # In batches, since every writer waits while one is done. The next collection judges packs that were left out.
+    changes = [
+        *(partial(revive, names=some) for some in batches(to_revive)),
+        *(partial(condemn, names=some) for some in batches(to_condemn)),
+    ]
+    if not enter_marks(backend, marks, changes):
         return False
     found.commits += len(marks.walked)
     found.unreadable |= {commit.id for commit, _ in marks.walked if commit.root in marks.broken}

@@ -29,6 +29,8 @@ _T = TypeVar("_T")
 _BATCH: Final = 200
 """How many rows are written in one transaction, while other writers wait."""
 
+_FEW_CHANGES: Final = 2
+
 
 @dataclass(frozen=True, slots=True)
 class NewMarks:
@@ -126,34 +128,37 @@ def _mark(backend: Backend, listing: "_Listing", progress: Callable[[int], None]
             return marks
 
 
-def enter_marks(backend: Backend, marks: NewMarks, change: Callable[[Connection], None] = lambda _: None) -> bool:
-    """Write the rounds of the packs and commits of *marks*; return whether *change* ran in the first transaction.
+def enter_marks(backend: Backend, marks: NewMarks, changes: Sequence[Callable[[Connection], object]] = ()) -> bool:
+    """Write the rounds of the packs and commits of *marks*; return whether that has begun.
 
     If another process has entered a round since the commits were listed, nothing is written: mark again. A process that
     dies in here leaves packs with a round that no commit has; these stay until the next full mark. It also leaves
     commits without a round, which are walked again.
 
-    Cost: 1 transaction. With more than 200 new packs and commits, 1 more for each 200 of either.
+    Args:
+        changes: More changes of a collector, done first. Those that are left when another process enters a round are
+            left out.
+
+    Cost: 1 transaction. With more than 200 new packs and commits, or more than 2 changes: 1 for each change, and for
+        each 200 packs or commits. So writers wait less.
     """
     names = sorted(marks.found)
     walked = sorted(marks.walked, key=lambda one: one[0].id)
-    are_few = len(names) + len(walked) <= _BATCH
-    with backend.catalog.write() as connection:
-        if not catalog.hold_rounds(connection, marks.seen):
-            return False
-        change(connection)
-        # Written first, so that the next process after a crash uses higher numbers than any pack has.
-        catalog.set_last_round(connection, marks.last)
-        if are_few:
-            _enter_packs(connection, names, marks.found)
-            catalog.enter_commits(connection, walked)
-            return True
     # Packs before commits, since every pack that a commit with a round references must have a round.
-    steps = [
+    steps: list[Callable[[Connection], object]] = [
+        *changes,
         *(partial(_enter_packs, names=some, found=marks.found) for some in _batches(names, _BATCH)),
         *(partial(catalog.enter_commits, walked=some) for some in _batches(walked, _BATCH)),
     ]
-    for step in steps:
+    are_few = len(names) + len(walked) <= _BATCH and len(changes) <= _FEW_CHANGES
+    with backend.catalog.write() as connection:
+        if not catalog.hold_rounds(connection, marks.seen):
+            return False
+        # Written first, so that the next process after a crash uses higher numbers than any pack has.
+        catalog.set_last_round(connection, marks.last)
+        for step in steps if are_few else steps[:1]:
+            step(connection)
+    for step in [] if are_few else steps[1:]:
         with backend.catalog.write() as connection:
             if not catalog.hold_rounds(connection, marks.last):
                 break  # another process has entered a round, and may have used the rows that were written so far
@@ -172,12 +177,14 @@ class Scope:
     Attributes:
         seen: The last round when the commits were listed.
         first: The lowest round of the packs; None if they have none.
+        are_rounded: Whether all of them have one, so that *first* stays the lowest as long as no round is entered.
         commits: The commits whose trees can reference the packs.
         walk: The walk over them, with the marks and the most recently read pages.
     """
 
     seen: int
     first: int | None
+    are_rounded: bool
     commits: tuple[RoundedCommit, ...]
     walk: TreeWalk
 
@@ -218,8 +225,8 @@ def find_scope(
     while True:
         with backend.catalog.read() as connection:
             seen = catalog.last_round(connection)
-            numbers = [one for one in catalog.rounds_of(connection, names).values() if one is not None]
-            first = min(numbers, default=None)
+            numbers = catalog.rounds_of(connection, names).values()
+            first = min((one for one in numbers if one is not None), default=None)
             commits = catalog.commits_since_round(connection, first)
             parents = catalog.get_rounded(connection, _parents_of(commits))
         # A parent of an earlier round can't reference these packs.
@@ -238,7 +245,7 @@ def find_scope(
                 again = catalog.commits_since_round(connection, first)
             if again != commits:
                 continue
-        return Scope(seen, first, tuple(commits), walk)
+        return Scope(seen, first, None not in numbers, tuple(commits), walk)
 
 
 def _list_new(backend: Backend, most: int | None = None, *, until: datetime | None = None) -> _Listing:

@@ -69,7 +69,7 @@ def switch_in_batches(backend: Backend, move: Switch, lease: Lease, scope: Scope
             itself. Mark and choose again.
     """
     names = [info.name for info in move.packs]
-    is_held, has_round, seen = True, False, scope.seen
+    is_held, seen, lowest = True, scope.seen, scope.first
     for number, part in enumerate(_parts_of(move)):
         with backend.catalog.write() as connection:
             # No collector uses the rounds during this change. Rounds are locked before commits, as in marking.
@@ -79,10 +79,13 @@ def switch_in_batches(backend: Backend, move: Switch, lease: Lease, scope: Scope
                 refuse_condemned(connection, names)
             else:
                 insert_packs(connection, move.packs, backend.clock())
-                has_round = rounds.enter_merged(connection, names, move.victims, tier)
+                if not scope.are_rounded:
+                    # Another process may still be entering the round that found them, with a lower number.
+                    lowest = rounds.lowest_round(connection, move.victims)
+                rounds.enter_merged(connection, names, lowest, tier)
                 move_healed(connection, move.frames)
                 lease.end(connection)
-            keeps_round = is_held and has_round
+            keeps_round = is_held and lowest is not None
             catalog.move_chunks(connection, part.blocks)
             catalog.move_trees(connection, part.trees, keeps_round=keeps_round)
             catalog.move_records(connection, part.records, keeps_round=keeps_round)

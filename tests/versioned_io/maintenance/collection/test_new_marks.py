@@ -8,15 +8,16 @@ import pytest
 from sqlalchemy import select
 
 import versioned_io as vio
-from versioned_io.catalog import rounds
+from versioned_io.catalog import collection, rounds
 from versioned_io.catalog.collection import list_packs, record_packs
 from versioned_io.catalog.tables import commits, maintenance, packs
 from versioned_io.errors import ExistsError, InvalidInputError, NotFoundError
-from versioned_io.maintenance.collection import new_marks
+from versioned_io.maintenance.collection import new_marks, orphans
 from versioned_io.maintenance.collection.garbage import mark_store
 from versioned_io.maintenance.collection.new_garbage import collect_new
 from versioned_io.maintenance.collection.new_marks import enter_marks, find_scope, mark_new
 from versioned_io.maintenance.compaction import compaction
+from versioned_io.maintenance.compaction.compaction import PackGroup, merge_packs
 
 NOW = {"grace": timedelta(0), "expire": timedelta(0)}
 
@@ -182,7 +183,7 @@ def test_a_mark_that_another_process_overtook_enters_nothing(any_store, write):
     write(any_store, "r@main", {"a": b"2"})
     collect_new(any_store._backend, grace=timedelta(1))
     judged = []
-    assert not enter_marks(any_store._backend, slow, judged.append)
+    assert not enter_marks(any_store._backend, slow, [judged.append])
     assert judged == []
     check(any_store)
 
@@ -287,3 +288,89 @@ def test_migrated_packs_and_commits_have_no_round_and_are_all_walked(any_store, 
         connection.execute(maintenance.delete())
     assert collect_new(any_store._backend, grace=timedelta(0)).condemned == []
     check(any_store)
+
+
+def merged(store, write, count=12):
+    """Make commits and merge their packs, which nothing leads to afterwards; return the number of packs."""
+    for number in range(count):
+        write(store, "r@main", {f"d/{number}": b"%d" % number})
+    return store.compact().packs
+
+
+@pytest.mark.parametrize("collect", ["new", "full"])
+def test_no_transaction_judges_more_than_a_batch_of_packs(any_store, write, monkeypatch, collect):
+    dead = merged(any_store, write)
+    monkeypatch.setattr(orphans, "_BATCH", 5)
+    original, sizes = collection.condemn_packs, []
+
+    def noted(connection, names, at):
+        sizes.append(len(names))
+        return original(connection, names, at)
+
+    monkeypatch.setattr(collection, "condemn_packs", noted)
+    if collect == "new":
+        assert len(collect_new(any_store._backend, grace=timedelta(days=1)).condemned) == dead
+    else:
+        assert any_store.gc(grace=timedelta(days=1)).condemned == dead
+    assert sum(sizes) == dead
+    assert max(sizes) <= 5
+    check(any_store)
+
+
+@pytest.mark.parametrize("collect", ["new", "full"])
+def test_a_round_that_is_entered_between_two_batches_keeps_the_rules(any_store, write, monkeypatch, collect):
+    dead = merged(any_store, write)
+    monkeypatch.setattr(orphans, "_BATCH", 5)
+    write_of, calls = type(any_store._backend.catalog).write, []
+
+    def overtaken(catalog):
+        calls.append(1)
+        if len(calls) == 4:
+            with write_of(catalog) as connection:
+                rounds.set_last_round(connection, rounds.last_round(connection) + 1)
+        return write_of(catalog)
+
+    monkeypatch.setattr(type(any_store._backend.catalog), "write", overtaken)
+    if collect == "new":
+        found = len(collect_new(any_store._backend, grace=timedelta(days=1)).condemned)
+    else:
+        found = any_store.gc(grace=timedelta(days=1)).condemned
+    monkeypatch.undo()
+    check(any_store)
+    assert found + len(collect_new(any_store._backend, grace=timedelta(days=1)).condemned) == dead
+    check(any_store)
+    assert any_store.fsck().is_clean
+
+
+def test_a_merge_beside_a_mark_that_is_still_entered_gives_no_pack_a_later_round(any_store, write, monkeypatch):
+    monkeypatch.setattr(new_marks, "_BATCH", 3)
+    monkeypatch.setattr(new_marks, "_COMMITS_A_ROUND", 3)
+    for number in range(12):
+        write(any_store, "r@main", {f"d/{number}": b"%d" % number})
+    backend = any_store._backend
+    marks = mark_new(backend)
+    late = dict(sorted(marks.found.items(), key=lambda one: one[1].round)[:4])
+    early = {name: one for name, one in marks.found.items() if name not in late}
+
+    def enter(found):
+        with backend.catalog.write() as connection:
+            rounds.hold_rounds(connection, marks.seen)
+            rounds.set_last_round(connection, marks.last)
+            rounds.enter_packs(connection, found)
+            if found is late:
+                rounds.enter_commits(connection, marks.walked)
+
+    enter(early)
+    original = compaction.find_scope
+
+    def then_entered(*arguments, **options):
+        scope = original(*arguments, **options)
+        enter(late)
+        return scope
+
+    monkeypatch.setattr(compaction, "find_scope", then_entered)
+    with backend.catalog.read() as connection:
+        rows = [row for row in list_packs(connection) if row.name in marks.found]
+    merge_packs(backend, PackGroup(tuple(rows), 1), report=lambda *_: None)
+    check(any_store)
+    assert any_store.fsck().is_clean
