@@ -108,21 +108,23 @@ def plain_file(url: object) -> Path | None:
 
 
 def database_of(url: str | Path | URL, home: HomeProcess | None) -> Database:
-    """Return the way to the database at *url*.
+    """Return the way to the database at *url*. A relative path of a file becomes absolute now.
 
     Raises:
         InvalidInputError: It is not a SQLAlchemy URL, or its driver is not installed.
 
     Cost: the import of SQLAlchemy where *url* is more than the path of a SQLite file.
     """
-    if isinstance(url, Path):
-        return Database(None, url, home)
-    if (file := plain_file(url)) is not None:
-        return Database(None, file, home)
+    file = url if isinstance(url, Path) else plain_file(url)
+    if file is not None:
+        # Connections are made whenever they are needed, and the process may be in another directory by then.
+        return Database(None, file.absolute(), home)
     from versioned_io.catalog.engines import parse_url
 
     parsed = parse_url(url)
     is_file = parsed.get_backend_name() == "sqlite"
+    if is_file and parsed.database and not parsed.database.startswith((":memory:", "file:")):
+        parsed = parsed.set(database=str(Path(parsed.database).absolute()))
     made = Database(parsed, Path(parsed.database or "") if is_file else None, home)
     _ = made.engine  # now, since a driver may be missing, and an option say more than the path
     return made

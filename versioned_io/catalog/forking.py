@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
+from versioned_io.catalog.plain import identity_of
 from versioned_io.errors import ForkedError
 from versioned_io.platform.process import HomeProcess, follow_forks
 
@@ -15,8 +16,11 @@ FORK_WAIT_S: Final = 5.0
 _INSTEAD: Final = (
     "fork while no thread uses the store, or start processes by spawn or forkserver, and open the store there"
 )
-_unusable: Final[dict[str, int]] = {}
-"""SQLite files of which this process inherited a connection in use, with the process ID of the parent."""
+_unusable: Final[dict[tuple[int, int], int]] = {}
+"""SQLite files of which this process inherited a connection in use, with the process ID of the parent.
+
+SQLite's own table has devices and inodes, too: a file may have several paths, by links and mounts.
+"""
 
 
 class Connections(Protocol):
@@ -102,8 +106,8 @@ class ConnectionGate:
 
     def after_fork_in_child(self) -> None:
         """Start with an empty pool, and close no inherited connection."""
-        if self._is_in_use and self._connections.file is not None:
-            _unusable[str(self._connections.file)] = self._process.pid
+        if self._is_in_use and (identity := self._identity()) is not None:
+            _unusable[identity] = self._process.pid
         self._process = HomeProcess()
         self._begin()
         self._connections.abandon()
@@ -118,7 +122,10 @@ class ConnectionGate:
     def _check(self) -> None:
         if self._home is not None:
             self._home.check("a store in memory", "make the store in a directory to share it with other processes")
-        parent = _unusable.get(str(self._connections.file)) if _unusable else None
-        if parent is not None:
+        identity = self._identity() if _unusable else None
+        if identity is not None and (parent := _unusable.get(identity)) is not None:
             what = f"the catalog {str(self._connections.file)!r} was in use when it was forked, and"
             raise ForkedError(what, _INSTEAD, parent)
+
+    def _identity(self) -> tuple[int, int] | None:
+        return None if self._connections.file is None else identity_of(str(self._connections.file))

@@ -174,7 +174,9 @@ def test_a_lock_that_another_thread_held_is_free_in_the_child(store):
     assert store.snapshot("r@main").read("child") == b"1" * 1000
 
 
-def test_a_child_of_a_process_that_was_in_the_catalog_gets_fresh_connections_or_a_sentence(store, monkeypatch):
+def test_a_child_of_a_process_that_was_in_the_catalog_gets_fresh_connections_or_a_sentence(
+    store, tmp_path, monkeypatch
+):
     from versioned_io.catalog import forking
 
     monkeypatch.setattr(forking, "FORK_WAIT_S", 0.2)
@@ -189,11 +191,21 @@ def test_a_child_of_a_process_that_was_in_the_catalog_gets_fresh_connections_or_
     thread.start()
     inside.wait()
 
+    link, file = tmp_path / "link", tmp_path / "link.db"
+    link.symlink_to(tmp_path / "s")
+
     def in_the_child():
         if store.at["catalog"] is not None:
             commit(store, "child")
             return
-        for use in (lambda: commit(store, "child"), lambda: vio.open_store(**store.at)):
+        os.link(tmp_path / "s" / "catalog.db", file)
+        for use in (
+            lambda: commit(store, "child"),
+            lambda: vio.open_store(**store.at),
+            # SQLite's table of open files, which the child inherited, has inodes.
+            lambda: vio.open_store(link),
+            lambda: vio.open_store(link, catalog=f"sqlite:///{file}"),
+        ):
             with pytest.raises(ForkedError, match="was in use when it was forked"):
                 use()
 

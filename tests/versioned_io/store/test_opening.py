@@ -82,6 +82,27 @@ def test_a_relative_url_means_the_directory_of_the_time_of_opening(tmp_path, mon
         assert store.url == str(tmp_path / "data")
 
 
+@pytest.mark.parametrize(
+    "catalog", ["sqlite:///catalog.db", "sqlite:///the catalog.db", "sqlite:///catalog.db?timeout=9"]
+)
+def test_a_relative_catalog_means_the_file_of_the_time_of_opening(tmp_path, monkeypatch, write, catalog):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        with vio.create_store("store", catalog=catalog) as store:
+            store.create_repo("weather")
+    monkeypatch.chdir(tmp_path / "here")
+    with vio.open_store("store", catalog=catalog) as store:
+        assert [repo.name for repo in store.repos()] == ["weather"]
+        monkeypatch.chdir(tmp_path / "there")  # where the same path is another store's catalog
+        write(store, "weather@main", {"a": b"1"})
+    with vio.open_store("store", catalog=catalog) as store:
+        assert store.snapshot("weather@main").is_empty
+    monkeypatch.chdir(tmp_path / "here")
+    with vio.open_store("store", catalog=catalog) as store:
+        assert store.snapshot("weather@main").read("a") == b"1"
+
+
 def test_what_is_there_is_not_made_again(tmp_path):
     vio.create_store(tmp_path / "s").close()
     before = snapshot_of(tmp_path)
