@@ -29,7 +29,7 @@ from versioned_io.store.backups import open_backups
 from versioned_io.store.locating import catalog_url_of, check_store_id, connect_catalog_of, make_store_directory
 from versioned_io.store.marker import put_marker, read_marker
 from versioned_io.store.opening import open_store
-from versioned_io.versioning.backend.ownership import adopt, take_over
+from versioned_io.versioning.backend.ownership import UNHELD, adopt, read_properties, take_over
 
 if TYPE_CHECKING:
     from versioned_io.maintenance.backup.destination import BackupManifest
@@ -119,7 +119,7 @@ def rebuild_store(
     found = connect_catalog_of(objects, catalog)
     try:
         begin_rebuild(found, marker.store_id)
-        report = rebuild_catalog(objects, found, clock(), beacons=listing.beacons, progress=progress)
+        report = rebuild_catalog(objects, found, clock(), listing=listing, progress=progress)
         is_owner = take_over(objects, found, listing)
         if is_owner:
             _forget_lost(objects, found, listing)
@@ -140,7 +140,9 @@ def recover_store(
 ) -> "RecoverReport":
     """Add what the packs know to the older catalog of the store at *url*; see `recover_catalog`.
 
-    Afterwards the store can be written to again, and nothing is missing that was acknowledged and is in a pack.
+    Afterwards the store can be written to again, and nothing is missing that was acknowledged and is in a pack. From
+    a catalog that does not own the store, nothing is written to the store. Then `adopt_store` creates the branches that
+    other lines of history need.
 
     >>> from pathlib import Path
     >>> with vio.create_store("data") as made:
@@ -164,6 +166,7 @@ def recover_store(
         StoreNotFoundError: There is no store.
         InvalidInputError: The catalog is empty, half-made, or another store's: rebuild it, or pass the right one. Or a
             commit of *add* is in no pack, or was replaced or disowned: nothing changed.
+        NotOwnerError: Another catalog owns the store, and *add* is not empty. Run `adopt_store` first.
         FormatError: The catalog is missing or of another revision; rebuild or upgrade it.
         StorageError: The objects or the catalog are out of reach; nothing changed.
 
@@ -185,7 +188,7 @@ def recover_store(
             raise FormatError(msg)
         check_store_id(found, objects, marker.store_id)
         report = recover_catalog(
-            objects, found, clock(), beacons=listing.beacons, add=chosen, dry_run=dry_run, progress=progress
+            objects, found, clock(), listing=listing, add=chosen, dry_run=dry_run, progress=progress
         )
         if not dry_run:
             _forget_lost(objects, found, listing)
@@ -288,6 +291,8 @@ def adopt_store(
     """Make this catalog the owner of the store at *url*; return False when it is the owner already.
 
     The previous owner can then only read, which it detects at its next write. Of several calls at once, one succeeds.
+    Branches that a recovery or a rebuild could not create, since this catalog was not the owner, are created now. A
+    call that dies before that is completed by a repeated one.
 
     >>> with vio.create_store("data") as made:
     ...     _ = made.create_repo("weather")
@@ -303,11 +308,17 @@ def adopt_store(
         NotOwnerError: Another call was first.
         FormatError, InvalidInputError, StorageError: As for `open_store`.
 
-    Cost: as `open_store`, and 1 SQL transaction; where another catalog is the owner, also 1 PUT and 3 GETs.
+    Cost: as `open_store`, and 1 SQL transaction; where another catalog is the owner, also 1 PUT and 3 GETs. The cost of
+        `recover_store` if branches must be created.
     """
     with open_store(url, catalog=catalog, storage_options=storage_options) as store:
         backend = store._backend  # noqa: SLF001 (the front door has no other way to its parts)
-        return adopt(backend.objects, replace(backend.catalog, watch=None))
+        is_new = adopt(backend.objects, replace(backend.catalog, watch=None))
+        with backend.catalog.read() as connection:
+            is_unheld = UNHELD in read_properties(connection)
+    if is_unheld:
+        recover_store(url, catalog=catalog, storage_options=storage_options)
+    return is_new
 
 
 def _forget_lost(objects: ObjectStore, catalog: Catalog, listing: BeaconListing) -> None:

@@ -14,6 +14,7 @@ from versioned_io.model.journal import Action, JournalEntry, RecordedEntry
 from versioned_io.model.refs import BranchRef
 from versioned_io.storage.objects.port import ObjectStore
 from versioned_io.versioning.backend.journaling import append_entry
+from versioned_io.versioning.backend.ownership import UNHELD, delete_property, set_property
 
 _REASON = "histories diverged, so this entry pins the result: see versioned recover"
 
@@ -62,6 +63,25 @@ def hold_lines(connection: Connection, objects: ObjectStore, found: ReplayedName
             _make_branch(connection, objects, ref, line.tip, now)
             made.append(str(ref))
     return [*made, *_hold_passed(connection, objects, found, now)]
+
+
+def settle_lines(
+    connection: Connection, objects: ObjectStore, found: ReplayedNames, now: datetime, *, is_owner: bool
+) -> tuple[list[str], list[str]]:
+    """Hold the lines as `hold_lines` does if this catalog owns the store; otherwise record that they need it.
+
+    Only the owner may write to the journal. An entry of another catalog would be proof for the owner that it is older.
+
+    Returns:
+        The names of `hold_lines`, and a sentence for each open question.
+    """
+    if is_owner:
+        delete_property(connection, UNHELD)
+        return hold_lines(connection, objects, found, now), []
+    if not (found.lines or found.passed or found.parted or found.twins):
+        return [], []
+    set_property(connection, UNHELD, now.isoformat())
+    return [], ["another catalog owns the store, so no name was created for other lines: `versioned adopt` does it"]
 
 
 def _hold_passed(connection: Connection, objects: ObjectStore, found: ReplayedNames, now: datetime) -> list[str]:

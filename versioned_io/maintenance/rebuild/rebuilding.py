@@ -20,17 +20,19 @@ from versioned_io.errors import InvalidInputError, StorageError
 from versioned_io.maintenance.evidence.contents import read_packs
 from versioned_io.maintenance.evidence.replaying import KnownBeside, find_names
 from versioned_io.maintenance.rebuild.healed import enter_damages
-from versioned_io.maintenance.rebuild.lines import describe_lines, hold_lines
+from versioned_io.maintenance.rebuild.lines import describe_lines, settle_lines
 from versioned_io.maintenance.rebuild.rows import enter_names
 from versioned_io.model.beacons import Beacon, BeaconKind
 from versioned_io.model.identifiers import new_uuid7
 from versioned_io.model.places import PackInfo
+from versioned_io.storage.beacons import BeaconListing
 from versioned_io.storage.objects.port import ObjectStore
 from versioned_io.versioning.backend.ownership import (
     CATALOG_ID,
     REBUILDING,
     STATE,
     STORE_ID,
+    may_take_over,
     read_properties,
     set_property,
 )
@@ -93,7 +95,7 @@ def rebuild_catalog(
     catalog: Catalog,
     now: datetime,
     *,
-    beacons: frozenset[Beacon] = frozenset(),
+    listing: BeaconListing,
     progress: Callable[[int], None] | None = None,
 ) -> RebuildReport:
     """Fill an empty catalog from the packs: names, commits, lineage, the chunk index.
@@ -104,8 +106,8 @@ def rebuild_catalog(
 
     Args:
         catalog: A catalog with the tables of the newest revision, and no repo.
-        beacons: The beacons before this call. They name acknowledged commits and entries; the report lists those that
-            no pack holds.
+        listing: The listing before this call. Its beacons name acknowledged commits and entries; the report lists
+            those that no pack holds. Its owner decides whether anything may be written to the store.
         progress: Called with the number of packs that were read.
 
     Raises:
@@ -119,6 +121,7 @@ def rebuild_catalog(
         # A second rebuild at the same time waits here, and then finds repos.
         connection.execute(select(properties).where(properties.c.name == STATE).with_for_update())
         _refuse_repos(connection, catalog.url)
+        beacons = listing.beacons
         contents = read_packs(objects, partial(_enter_pack, connection, now), progress or (lambda _: None))
         if beacons:
             require_packs(objects, contents.infos)
@@ -127,7 +130,8 @@ def rebuild_catalog(
         enter_names(connection, found, now)
         heads = {(repo, name): one.head for repo, of in found.repos.items() for name, one in of.branches.items()}
         parted = describe_lines(found, heads)
-        held = hold_lines(connection, objects, found, now)
+        is_owner = may_take_over(connection, catalog, objects, listing)
+        held, unheld = settle_lines(connection, objects, found, now, is_owner=is_owner)
         unknown = beacons - known_beacons(connection, beacons)
         connection.execute(delete(properties).where(properties.c.name == STATE))
     named = found.repos.values()
@@ -140,7 +144,7 @@ def rebuild_catalog(
         chunks=contents.chunks,
         unconfirmed=len(contents.records) - len(found.kept),
         damaged=tuple(contents.damaged),
-        uncertain=(*found.uncertain, *parted, *_lost(unknown, contents.records)),
+        uncertain=(*found.uncertain, *parted, *_lost(unknown, contents.records), *unheld),
     )
 
 

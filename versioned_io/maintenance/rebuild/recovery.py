@@ -22,11 +22,11 @@ from versioned_io.catalog.noting import known_beacons
 from versioned_io.catalog.renamed import RECORDED_NAME, is_recorded_as
 from versioned_io.catalog.subscriptions import delete_subscriptions
 from versioned_io.catalog.tables import branches, chunks, commits, journal, packs, properties, repos, tags
-from versioned_io.errors import InvalidInputError
+from versioned_io.errors import IntegrityError, InvalidInputError, NotOwnerError
 from versioned_io.maintenance.evidence.contents import Contents, read_packs
 from versioned_io.maintenance.evidence.replaying import Branch, KnownBeside, ReplayedNames, find_names
 from versioned_io.maintenance.rebuild.healed import enter_damages
-from versioned_io.maintenance.rebuild.lines import describe_lines, hold_lines
+from versioned_io.maintenance.rebuild.lines import describe_lines, settle_lines
 from versioned_io.maintenance.rebuild.rebuilding import require_packs
 from versioned_io.maintenance.rebuild.rows import add_commits, add_entries, add_keys, add_repo
 from versioned_io.model.beacons import Beacon, BeaconKind
@@ -34,8 +34,9 @@ from versioned_io.model.commits import CommitState, RunInfo, parse_root
 from versioned_io.model.identifiers import CommitId, PackName
 from versioned_io.model.journal import Action, RecordedEntry
 from versioned_io.model.places import PackInfo, pack_name
+from versioned_io.storage.beacons import BeaconListing
 from versioned_io.storage.objects.port import ObjectStore
-from versioned_io.versioning.backend.ownership import STATE
+from versioned_io.versioning.backend.ownership import STATE, require_owner
 from versioned_io.versioning.transactions.record import CommitRecord
 
 
@@ -54,6 +55,8 @@ class RecoverReport:
         left_out: The IDs of the commits of those records that *add* takes, sorted.
         damaged: Damaged packs, each with the reason.
         uncertain: Open questions, each as a sentence with the assumption that was made.
+        is_owner: Whether this catalog owns the store. If not, nothing was written to the store: `versioned adopt`
+            creates the branches for other lines.
     """
 
     repos: int
@@ -72,6 +75,7 @@ class RecoverReport:
     uncertain: tuple[str, ...]
     dry_run: bool = False
     left_out: tuple[CommitId, ...] = ()
+    is_owner: bool = True
 
 
 class _DryRunError(Exception):
@@ -83,7 +87,7 @@ def recover_catalog(
     catalog: Catalog,
     now: datetime,
     *,
-    beacons: frozenset[Beacon] = frozenset(),
+    listing: BeaconListing,
     add: Collection[CommitId] = (),
     dry_run: bool = False,
     progress: Callable[[int], None] | None = None,
@@ -93,11 +97,12 @@ def recover_catalog(
     All or nothing, in one transaction. A crash leaves the catalog unchanged, and a second call adds nothing. No row of
     the catalog is lost: subscriptions, cursors, claims and due keys stay, even if their branch was renamed meanwhile.
     Those of a branch that was deleted meanwhile are deleted with it. If the older catalog was used, its branches stay
-    on their line of history. Every other acknowledged line gets a branch of its own.
+    on their line of history. Every other acknowledged line gets a branch of its own, if this catalog owns the store.
+    Otherwise nothing is written to the store, since only its owner may do that.
 
     Args:
         catalog: A catalog of the newest revision, with a repo.
-        beacons: The beacons before this call. They name acknowledged commits and entries.
+        listing: The listing before this call. Its beacons name acknowledged commits and entries.
         add: Further commits that are known to have been acknowledged, such as those of `RecoverReport.left_out`. A
             commit that the catalog already has changes nothing.
         dry_run: Change nothing, and report the rows that would be added. Branches for lines are not created then.
@@ -106,6 +111,7 @@ def recover_catalog(
     Raises:
         InvalidInputError: The catalog is empty or unfinished: rebuild it. Or no pack holds a commit of *add*, or a
             later record or a journal entry shows that it does not count.
+        NotOwnerError: Another catalog owns the store, and *add* is not empty. Run `versioned adopt` first.
         StorageError: The objects or the catalog failed. Nothing was changed. Call again.
 
     Cost: 1 LIST for each 1,000 packs and 1 GET for each pack, as for a rebuild. 2 or 3 INSERTs for each added commit.
@@ -114,7 +120,8 @@ def recover_catalog(
     reports: list[RecoverReport] = []
     with suppress(_DryRunError), catalog.write() as connection:
         _refuse_empty(connection, catalog.url)
-        recovering = _Recovering(connection, objects, now, beacons)
+        is_owner = _is_owner(connection, catalog, objects, listing, is_needed=bool(add))
+        recovering = _Recovering(connection, objects, now, listing.beacons, is_owner)
         recovering.read(progress or (lambda _: None))
         reports.append(recovering.add(add, dry_run=dry_run))
         if dry_run:
@@ -137,12 +144,26 @@ class _KnownTree(NamedTuple):
     root: str | None
 
 
+def _is_owner(
+    connection: Connection, catalog: Catalog, objects: ObjectStore, listing: BeaconListing, *, is_needed: bool
+) -> bool:
+    """Return whether this catalog owns the store; with *is_needed*, raise unless it does."""
+    try:
+        require_owner(connection, catalog, objects, listing)
+    except (NotOwnerError, IntegrityError):
+        if is_needed:
+            raise
+        return False
+    return True
+
+
 @dataclass(slots=True)
 class _Recovering:
     connection: Connection
     objects: ObjectStore
     now: datetime
     beacons: frozenset[Beacon]
+    is_owner: bool
     contents: Contents = field(default_factory=Contents)
     rows: Mapping[PackName, tuple[int, str]] = field(default_factory=dict)
     sizes: dict[PackName, int] = field(default_factory=dict)
@@ -200,7 +221,7 @@ class _Recovering:
         add_keys(self.connection, new_commits, found, self.now)
         self._enter_healed(new_commits)
         parted = describe_lines(found, self._heads())
-        held = [] if dry_run else hold_lines(self.connection, self.objects, found, self.now)
+        held, unheld = self._settle_lines(found, dry_run=dry_run)
         unknown = self.beacons - known_beacons(self.connection, self.beacons)
         left = self.contents.records.keys() - found.kept.keys() - self.taken.keys()
         return RecoverReport(
@@ -217,10 +238,17 @@ class _Recovering:
             parted=tuple(parted),
             unconfirmed=len(left),
             damaged=tuple(self.contents.damaged),
-            uncertain=(*found.uncertain, *_lost(unknown, self.contents)),
+            uncertain=(*found.uncertain, *_lost(unknown, self.contents), *unheld),
             dry_run=dry_run,
             left_out=tuple(sorted(left - self.contents.replaced)),
+            is_owner=self.is_owner,
         )
+
+    def _settle_lines(self, found: ReplayedNames, *, dry_run: bool) -> tuple[list[str], list[str]]:
+        """Create the branches of the other lines, and return their names and the open questions; see `settle_lines`."""
+        if dry_run and self.is_owner:
+            return [], []
+        return settle_lines(self.connection, self.objects, found, self.now, is_owner=self.is_owner)
 
     def _check_chosen(self, chosen: Collection[CommitId]) -> None:
         """Raise for commits that can't be added: unlike a beacon, a person may be mistaken."""

@@ -52,6 +52,9 @@ REBUILDING: Final = "rebuilding"
 OWNER: Final = "owner"
 """The property with this catalog's last claim, in the form of the owner object. A copy of the catalog has it too."""
 
+UNHELD: Final = "unheld"
+"""The property of a catalog that lines of history need branches, which it may make only as the store's owner."""
+
 _OWNER_FORMAT: Final = 1
 _READS: Final = 5
 
@@ -232,13 +235,44 @@ def take_over(objects: ObjectStore, catalog: Catalog, listing: BeaconListing) ->
     with catalog.write() as connection:
         address = address_of(connection, catalog, objects)
         before = find_owner(objects, listing)
-        if before is not None and not (address.is_place_of(before.address) or _is_gone(connection, before.address)):
+        if not _may_take_over(connection, before, address):
             return False
         number = 1 if before is None else before.number + 1
         owner = Owner(number, catalog_id_of(read_properties(connection)), address)
         set_property(connection, OWNER, owner.to_json())
     put_owner(objects, owner)
     return True
+
+
+def may_take_over(connection: Connection, catalog: Catalog, objects: ObjectStore, listing: BeaconListing) -> bool:
+    """Return whether `take_over` will make a catalog the owner. A damaged owner object may name another catalog.
+
+    Cost: 1 GET, and the cost of `address_of`.
+    """
+    try:
+        before = find_owner(objects, listing)
+    except IntegrityError:
+        return False
+    return _may_take_over(connection, before, address_of(connection, catalog, objects))
+
+
+def _may_take_over(connection: Connection, before: Owner | None, address: CatalogAddress) -> bool:
+    return before is None or address.is_place_of(before.address) or _is_gone(connection, before.address)
+
+
+def require_owner(connection: Connection, catalog: Catalog, objects: ObjectStore, listing: BeaconListing) -> None:
+    """Raise unless a catalog owns the store, or may claim it since there is no owner.
+
+    Raises:
+        NotOwnerError: Another catalog owns the store. Use that one, or run `versioned adopt`.
+        IntegrityError: The owner object is damaged. Run `versioned adopt`.
+
+    Cost: 1 GET, 1 SELECT, and the cost of `address_of`.
+    """
+    owner = find_owner(objects, listing)
+    address = address_of(connection, catalog, objects)
+    if not _may_own(owner, read_properties(connection), address):
+        raise _not_owner(owner, address, objects)
 
 
 def refuse_unknown(connection: AnyConnection, catalog_url: str, url: str, listing: BeaconListing) -> None:
@@ -264,6 +298,15 @@ def set_property(connection: Connection, name: str, value: str) -> None:
 
     row = upsert(connection, properties).values(name=name, value=value)
     connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+
+
+def delete_property(connection: Connection, name: str) -> None:
+    """Delete a property, if there is one. Cost: 1 DELETE."""
+    from sqlalchemy import delete
+
+    from versioned_io.catalog.tables import properties
+
+    connection.execute(delete(properties).where(properties.c.name == name))
 
 
 def catalog_id_of(stated: Mapping[str, str]) -> str:
@@ -336,7 +379,7 @@ class OwnerCheck:
         address = address_of(connection, self._catalog, self._objects)
         owner = find_owner(self._objects, listing)
         if not _may_own(owner, stated, address):
-            raise NotOwnerError(address.url, self._objects.url, "" if owner is None else owner.address.url)
+            raise _not_owner(owner, address, self._objects)
         if owner is not None and owner.address == address and OWNER in stated:
             self.checked = owner.number
         elif may_claim and not isinstance(connection, PlainConnection):
@@ -353,6 +396,10 @@ class OwnerCheck:
             if first is None or not first.is_at(owner.catalog_id, owner.address):
                 raise
         self.checked = owner.number
+
+
+def _not_owner(owner: Owner | None, address: CatalogAddress, objects: ObjectStore) -> NotOwnerError:
+    return NotOwnerError(address.url, objects.url, "" if owner is None else owner.address.url)
 
 
 def _may_own(owner: Owner | None, stated: Mapping[str, str], address: CatalogAddress) -> bool:

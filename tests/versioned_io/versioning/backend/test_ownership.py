@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 import versioned_io as vio
+from tests.versioned_io.older_catalogs import put_back, rows_of
 from tests.versioned_io.storage.test_beacons import WRITES, beacons_of, copy_catalog
 from versioned_io.catalog.connect import connect_catalog
 from versioned_io.errors import CatalogOlderError, FormatError, NotOwnerError, VersionedError
@@ -158,6 +159,60 @@ def test_a_second_catalog_that_was_rebuilt_can_be_read_only(place, production, t
                 write(store)
     with vio.open_store(place, catalog=catalog) as store:
         commit(store, b"production goes on")
+
+
+@pytest.fixture
+def parted(place, production):
+    """The newest commits of two lines of history: the one that production's catalog lost, and its own."""
+    catalog, _ = production
+    with vio.open_store(place, catalog=catalog) as store:
+        before = rows_of(store)
+        commit(store, b"lost")
+        lost = commit(store, b"its child")
+        with put_back(store, before) as older:
+            commit(older, b"own")
+            return lost, commit(older, b"its own child")
+
+
+def objects_in(place):
+    return {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+
+def check_that_adopting_holds_the_other_line(place, catalog, parted):
+    assert vio.adopt_store(place, catalog=catalog)
+    with vio.open_store(place, catalog=catalog) as store:
+        heads = {branch.head for branch in store.branches("r")}
+        assert heads == {one.id for one in parted}
+        assert store.fsck().is_clean
+        commit(store, b"later")
+    again = vio.recover_store(place, catalog=catalog)
+    assert (again.commits, again.entries, again.held, again.uncertain, again.is_owner) == (0, 0, (), (), True)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_catalog_that_is_not_the_owner_recovers_without_writing_to_the_store(place, production, parted, dry_run):
+    staging = production[1]()
+    before = objects_in(place)
+    report = vio.recover_store(place, catalog=staging, dry_run=dry_run)
+    # An entry that it put into the journal would be proof for the owner that it is older than the packs.
+    assert objects_in(place) == before
+    assert (report.is_owner, report.commits, report.held) == (False, 2, ())
+    assert "`versioned adopt`" in report.uncertain[-1]
+    with pytest.raises(NotOwnerError, match="versioned adopt"):
+        vio.recover_store(place, catalog=staging, add=[parted[0].id], dry_run=dry_run)
+    assert objects_in(place) == before
+    if not dry_run:
+        check_that_adopting_holds_the_other_line(place, staging, parted)
+
+
+def test_a_second_catalog_is_rebuilt_without_writing_to_the_store(place, parted, tmp_path):
+    other = f"sqlite:///{tmp_path}/other.db"
+    before = objects_in(place)
+    report = vio.rebuild_store(place, catalog=other)
+    assert objects_in(place) == before
+    assert (report.is_owner, report.commits) == (False, 7)
+    assert "`versioned adopt`" in report.uncertain[-1]
+    check_that_adopting_holds_the_other_line(place, other, parted)
 
 
 def test_a_catalog_that_was_rebuilt_at_the_place_of_the_lost_one_is_the_owner(place, production):
