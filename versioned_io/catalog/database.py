@@ -115,9 +115,10 @@ def database_of(url: str | Path | URL, home: HomeProcess | None) -> Database:
 
     Cost: the import of SQLAlchemy where *url* is more than the path of a SQLite file.
     """
-    file = url if isinstance(url, Path) else plain_file(url)
-    if file is not None:
-        # Connections are made whenever they are needed, and the process may be in another directory by then.
+    # Connections are made whenever they are needed, and the process may be in another directory by then.
+    if isinstance(url, Path):
+        return Database(None, url.absolute(), home)
+    if (file := plain_file(url)) is not None:
         return Database(None, file.absolute(), home)
     from versioned_io.catalog.engines import parse_url
 
