@@ -273,6 +273,16 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
             raise PathNotFoundError(stem, place.repo, hint) from (error if deleted or renamed else None)
 
 
+@dg.io_manager(description="Stores values in the versioned store that VERSIONED_STORE and its siblings name.")
+def default_io_manager(_context: dg.InitResourceContext) -> VersionedIOManager:
+    """Return the IO manager for ``DAGSTER_DEFAULT_IO_MANAGER_MODULE=dagster_versioned``.
+
+    With ``DAGSTER_DEFAULT_IO_MANAGER_ATTRIBUTE=default_io_manager`` it replaces Dagster's own in every repository that
+    sets none. Its settings are those of the environment; see `vio.StoreSettings.from_environment`.
+    """
+    return VersionedIOManager()
+
+
 def _active(run: "vio.Run | None") -> AbstractContextManager[object]:
     return run.active() if run is not None else nullcontext()
 

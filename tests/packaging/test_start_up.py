@@ -10,6 +10,8 @@ import pytest
 
 import versioned_io as vio
 
+ROOT = Path(__file__).resolve().parents[2]
+
 FOREIGN = {"airflow", "alembic", "boto3", "dagster", "fsspec", "obstore", "pandas", "polars", "psycopg"}
 """Packages that no command on a local store has a use for."""
 COLUMNS = {"numpy", "pyarrow"}
@@ -47,11 +49,38 @@ BUDGETS = {
 """Commands, with the packages and the rooms of ours that none of them loads. One process runs all: that is cheaper."""
 ANY_OF_THE_CORE = {"catalog", "interfaces", "maintenance", "processing", "storage", "store", "versioning"}
 IMPORTS = {
-    ("versioned_io", "json"): (FOREIGN | COLUMNS | SQL | TERMINAL, ANY_OF_THE_CORE | {"errors", "formats", "model"}),
-    ("airflow_versioned", "json"): (FOREIGN | COLUMNS | SQL | TERMINAL, ANY_OF_THE_CORE),
-    # What Dagster loads itself is not counted.
-    ("dagster_versioned", "dagster"): (FOREIGN | COLUMNS | SQL | TERMINAL, ANY_OF_THE_CORE),
+    ("import versioned_io", "json"): (
+        FOREIGN | COLUMNS | SQL | TERMINAL,
+        ANY_OF_THE_CORE | {"errors", "formats", "model"},
+    ),
+    ("import airflow_versioned", "json"): (FOREIGN | COLUMNS | SQL | TERMINAL, ANY_OF_THE_CORE),
+    ("import dagster_versioned", "dagster_shared"): (FOREIGN | COLUMNS | SQL | TERMINAL, ANY_OF_THE_CORE),
+    # Every name. What Dagster and Airflow load themselves is not counted.
+    ("from dagster_versioned import *", "dagster"): (FOREIGN | COLUMNS | SQL | TERMINAL, ANY_OF_THE_CORE),
+    ("from airflow_versioned import *", "airflow.sdk, airflow.triggers.base"): (
+        FOREIGN - {"airflow"} | COLUMNS | SQL | TERMINAL,
+        ANY_OF_THE_CORE,
+    ),
 }
+
+STEP = (
+    {"airflow", "boto3", "obstore", "pandas", "polars", "psycopg"},
+    UPKEEP
+    | COPYING_OUT
+    | {"processing", "versioning.history", "versioning.naming"}
+    | {"catalog.collection", "catalog.damages", "catalog.due_keys", "catalog.subscriptions"},
+    {"affected_partitions", "commit_sensor", "maintenance_schedule", "resource"},
+)
+"""What a step's process with a small input and output does not load: packages, rooms, modules of dagster_versioned."""
+LAUNCHED = """
+import json, runpy, sys
+sys.argv[0] = "dagster"
+try:
+    runpy.run_module("dagster", run_name="__main__", alter_sys=True)
+except SystemExit as ended:
+    assert not ended.code
+sys.stderr.write(chr(10) + json.dumps(sorted(sys.modules)))
+"""
 
 COMMANDS = """
 import json, sys
@@ -68,7 +97,7 @@ IMPORT = """
 import json, sys
 import {before}
 known = set(sys.modules)
-import {module}
+{statement}
 print(json.dumps(sorted(set(sys.modules) - known)))
 """
 COMMIT = """
@@ -103,11 +132,12 @@ def test_a_command_loads_only_what_it_needs(kind, store):
     }
 
 
-@pytest.mark.parametrize(("module", "before"), IMPORTS)
-def test_an_import_loads_only_what_it_needs(module, before):
-    loaded = json.loads(run(IMPORT.format(module=module, before=before)).stdout)
-    assert module in loaded
-    packages, rooms = IMPORTS[module, before]
+@pytest.mark.parametrize(("statement", "before"), IMPORTS)
+def test_an_import_loads_only_what_it_needs(statement, before, tmp_path):
+    ran = run(IMPORT.format(statement=statement, before=before), AIRFLOW_HOME=str(tmp_path))
+    loaded = json.loads(ran.stdout.splitlines()[-1])
+    assert statement.split()[1] in loaded
+    packages, rooms = IMPORTS[statement, before]
     assert over_budget(loaded, packages, rooms) == []
 
 
@@ -115,7 +145,26 @@ def test_a_commit_on_sqlite_loads_nothing_of_postgresql(store):
     assert json.loads(run(COMMIT, VERSIONED_STORE=str(store)).stdout) == []
 
 
-@pytest.mark.parametrize("rooms", [UPKEEP, WRITING, COPYING_OUT, CAUSING, FILES, ANY_OF_THE_CORE])
+def test_a_step_of_dagster_loads_only_what_it_needs(tmp_path):
+    arguments = {"directory": str(tmp_path), "manager": "VersionedIOManager", "runs": 1}
+    prepared = subprocess.run(
+        [sys.executable, "-m", "benchmarks.dagster_steps", "prepare", json.dumps(arguments)],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    found = json.loads(prepared.stdout.splitlines()[-1])
+    ((_, _, *step),) = found["steps"]
+    ran = run(LAUNCHED, *step, **found["environment"])
+    assert "STEP_SUCCESS" in ran.stderr
+    loaded = json.loads(ran.stderr.splitlines()[-1])
+    assert {"dagster_versioned.io_manager", "versioned_io.versioning.transactions.publish"} <= set(loaded)
+    packages, rooms, ours = STEP
+    assert over_budget(loaded, packages | {f"dagster_versioned.{module}" for module in ours}, rooms) == []
+
+
+@pytest.mark.parametrize("rooms", [UPKEEP, WRITING, COPYING_OUT, CAUSING, FILES, ANY_OF_THE_CORE, STEP[1]])
 def test_every_room_that_a_budget_names_is_there(rooms):
     root = Path(vio.__file__).parent
     paths = {room: root.joinpath(*room.split(".")) for room in rooms}

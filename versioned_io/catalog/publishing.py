@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from versioned_io.catalog.chunk_index import insert_chunks, insert_packs, refuse_condemned
-from versioned_io.catalog.damages import enter_healed
 from versioned_io.catalog.noting import note_made
 from versioned_io.catalog.repo_rows import BranchRow
 from versioned_io.catalog.tables import branches, commits, confirmations, input_files, provenance, segments
@@ -123,7 +122,10 @@ def publish(
     for publication in ordered:
         _refuse_moved_tree(parents, publication)
     insert_packs(connection, content.packs, now)
-    enter_healed(connection, content.healed, now)
+    if content.healed:
+        from versioned_io.catalog.damages import enter_healed
+
+        enter_healed(connection, content.healed, now)
     insert_chunks(connection, content.chunks)
     for publication in ordered:
         _insert_commit(connection, publication, parents)

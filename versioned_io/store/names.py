@@ -45,13 +45,13 @@ class Names:
 
         Cost: 1 PUT, 1 SQL transaction of 14 statements.
         """
-        from versioned_io.versioning.naming import naming as names
-
         parse_repo_name(name)
         parse_flag(exist_ok, "exist_ok")
         parse_text(description, "description")
         if exist_ok and (found := self._repos(name)):
             return found[0]
+        from versioned_io.versioning.naming import naming as names
+
         try:
             return names.create_repo(self._backend, name, description)
         except ExistsError:

@@ -9,7 +9,6 @@ from functools import partial
 
 from sqlalchemy import Connection, delete
 
-from versioned_io.catalog.collection import bury_orphans
 from versioned_io.catalog.noting import note_undo
 from versioned_io.catalog.tables import packs
 from versioned_io.model.identifiers import PackName
@@ -37,6 +36,8 @@ def delete_leftovers(objects: ObjectStore, sizes: Sequence[tuple[PackName, int]]
 
     Cost: 2 statements and 1 DELETE for each pack.
     """
+    from versioned_io.catalog.collection import bury_orphans
+
     held = bury_orphans(connection, sizes, datetime.now(UTC))  # the time is rolled back with the row
     objects.delete([pack_key(name) for name in held])
     connection.execute(delete(packs).where(packs.c.name.in_(held)))

@@ -6,11 +6,9 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 
 from versioned_io.catalog import repos as catalog
-from versioned_io.catalog.collection import forget_commits
 from versioned_io.catalog.commits import get_commit
 from versioned_io.catalog.idempotency import rename_branch_in_keys
 from versioned_io.catalog.repo_rows import BranchRow, find_branch
-from versioned_io.catalog.subscriptions import delete_subscriptions, names_of_subscriptions
 from versioned_io.errors import InvalidInputError, RefNotFoundError
 from versioned_io.model.commits import BranchInfo, Commit, RepoInfo
 from versioned_io.model.identifiers import CommitId
@@ -99,6 +97,8 @@ def delete_branch(backend: Backend, ref: BranchRef, *, force: bool) -> CommitId 
 
     Cost: 1 PUT, 1 SQL transaction.
     """
+    from versioned_io.catalog.subscriptions import delete_subscriptions, names_of_subscriptions
+
     with held_branch(backend, ref, "delete") as (connection, row):
         _refuse_only_branch(connection, row, force=force)
         followers = names_of_subscriptions(connection, row.id)
@@ -229,6 +229,8 @@ def drop_head(backend: Backend, ref: BranchRef) -> Commit:
 
     Cost: 1 PUT, 1 SQL transaction that scans every commit of the repo.
     """
+    from versioned_io.catalog.collection import forget_commits
+
     with held_branch(backend, ref, "drop the head of") as (connection, row):
         if row.head is None:
             msg = f"can't drop the head of {ref}: the branch has no commit"

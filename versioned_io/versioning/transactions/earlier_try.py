@@ -8,9 +8,7 @@ from itertools import islice, product
 
 from sqlalchemy import Connection
 
-from versioned_io.catalog.collection import catalog_time
 from versioned_io.catalog.commits import get_commit
-from versioned_io.catalog.due_keys import complete_key
 from versioned_io.catalog.idempotency import FirstTry, find_first_try
 from versioned_io.catalog.renamed import former_names_of
 from versioned_io.catalog.repos import lock_branch
@@ -81,6 +79,9 @@ def complete_again(backend: Backend, plan: CommitPlan) -> None:
     """Record that the keys of an earlier try are done. A recovered catalog has its commit, and calls the keys due."""
     if not plan.completes:
         return
+    from versioned_io.catalog.collection import catalog_time
+    from versioned_io.catalog.due_keys import complete_key
+
     with backend.catalog.write() as connection:
         now = catalog_time(connection, backend.clock())
         for due in plan.completes:

@@ -13,7 +13,6 @@ from versioned_io.storage.chunks.intake import take_pins
 from versioned_io.storage.elsewhere import Elsewhere, Pin
 from versioned_io.storage.elsewhere.location import Location
 from versioned_io.versioning.snapshots.file_info import FileInfo, FileKind, TransferProgress
-from versioned_io.versioning.snapshots.glob import parse_glob
 from versioned_io.versioning.transactions.branch_draft import BranchDraft
 from versioned_io.versioning.transactions.staged_runs import StagedRun
 from versioned_io.versioning.transactions.staging import StagedFile
@@ -152,6 +151,8 @@ def _list_tree(elsewhere: Elsewhere, location: Location, target: str, glob: str 
     Raises:
         InvalidInputError: Keys can't be paths, or collide as a file and a directory, or there is no object.
     """
+    from versioned_io.versioning.snapshots.glob import parse_glob
+
     matcher = None if glob is None else parse_glob(glob)
     pins: dict[str, Pin] = {}
     wrong: list[str] = []

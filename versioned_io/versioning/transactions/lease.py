@@ -8,7 +8,6 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from versioned_io.catalog.collection import hold_lease, release_lease
 from versioned_io.errors import PackCondemnedError, StorageError
 from versioned_io.model.identifiers import new_uuid7
 from versioned_io.versioning.backend.backend import Backend
@@ -39,6 +38,8 @@ class Lease:
             return
         if self._renewed is not None and now - self._renewed < _RENEWAL_S:
             return
+        from versioned_io.catalog.collection import hold_lease
+
         with self.backend.catalog.write() as connection:
             hold_lease(connection, self.id, self.backend.clock(), is_new=self._renewed is None)
         self._renewed = now
@@ -64,13 +65,19 @@ class Lease:
 
         Cost: 1 DELETE if there is a lease.
         """
-        if self._renewed is not None and not release_lease(connection, self.id):
+        if self._renewed is None:
+            return
+        from versioned_io.catalog.collection import release_lease
+
+        if not release_lease(connection, self.id):
             raise PackCondemnedError(self.id)
 
     def abandon(self) -> None:
         """Delete the lease of a transaction that does not commit."""
         if self._renewed is None:
             return
+        from versioned_io.catalog.collection import release_lease
+
         self._renewed = None
         # A lease that can't be deleted now expires. Its error is dropped, since the caller raises another one.
         with suppress(StorageError), self.backend.catalog.write() as connection:

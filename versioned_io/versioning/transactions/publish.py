@@ -11,15 +11,14 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from versioned_io.catalog.collection import catalog_time
 from versioned_io.catalog.commits import commit_exists, get_commit
-from versioned_io.catalog.due_keys import complete_key
 from versioned_io.catalog.idempotency import FirstTry, insert_key
 from versioned_io.catalog.publishing import HeldTree, Publication, StoredContent, hold_trees, publish
 from versioned_io.catalog.replies import Evidence, note_evidence
 from versioned_io.catalog.repo_rows import BranchRow
 from versioned_io.catalog.repos import lock_branch, wait_for_branch
 from versioned_io.errors import ExistsError, HeadMovedError, OutcomeUnknownError, PackLostError, VersionedError
+from versioned_io.model.due_keys import DueKey
 from versioned_io.model.identifiers import CommitId
 from versioned_io.storage.chunks.data_writer import DataWriter
 from versioned_io.versioning.backend.backend import Backend
@@ -179,8 +178,8 @@ def _enter(
         content = StoredContent(data.packs.stored, data.placer.new_chunks(), healed)
         publish(connection, publications, content, backend.clock(), held=held)
     plan.lease.end(connection)
-    for due in plan.completes:
-        complete_key(connection, due, catalog_time(connection, backend.clock()))
+    if plan.completes:
+        _complete(connection, plan.completes, backend)
     if plan.idempotency_key is not None and (plan.completes or any(one.staging.changes for one in plan.branches)):
         left = {
             str(draft.ref): FirstTry(None if outcome.commit is None else outcome.commit.id, outcome.changed)
@@ -190,6 +189,14 @@ def _enter(
             insert_key(connection, plan.idempotency_key, left, backend.clock())
         except ExistsError:
             raise KeyTakenError from None
+
+
+def _complete(connection: Connection, completed: Sequence[DueKey], backend: Backend) -> None:
+    from versioned_io.catalog.collection import catalog_time
+    from versioned_io.catalog.due_keys import complete_key
+
+    for due in completed:
+        complete_key(connection, due, catalog_time(connection, backend.clock()))
 
 
 def _publications(drafts: Sequence[Draft]) -> list[Publication]:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from versioned_io.errors import IntegrityError, InvalidInputError
 from versioned_io.model.paths import parse_directory, parse_path
-from versioned_io.versioning.snapshots.glob import parse_glob
 from versioned_io.versioning.snapshots.snapshot import Snapshot
 from versioned_io.versioning.transactions.branch_draft import BranchDraft
 from versioned_io.versioning.transactions.viewing import StagedView, rows_below
@@ -111,6 +110,8 @@ class Rearranging:
 
         Cost: as `Snapshot.glob`.
         """
+        from versioned_io.versioning.snapshots.glob import parse_glob
+
         self._draft.check_open("delete")
         glob = parse_glob(pattern)
         doomed = {file.path for file in self._snapshot.glob(pattern) if not self._staging.hides(file.path)}
