@@ -1,10 +1,10 @@
 """Run one transaction again and again, each time in a process that kills itself one stage later than the last.
 
-``python die_at_every_stage.py BASE OUT SIZE RACES``: for n = 1, 2, ... the store BASE is copied to OUT/n, a forked
-process commits to the copy and sends itself SIGKILL at the n-th stage; its name goes to OUT/n.stage. It ends with the
-first n that the transaction survives; that store is OUT/alive. A stage is the moment before or after an object is
-stored, before or after an SQL statement that writes, before COMMIT, after it, and before a file is linked or removed
-or a directory is made (all that packs need are there).
+``python -m tests.versioned_io.fault.die_at_every_stage BASE OUT SIZE RACES``: for n = 1, 2, ... the store BASE is
+copied to OUT/n, a forked process commits to the copy and sends itself SIGKILL at the n-th stage; its name goes to
+OUT/n.stage. It ends with the first n that the transaction survives; that store is OUT/alive. A stage is the moment
+before or after an object is stored, before or after an SQL statement that writes, before COMMIT, after it, and before a
+file is linked or removed or a directory is made (all that packs need are there).
 """
 
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import event
 
+from tests.versioned_io.shared_statements import share_statements
 from versioned_io.catalog.connect import connect_catalog
 from versioned_io.catalog.engines import sqlite_url
 from versioned_io.platform.clock import system_clock
@@ -107,7 +108,18 @@ def commit(store: Store, stages: Stages, size: int, races: int) -> None:
         stages.begin()
 
 
+def warm_up(base: Path, scratch: Path, size: int, races: int) -> None:
+    """Commit once in this process, whose modules and compiled statements each child then inherits."""
+    share_statements()
+    shutil.copytree(base, scratch)
+    stages = Stages(0, scratch)
+    with open_watched(scratch, stages) as store:
+        commit(store, stages, size, races)
+    shutil.rmtree(scratch)
+
+
 def main(base: Path, out: Path, size: int, races: int) -> None:
+    warm_up(base, out / "warm-up", size, races)
     number = 0
     while True:
         number += 1

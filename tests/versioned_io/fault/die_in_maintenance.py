@@ -1,7 +1,8 @@
 """Run one upkeep of a store again and again, each time in a process that kills itself one stage later than the last.
 
-``python die_in_maintenance.py BASE OUT WORK``: as `die_at_every_stage`, whose stages these are, for WORK = ``gc``,
-``compact``, ``maintain`` or ``purge``. To delete an object is a stage as well: it is ``before os.remove``.
+``python -m tests.versioned_io.fault.die_in_maintenance BASE OUT WORK``: as `die_at_every_stage`, whose stages these
+are, for WORK = ``gc``, ``compact``, ``maintain`` or ``purge``. To delete an object is a stage as well: it is
+``before os.remove``.
 """
 
 import os
@@ -10,7 +11,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from die_at_every_stage import Stages, open_watched
+from tests.versioned_io.fault.die_at_every_stage import Stages, open_watched
 
 NOW = {"grace": timedelta(0), "expire": timedelta(0)}
 

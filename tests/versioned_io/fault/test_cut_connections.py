@@ -1,8 +1,7 @@
 """The connection to PostgreSQL is cut after any message: what was told is so, and one logical write is one commit."""
 
-import time
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import count
 
@@ -19,7 +18,7 @@ process = pytest.importorskip("devservers.process", reason="the servers of tests
 
 pytestmark = pytest.mark.slow
 
-SLOW_S = 0.1
+SLOW_S = 0.03
 STRIDE = 29
 """One message in so many is cut after in `make test`."""
 
@@ -28,7 +27,15 @@ COMMIT = b"COMMIT\0"
 
 
 TABLES = ("packs", "subscriptions", "due_keys", "tags")
-"""Changing one row of these takes a while at COMMIT."""
+"""Changing one row of these through the proxy takes a while at COMMIT."""
+
+SHAKY = "shaky"
+"""What the sessions of the proxy are called."""
+
+UNDER_WAY = f"""SELECT count(*) FROM pg_stat_activity
+    WHERE application_name = '{SHAKY}' AND datname = current_database() AND state <> 'idle'"""
+GATE = 7
+"""The advisory lock that each slow COMMIT waits for."""
 
 
 class Place:
@@ -36,7 +43,9 @@ class Place:
 
     def __init__(self, directory, url, proxy):
         self.directory, self.url, self.proxy = directory, url, proxy
-        through = make_url(url).set(port=proxy.port).update_query_dict({"sslmode": "disable"})
+        through = (
+            make_url(url).set(port=proxy.port).update_query_dict({"sslmode": "disable", "application_name": SHAKY})
+        )
         self.through = through.render_as_string(hide_password=False)
         self.store = vio.create_store(directory, catalog=url)
         self.shaky = vio.open_store(directory, catalog=self.through)
@@ -51,17 +60,36 @@ class Place:
         engine.dispose()
 
     def slow_down(self):
-        """Let each COMMIT that changes one of `TABLES` take a while."""
+        """Let each COMMIT of the proxy's sessions that changes one of `TABLES` take a while, and wait for the gate."""
         self.execute(
-            f"CREATE TABLE delay AS SELECT {SLOW_S} AS seconds",
-            """CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-            'BEGIN PERFORM pg_sleep(seconds) FROM delay; RETURN NULL; END'""",
+            f"""CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN IF current_setting(''application_name'') = ''{SHAKY}'' THEN
+                PERFORM pg_sleep({SLOW_S}); PERFORM pg_advisory_xact_lock_shared({GATE});
+            END IF; RETURN NULL; END'""",
             *(
                 f"""CREATE CONSTRAINT TRIGGER slow AFTER INSERT OR UPDATE OR DELETE ON {table}
                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()"""
                 for table in TABLES
             ),
         )
+
+    @contextmanager
+    def shut_gate(self):
+        """Let no COMMIT of the proxy's sessions that changes one of `TABLES` end in the meantime."""
+        engine = create_engine(self.url)
+        with engine.begin() as connection:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({GATE})"))
+            yield
+        engine.dispose()
+
+    def wait_for_the_end(self):
+        """Return when nothing that came through the proxy is under way on the server."""
+
+        def is_over():
+            with self.store._backend.catalog.look_up() as connection:
+                return connection.execute(text(UNDER_WAY)).scalar_one() == 0
+
+        process.wait_until(is_over, what="the end of what was cut", timeout_s=60, poll_s=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +130,7 @@ def commit_through(place, number, cut_after, direction, holding=b""):
     except StorageError:
         # What is not there now does not come later either: nothing is under way.
         assert heads(place.store) == before
-        time.sleep(2 * SLOW_S)
+        place.wait_for_the_end()
         assert heads(place.store) == before
     is_cut = place.proxy.is_cut
     place.proxy.arm(0)
@@ -143,7 +171,7 @@ def test_a_commit_whose_catalog_is_gone_is_said_to_be_unknown_and_a_retry_makes_
     place.proxy.arm(1, holding=COMMIT, then_gone=True)
     with pytest.raises(OutcomeUnknownError, match="whether the change was made is unknown") as caught:
         commit(place.shaky, 2_000, "gone")
-    process.wait_until(lambda: heads(place.store) != before, what="the commit", timeout_s=10)
+    process.wait_until(lambda: heads(place.store) != before, what="the commit", timeout_s=60)
     assert caught.value.commits == tuple(f"{head.repo}@{head.id}" for head in heads(place.store))
     place.proxy.arm(0)
     assert commit(place.shaky, 2_000, "gone") == place.store.commit("r@main").id
@@ -153,20 +181,18 @@ def test_a_commit_whose_catalog_is_gone_is_said_to_be_unknown_and_a_retry_makes_
 def test_a_commit_that_does_not_end_is_waited_for_and_then_said_to_be_unknown(place, monkeypatch):
     monkeypatch.setattr(replies, "SETTLE_TIMEOUT_S", 1)
     before = heads(place.store)
-    place.execute("UPDATE delay SET seconds = 3")
     for change in (
         lambda: commit(place.shaky, 3_000, "endless"),
         lambda: place.shaky.create_tag("s@endless", at=f"s@{before[1].id}"),
     ):
         place.proxy.arm(1, holding=COMMIT)
-        with pytest.raises(OutcomeUnknownError, match="still at it a minute later"):
+        with place.shut_gate(), pytest.raises(OutcomeUnknownError, match="still at it a minute later"):
             change()
-    place.execute(f"UPDATE delay SET seconds = {SLOW_S}")
     place.proxy.arm(0)
     monkeypatch.undo()
     assert commit(place.shaky, 3_000, "endless") == place.store.commit("r@main").id
     assert [head.number for head in heads(place.store)] == [head.number + 1 for head in before]
-    process.wait_until(lambda: "endless" in place.store.tags("s"), what="the tag", timeout_s=10)
+    process.wait_until(lambda: "endless" in place.store.tags("s"), what="the tag", timeout_s=60)
 
 
 CHANGES = {
@@ -295,7 +321,7 @@ def change_through(place, change, is_made, cut_after, direction):
         pytest.fail("the catalog could be asked")
     except StorageError:
         told = False
-        time.sleep(2 * SLOW_S)
+        place.wait_for_the_end()
     is_cut = place.proxy.is_cut
     place.proxy.arm(0)
     assert is_made(place.store) == told
@@ -341,7 +367,7 @@ def test_a_purge_whose_connection_is_cut_is_finished_by_the_next(repos, directio
         except OutcomeUnknownError:
             pytest.fail("the catalog could be asked")
         except StorageError:
-            time.sleep(2 * SLOW_S)
+            repos.wait_for_the_end()
         is_cut = repos.proxy.is_cut
         repos.proxy.arm(0)
         assert told in {None, True}

@@ -10,7 +10,8 @@ import versioned_io as vio
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).with_name("die_at_every_stage.py")
+ROOT = Path(__file__).parents[3]
+SCRIPT = "tests.versioned_io.fault.die_at_every_stage"
 SMALL, LARGE = 1_000, 9 * 1024 * 1024  # a large commit stores its data and its pages in packs of their own
 OLD = {"data": {"changed.txt": b"old", "deleted.txt": b"old"}, "other": {"file.txt": b"old"}}
 
@@ -33,7 +34,8 @@ def killed(request, base, tmp_path_factory):
     """The stores that were left, one for each stage, and the one whose process lived."""
     out = tmp_path_factory.mktemp("stages")
     done = subprocess.run(
-        [sys.executable, SCRIPT, base, out, *map(str, request.param)],
+        [sys.executable, "-m", SCRIPT, base, out, *map(str, request.param)],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=280,

@@ -18,7 +18,8 @@ from versioned_io.storage.packs.reader import iterate_frames
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
-SCRIPT = Path(__file__).with_name("die_in_maintenance.py")
+ROOT = Path(__file__).parents[3]
+SCRIPT = "tests.versioned_io.fault.die_in_maintenance"
 NOW = {"grace": timedelta(0), "expire": timedelta(0)}
 SECRET = b"PERSONAL DATA " * 20
 COMMITS = 9  # with what makes the names, more small packs than compaction leaves alone
@@ -48,8 +49,8 @@ def base(tmp_path_factory):
 
 
 def killed_at_every_stage(base, out, work):
-    command = [sys.executable, SCRIPT, base, out, work]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    command = [sys.executable, "-m", SCRIPT, base, out, work]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     notes = sorted(out.glob("*.stage"), key=lambda note: int(note.stem))
     stages = [(note.read_text(), out / note.stem) for note in notes]
