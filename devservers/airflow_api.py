@@ -107,7 +107,7 @@ class AirflowApi:
         dags = self.request("GET", "/api/v2/dags?limit=1000&exclude_stale=true")["dags"]
         return any(dag["dag_id"] == dag_id for dag in dags)
 
-    def wait_for_dag(self, dag_id: str, *, timeout_s: float = 60.0) -> None:
+    def wait_for_dag(self, dag_id: str, *, timeout_s: float = 180.0) -> None:
         """Return when the DAG is parsed and active."""
         wait_until(
             lambda: self.has_dag(dag_id), what=f"the DAG {dag_id!r} to be parsed", timeout_s=timeout_s, poll_s=0.5

@@ -8,7 +8,7 @@ from typing import Self
 
 from devservers.process import ServerProcess, find_free_port, inherited_environment, wait_until
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 
 
 class OneProcessServer(ABC):

@@ -22,7 +22,7 @@ from devservers.process import (
     wait_until,
 )
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 USER = "versioned"
 # PostgreSQL refuses to run as root; as root it runs as this user, which every Linux has.
 UNPRIVILEGED_USER = "nobody"

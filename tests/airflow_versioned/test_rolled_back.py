@@ -86,7 +86,7 @@ def test_a_trigger_does_not_announce_the_head_of_an_older_catalog(store, orders,
         found = []
         trigger = CommitTrigger("orders@main", store=str(tmp_path / "store"), poll_interval_s=0.02)
         running = trigger.run()
-        found.append((await asyncio.wait_for(anext(running), 20)).payload["commit"])
+        found.append((await asyncio.wait_for(anext(running), 60)).payload["commit"])
         await asyncio.to_thread(roll_back, store, before)
         late = asyncio.ensure_future(anext(running))
         done, _ = await asyncio.wait([late], timeout=2)
@@ -95,7 +95,7 @@ def test_a_trigger_does_not_announce_the_head_of_an_older_catalog(store, orders,
             vio.recover_store(tmp_path / "store")
             with vio.open_store(tmp_path / "store") as again:
                 last = commit(again, a="3")
-            found.append((await asyncio.wait_for(late, 30)).payload["commit"])
+            found.append((await asyncio.wait_for(late, 60)).payload["commit"])
             return found, last.id
         return found, None
 

@@ -36,7 +36,7 @@ def python(name, code, tmp_path, **options):
 
 
 def words_of(log):
-    return wait_until(lambda: log.exists() and log.read_text().split(), what="output", timeout_s=20)
+    return wait_until(lambda: log.exists() and log.read_text().split(), what="output", timeout_s=60)
 
 
 def all_gone(pids):
@@ -62,7 +62,7 @@ def test_a_process_that_ignores_the_signal_is_killed_after_its_grace(tmp_path):
     words_of(tmp_path / "log")
     started = time.monotonic()
     process.stop()
-    assert 0.5 <= time.monotonic() - started < 10
+    assert 0.5 <= time.monotonic() - started < 60
 
 
 def test_nothing_outlives_an_owner_that_was_killed(tmp_path):
@@ -80,14 +80,14 @@ time.sleep(600)
     pids = [int(word) for word in words_of(tmp_path / "log")]
     owner.send_signal(signal.SIGKILL)
     owner.wait()
-    wait_until(lambda: all_gone(pids), what="the family to be gone", timeout_s=20)
-    wait_until(lambda: not (tmp_path / "data").exists(), what="the data to be removed", timeout_s=20)
+    wait_until(lambda: all_gone(pids), what="the family to be gone", timeout_s=60)
+    wait_until(lambda: not (tmp_path / "data").exists(), what="the data to be removed", timeout_s=60)
 
 
 def test_waiting_for_a_server_that_ended_shows_its_log(tmp_path):
     process = python("broken", "print('no such setting'); raise SystemExit(3)", tmp_path).start()
     with pytest.raises(ServerError, match=r"(?s)broken ended with code 3 while waiting for health.*no such setting"):
-        wait_until(lambda: False, what="health", timeout_s=20, processes=(process,))
+        wait_until(lambda: False, what="health", timeout_s=60, processes=(process,))
     process.stop()
 
 

@@ -293,7 +293,7 @@ def test_a_store_in_memory_is_its_own_process_alone(tmp_path):
             assert os.wait()[1] == 0
             store.create_repo("r")
         """
-        done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], timeout=60, check=False)
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], timeout=120, check=False)
         assert done.returncode == 0
         commit(store, "c")
 
@@ -316,7 +316,7 @@ def test_a_child_that_ends_like_any_program_leaves_its_parents_connections_alone
         store.create_branch("r@b", at="r@main")
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], timeout=60, check=False, capture_output=True, text=True
+        [sys.executable, "-c", textwrap.dedent(script)], timeout=120, check=False, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert reopened(store) == ["child", "first", "parent"]
@@ -367,7 +367,7 @@ def test_data_loaders_read_through_a_dataset_that_the_parent_made(store):
             worker.start()
         assert dict(results.get() for _ in names) == {name: name.encode() * 100 for name in names}
         for worker in workers:
-            worker.join(30)
+            worker.join(60)
         assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
 
 

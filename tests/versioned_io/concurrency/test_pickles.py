@@ -46,7 +46,7 @@ def in_another_process(pickled, expression, **environment):
         [sys.executable, "-c", textwrap.dedent(script)],
         input=pickled,
         capture_output=True,
-        timeout=60,
+        timeout=120,
         check=False,
         env=kept | {"PYTHONPATH": os.getcwd()} | environment,  # noqa: PTH109 (as text)
     )

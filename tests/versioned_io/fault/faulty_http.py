@@ -79,7 +79,7 @@ class FaultyHTTP:
             return strikes
 
     def _ask(self, request, body):
-        connection = http.client.HTTPConnection(self._target, timeout=60)
+        connection = http.client.HTTPConnection(self._target, timeout=120)
         connection.request(request.command, request.path, body, dict(request.headers))
         response = connection.getresponse()
         data = response.read()

@@ -41,5 +41,5 @@ def location(tmp_path_factory):
 )
 def test_neither_pandas_nor_acero_is_imported(location, call):
     command = [sys.executable, "-c", SCRIPT.format(call=call, unwanted=UNWANTED), str(location)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == ""

@@ -244,7 +244,7 @@ def test_of_several_processes_that_collect_at_once_each_change_is_recorded_once(
         if number % 5 == 4:
             assert [hear() for _ in range(5)][-1] == ["collected"] * 4
     tell("stop")
-    counts = [int(collector.communicate(timeout=60)[0]) for collector in collectors]
+    counts = [int(collector.communicate(timeout=120)[0]) for collector in collectors]
     assert sum(counts) == 75
     assert {(key.key, key.number) for key in subscription.due()} == {
         (f"{number}-{part}", number + 1) for number in range(25) for part in range(3)

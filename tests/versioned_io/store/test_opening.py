@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 
@@ -45,6 +46,16 @@ def test_a_second_store_does_not_get_the_catalog_of_another(tmp_path, repo):
     assert not (tmp_path / "second").exists()
     with vio.open_store(tmp_path / "first", catalog=catalog) as first:
         assert [one.name for one in first.repos()] == ([repo] if repo else [])
+
+
+def test_a_database_with_a_table_of_the_same_name_is_refused_and_stays_as_it_is(tmp_path):
+    database = sqlite3.connect(tmp_path / "theirs.db")
+    database.execute("CREATE TABLE tags (theirs)")
+    with pytest.raises(StorageError, match="table tags already exists"):
+        vio.create_store(tmp_path / "s", catalog=f"sqlite:///{tmp_path / 'theirs.db'}")
+    assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("tags",)]
+    assert not (tmp_path / "s").exists()
+    database.close()
 
 
 def test_a_missing_catalog_is_asked_for_by_the_flag_that_names_it(tmp_path):

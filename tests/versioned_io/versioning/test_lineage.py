@@ -113,9 +113,9 @@ def test_runs_in_several_threads_do_not_mix(repos, write):
 
     def work(path):
         with repos.run(f"job-{path}") as run:
-            at_once.wait(30)
+            at_once.wait(60)
             repos.snapshot("weather@main").read(path)
-            at_once.wait(30)
+            at_once.wait(60)
             write(repos, "models@main", {path: b"1"})
         return run
 

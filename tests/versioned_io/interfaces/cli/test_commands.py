@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import ANY
@@ -14,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 import versioned_io as vio
+from tests.versioned_io.interfaces.cli.forked_program import ForkedProgram
 from versioned_io import errors
 from versioned_io.catalog.revisions import REVISION
 from versioned_io.interfaces.cli.app import app
@@ -506,7 +508,7 @@ def run_program(*arguments, **environment):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -516,15 +518,26 @@ def test_the_installed_program_runs(terminal, weather):
     assert "first load" in done.stdout
 
 
+@pytest.fixture(params=["forked", pytest.param("by itself", marks=pytest.mark.soak)])
+def run_fresh(request, tmp_path):
+    """A function that runs the installed program in a process that has loaded none of our modules yet."""
+    environment = {**os.environ, "VERSIONED_STORE": str(tmp_path / "store")}
+    if request.param == "by itself":
+        yield partial(run_program, **environment)
+        return
+    with ForkedProgram(PROGRAM, environment) as program:
+        yield program
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # some fifty processes
-def test_every_command_of_the_installed_program_runs(tmp_path):
+def test_every_command_of_the_installed_program_runs(run_fresh, tmp_path):
     store = str(tmp_path / "store")
     (tmp_path / "local").mkdir()
     (tmp_path / "local" / "a.csv").write_bytes(b"1")
 
     def run(*arguments):
-        done = run_program(*arguments, "--json", VERSIONED_STORE=store)
+        done = run_fresh(*arguments, "--json")
         assert (done.returncode, done.stderr) == (0, ""), arguments
         ran.add(" ".join(arguments[: 2 if arguments[0] in {"repo", "branch", "tag", "lineage", "backups"} else 1]))
         return json.loads(done.stdout)
@@ -590,7 +603,7 @@ def test_every_command_of_the_installed_program_runs(tmp_path):
     assert run("rebuild")["repos"] == 1
     assert run("adopt")["adopted"] is False
     assert run("cat", "r@main:a.csv")["text"] == "1"
-    assert run_program("cat", "r@main:a.csv", VERSIONED_STORE=store).stdout == "1"
+    assert run_fresh("cat", "r@main:a.csv").stdout == "1"
     assert ran == set(every_command())
 
 

@@ -572,7 +572,9 @@ def test_at_the_end_of_the_interpreter_a_file_that_nobody_closed_is_not_written(
         me["file"].write("half")
         raise SystemExit(3)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, timeout=120, check=False
+    )
     assert (done.returncode, done.stdout) == (3, b"")
     assert b"Traceback" not in done.stderr
     assert fs.store.commit("r@main").id == before

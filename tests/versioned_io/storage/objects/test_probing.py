@@ -22,7 +22,7 @@ class Proxy(BaseHTTPRequestHandler):
 
     def forward(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.s3_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.s3_port, timeout=60)
         connection.request(self.command, self.path, body, dict(self.passed_on()))
         answer = connection.getresponse()
         content = answer.read()

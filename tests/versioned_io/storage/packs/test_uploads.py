@@ -21,7 +21,7 @@ class SlowObjects(CountingObjects):
         self.gate = threading.Event()
 
     def put(self, key, data):
-        assert self.gate.wait(30)
+        assert self.gate.wait(60)
         super().put(key, data)
 
 

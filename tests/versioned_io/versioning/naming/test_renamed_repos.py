@@ -285,7 +285,7 @@ def test_of_two_processes_that_rename_at_once_one_is_told(filled, names):
     ]
     for worker in workers:
         worker.start()
-    told_of = [results.get(timeout=60) for _ in workers]
+    told_of = [results.get(timeout=120) for _ in workers]
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0

@@ -69,5 +69,5 @@ def test_a_small_commit_sends_few_statements_and_fewer_under_the_lock(place, wri
 def test_the_first_commit_of_a_process_loads_no_module_while_others_wait_for_the_lock(place):
     """It loaded 341, pandas among them: 16 processes that began together did so one after the other."""
     command = [sys.executable, "-c", FIRST_COMMIT, str(place)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == "\n"
