@@ -44,7 +44,12 @@ class VersionedAsset(Asset):  # type: ignore[override]
 
     def __init__(self, declared: DeclaredBranch) -> None:
         uri = AssetAddress(
-            declared.repo, declared.branch, declared.address.connection, declared.partitions, declared.key
+            declared.repo,
+            declared.branch,
+            declared.address.connection,
+            declared.partitions,
+            declared.key,
+            declared.address.url,
         ).uri
         watchers = []
         if declared.partitions is None:
@@ -105,6 +110,7 @@ class VersionedAsset(Asset):  # type: ignore[override]
         dag_id: str | None = None,
         *,
         consumers: tuple[str, ...] = (),
+        start: str = "beginning",
         **dag_options: Any,  # noqa: ANN401 (DAG's own options)
     ) -> DAG:
         """Return the DAG that announces the affected partitions; call this in exactly one DAG file per asset.
@@ -118,12 +124,16 @@ class VersionedAsset(Asset):  # type: ignore[override]
             dag_id: By default made from the repo, the branch and the template's fields.
             consumers: IDs of DAGs that get every partition from the first commit on, even before their first run. A DAG
                 that is not named here is known after its first run.
+            start: The place where the relay and *consumers* begin when they are new. ``beginning`` is before the
+                branch's first commit, and ``head`` is after its newest. A ref of the repo is after that commit.
             dag_options: Passed to ``DAG``: tags, default_args and so on.
 
         Raises:
             ValueError: The asset has no partitions, so there is nothing to relay: schedule on it directly.
         """
-        return build_relay(self, self.head, self.declared, dag_id=dag_id, consumers=consumers, **dag_options)
+        return build_relay(
+            self, self.head, self.declared, dag_id=dag_id, consumers=consumers, start=start, **dag_options
+        )
 
     def work(
         self,
@@ -132,6 +142,7 @@ class VersionedAsset(Asset):  # type: ignore[override]
         key: str | None = None,
         consumer: str | None = None,
         force: bool | None = None,
+        start: str | None = None,
         lease_s: float = DEFAULT_LEASE_S,
     ) -> "AbstractContextManager[Work]":
         """Claim the due work of this run, and complete it when the block ends without an exception.
@@ -147,15 +158,25 @@ class VersionedAsset(Asset):  # type: ignore[override]
                 partition once. Lost wake-ups are repeated only for a consumer that has the ID of a DAG.
             force: Process the partition even when nothing is due. It is false by default for runs that an event or
                 schedule started, and true for those that a person or operator started or cleared.
+            start: The place where a new consumer begins. ``beginning`` is before the branch's first commit, and
+                ``head`` is before the commit that wakes the consumer for the first time. A ref of the repo is after
+                that commit. By default it is ``beginning`` if the DAG has ``catchup=True``, and ``head`` if not.
             lease_s: The time for which no other run may claim the partition. A block that takes longer can be
                 overtaken; then only one of the two can commit.
 
         Raises:
             AirflowSkipException: Nothing is due.
             PartitionKeyError: The template can't produce this key.
+            NotFoundError: *start* is a ref that does not exist.
         """
         return open_work(
-            self.declared, context or get_current_context(), key=key, consumer=consumer, force=force, lease_s=lease_s
+            self.declared,
+            context or get_current_context(),
+            key=key,
+            consumer=consumer,
+            force=force,
+            start=start,
+            lease_s=lease_s,
         )
 
     def open_store(self) -> "Store":

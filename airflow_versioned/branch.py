@@ -49,4 +49,5 @@ class DeclaredBranch:
 
     def relay_of(self, store: "Store", deployment: str) -> "Relay":
         """Return the relay that announces this branch's keys to the DAGs of *deployment*."""
-        return store.relay(deployment, self.ref, partitions=self.partitions, key=self.key)
+        name = self.address.relay_of(deployment)
+        return store.relay(name, self.ref, partitions=self.partitions, key=self.key)

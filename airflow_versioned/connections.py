@@ -1,6 +1,8 @@
 """Where the store is: from an Airflow connection, or from an explicit location."""
 
 import json
+import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from versioned_io import Store, StoreSettings
 
 DEFAULT_DEPLOYMENT = "airflow"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class StoreAddress:
         if self.url is not None and "://" not in self.url and not PurePath(self.url).is_absolute():
             msg = f"the store {self.url!r} is a relative path, and Airflow has many processes: make it absolute"
             raise ValueError(msg)
+        if self.url is not None and len(self.url) > 1:
+            object.__setattr__(self, "url", self.url.rstrip("/"))  # "/data" and "/data/" are one store
 
     def locate(self) -> "StoreLocation":
         """Return the location of the store.
@@ -48,6 +54,24 @@ class StoreAddress:
 
         return read_connection(BaseHook.get_connection(self.connection))
 
+    def relay_of(self, deployment: str) -> str:
+        """Return the name of the relays at this address in their store.
+
+        Two connections to one store are two sets of assets, so each has relays and subscriptions of its own.
+        """
+        return deployment if self.connection == DEFAULT_CONNECTION else f"{deployment}/{self.connection}"
+
+    def is_of(self, store: "Store") -> bool:
+        """Return whether this is the address of an open store; False if there is no such connection."""
+        from airflow.sdk.exceptions import AirflowNotFoundException
+
+        try:
+            url = self.locate().settings.store
+        except AirflowNotFoundException:
+            _log.warning("there is no connection %r, so its assets get no events of this store", self.connection)
+            return False
+        return _normalise(url) == _normalise(store.url)
+
     def open_store(self) -> "Store":
         """Return the open store; the caller closes it.
 
@@ -55,6 +79,11 @@ class StoreAddress:
             StoreNotFoundError: There is no store there; make one with ``versioned init``.
         """
         return self.locate().open_store()
+
+
+def _normalise(url: str) -> str:
+    path = url.removeprefix("file://")
+    return path.rstrip("/") if "://" in path else os.path.realpath(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The content of an asset event: the commit and the lineage ID, small enough to be stored with every event."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.definitions.asset import AssetUniqueKey
 from airflow.sdk.execution_time.context import OutletEventAccessor
@@ -9,7 +9,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessor
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
-    from versioned_io import Commit, Store
+    from versioned_io import Commit
 
 MAX_KEYS_PER_TASK = 100
 """Airflow's API server spends about 15 ms on each key and consumer, in a request that times out after 5 s. That is
@@ -65,37 +65,3 @@ class _EventKey(AssetUniqueKey):
 
     def __hash__(self) -> int:
         return id(self)
-
-
-@runtime_checkable
-class BranchOutlet(Protocol):
-    """The attributes of a `VersionedAsset` that describe its branch."""
-
-    repo: str
-    branch: str
-    partitions: str | None
-    key: str | None
-
-
-def describe_outlets(context: "Context", store: "Store", commit: "Commit") -> None:
-    """Add *commit* to the events of the running task's outlets, if an outlet is the commit's branch.
-
-    An outlet with partitions gets one event for each key that the commit touched, so Airflow's own graph shows them.
-    Beyond `MAX_KEYS_PER_TASK` the relay announces the rest. Airflow emits the events when the task succeeds.
-
-    Cost: one diff against the parent for each outlet with partitions.
-    """
-    accessors: Any = context["outlet_events"]
-    for outlet in context["outlets"]:
-        if not isinstance(outlet, BranchOutlet) or (outlet.repo, outlet.branch) != (commit.repo, commit.branch):
-            continue
-        event = accessors[outlet]
-        event.extra.update(event_extra(commit))
-        if outlet.partitions is not None:
-            touched = store.affected(
-                None if commit.parent is None else f"{commit.repo}@{commit.parent}",
-                f"{commit.repo}@{commit.id}",
-                outlet.partitions,
-                key=outlet.key,
-            )
-            event.add_partitions(touched[:MAX_KEYS_PER_TASK])

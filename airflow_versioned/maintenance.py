@@ -8,6 +8,7 @@ from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_versioned.connections import StoreAddress
+from airflow_versioned.naming import build_dag_id
 from airflow_versioned.uris import DEFAULT_CONNECTION
 from versioned_io.errors import MaintenanceRunningError
 
@@ -39,7 +40,7 @@ def build_maintenance_dag(
         schedule: A cron expression; hourly by default.
         store: The store's URL or absolute path, instead of a connection.
         budget: No step begins after this time.
-        dag_id: By default ``versioned_maintenance.<conn_id>``.
+        dag_id: By default ``versioned_maintenance.<conn_id>``, and with *store* its path and a digest.
         dag_options: Whatever `DAG` takes, beside max_active_runs.
 
     Raises:
@@ -54,7 +55,9 @@ def build_maintenance_dag(
         **dag_options,
         "default_args": {"retries": 2, "retry_delay": timedelta(minutes=1), **dag_options.get("default_args", {})},
     }
-    with DAG(dag_id or f"versioned_maintenance.{conn_id}", schedule=schedule, max_active_runs=1, **options) as dag:
+    words = ["versioned_maintenance", conn_id] if address.url is None else ["versioned_maintenance", address.url]
+    own_id = dag_id or build_dag_id(words, [conn_id, address.url], is_plain=address.url is None)
+    with DAG(own_id, schedule=schedule, max_active_runs=1, **options) as dag:
 
         @task
         def maintain() -> dict[str, Any]:

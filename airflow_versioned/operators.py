@@ -1,29 +1,28 @@
 """The operator that commits files to a branch."""
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_versioned.events import describe_outlets, event_extra
+from airflow_versioned.events import event_extra
 from airflow_versioned.hooks import VersionedHook
+from airflow_versioned.links import CommitLink
+from airflow_versioned.notes import describe_outlets
 from airflow_versioned.runs import retry_key
 from airflow_versioned.uris import DEFAULT_CONNECTION
 
 if TYPE_CHECKING:
-    from versioned_io import Commit, Store, Transaction
-
-_LOOK_BACK = 100  # commits of other writers that may have come between a crash and its retry
+    from versioned_io import Commit, Transaction
 
 
 class VersionedCommitOperator(BaseOperator):
     """Commits files to a branch, all or none; a task that changes no file is skipped and emits no event.
 
-    A retry is idempotent. If the first try committed, and crashed before Airflow knew it, the retry finds the same
-    bytes. It makes no second commit, and succeeds with the first one's event.
+    A retry is idempotent. If the first try committed, and crashed before Airflow knew it, the retry makes no second
+    commit, whatever it writes. It succeeds with the first one's event. A task that was cleared commits again.
 
     Events of outlets that are this branch (`versioned_asset`) carry the commit and its lineage ID.
 
@@ -42,10 +41,12 @@ class VersionedCommitOperator(BaseOperator):
         message: By default names the DAG and the task. Templated.
         when_unchanged: The action when the branch already holds these bytes: ``skip`` the task, ``succeed``, or
             ``commit``, which also makes a commit. The first two make a commit only if the task has read other inputs
-            than the recorded ones. Lineage then names the new inputs.
+            than the recorded ones. Lineage then names the new inputs. After ``succeed`` without a commit, the result
+            and the events name the branch's newest commit, which may be another writer's.
     """
 
     template_fields: Sequence[str] = ("ref", "source", "to", "message")
+    operator_extra_links = (CommitLink(),)
 
     def __init__(
         self,
@@ -61,7 +62,8 @@ class VersionedCommitOperator(BaseOperator):
     ) -> None:
         super().__init__(**options)
         self.ref = ref
-        self.source = source if callable(source) else str(source)
+        # Airflow calls a callable in a template field with the context, and takes its result for the value.
+        self.source = str(source) if isinstance(source, Path) else _Writer(source) if callable(source) else source
         self.to = to
         self.message = message
         self.when_unchanged = when_unchanged
@@ -79,11 +81,11 @@ class VersionedCommitOperator(BaseOperator):
         hook = VersionedHook(self.versioned_conn_id, store=self.store)
         with hook.run(context) as store:
             message = self.message or f"{self.dag_id}.{self.task_id}"
-            key = retry_key(context, self.ref)
             empty: Literal["allow", "skip"] = "allow" if self.when_unchanged == "commit" else "skip"
-            with store.transaction(self.ref, message=message, empty=empty, idempotency_key=key, retries="equal") as tx:
+            key = retry_key(context, 1, self.ref)
+            with store.transaction(self.ref, message=message, empty=empty, idempotency_key=key) as tx:
                 self.write(tx)
-            commit = tx.commit if tx.changed else self.find_own_commit(context, store)
+            commit = tx.commit if tx.changed else None
             if self.when_unchanged == "skip" and (commit is None or not changes_files(commit)):
                 msg = f"{self.ref} holds these bytes already"
                 raise AirflowSkipException(msg)
@@ -96,8 +98,8 @@ class VersionedCommitOperator(BaseOperator):
 
     def write(self, tx: "Transaction") -> None:
         """Stage the source."""
-        if callable(self.source):
-            self.source(tx)
+        if isinstance(self.source, _Writer):
+            self.source.write(tx)
             return
         path = Path(self.source)
         if path.is_dir():
@@ -105,23 +107,15 @@ class VersionedCommitOperator(BaseOperator):
         else:
             tx.write(self.to or path.name, path)
 
-    def find_own_commit(self, context: Context, store: "Store") -> "Commit | None":
-        """Return the commit that an earlier try of this task made, or ``None``.
 
-        Cost: reads at most the last 100 commits of the branch.
-        """
-        run: Any = context["dag_run"]
-        instance: Any = context["ti"]
-        for commit in islice(store.log(self.ref), _LOOK_BACK):
-            made_by = commit.run
-            if (
-                made_by is not None
-                and (made_by.orchestrator, made_by.job, made_by.run_id) == ("airflow", run.dag_id, run.run_id)
-                and made_by.params.get("task") == self.task_id
-                and made_by.params.get("map_index") == instance.map_index
-            ):
-                return commit
-        return None
+class _Writer:
+    """A callable that writes to a transaction, and that Airflow does not see as one."""
+
+    def __init__(self, write: "Callable[[Transaction], object]") -> None:
+        self.write = write
+
+    def __repr__(self) -> str:
+        return f"callable {getattr(self.write, '__qualname__', type(self.write).__qualname__)}"
 
 
 def changes_files(commit: "Commit") -> bool:

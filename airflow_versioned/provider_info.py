@@ -20,6 +20,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.hooks"]}],
         "operators": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.operators"]}],
         "triggers": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.triggers"]}],
+        "extra-links": ["airflow_versioned.links.CommitLink"],
         "asset-uris": [{"schemes": ["versioned"], "handler": "airflow_versioned.uris.sanitize_uri"}],
         "connection-types": [
             {

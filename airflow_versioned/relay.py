@@ -5,21 +5,29 @@ wake-up, the relay reads the due keys from the store and announces them. See
 docs/design/0003-wakeups-and-durable-cursors.md.
 """
 
+import logging
+import math
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Asset, get_current_context, task, task_group
-from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
+from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException, ErrorType
 
 from airflow_versioned.branch import DeclaredBranch
-from airflow_versioned.events import MAX_KEYS_PER_TASK, build_extra, emit_events, read_extra
-from versioned_io import Announcement
+from airflow_versioned.connections import StoreAddress
+from airflow_versioned.events import MAX_KEYS_PER_TASK, build_extra, emit_events
+from airflow_versioned.naming import build_dag_id
+from airflow_versioned.runs import LINEAGE_CONF, WAKE_UP_CONF, name_task
+from airflow_versioned.starts import resolve_start
+from versioned_io import Announcement, MissedKey
 
-FIRST = "announced"  # the XCom of what the first task announced; its return value is what it left to others
-RECENT_EVENTS = 300
-MAX_ANNOUNCEMENTS = 250  # Airflow maps a task at most 1,024 times
+_log = logging.getLogger(__name__)
+
+ANNOUNCED = "announced"  # the XCom of what the first task announced
 MAX_ANNOUNCING_TASKS = 2  # more would only queue in the API server, which does the work
+MAX_MORE_TASKS = 250  # Airflow maps a task at most 1,024 times
+MAX_RELAY_RUNS = 4  # a run whose worker was killed lasts for five minutes, and must not keep the others
 DEFAULT_ARGS: dict[str, Any] = {
     "retries": 3,
     "retry_delay": timedelta(seconds=5),
@@ -36,15 +44,19 @@ def build_relay(
     *,
     dag_id: str | None,
     consumers: Sequence[str],
+    start: str,
     **dag_options: Any,  # noqa: ANN401 (DAG's own options)
 ) -> DAG:
-    """Return the relay of *asset*: wake-up → collect and announce → confirm, one run at a time.
+    """Return the relay of *asset*: wake-up → collect and announce → confirm.
 
     After a crash between announcing and confirming, the keys are announced again. That is harmless: consumers claim.
+    A task leases the keys that it announces, so several runs don't announce the same ones. If its worker is killed,
+    another run announces them as soon as the lease ends.
 
     Args:
         asset: The branch, seen through a template: its events carry the keys.
         head: The branch as a whole, whose watcher wakes the relay.
+        start: Where the relay and *consumers* begin.
 
     Raises:
         ValueError: The asset has no partitions.
@@ -55,19 +67,19 @@ def build_relay(
     options = {
         "catchup": False,
         "is_paused_upon_creation": False,
+        "max_active_runs": MAX_RELAY_RUNS,
         "description": f"Announces the partitions of {declared.ref} that commits affect",
         "tags": ["versioned-io", "relay"],
         **dag_options,
         "default_args": {**DEFAULT_ARGS, **dag_options.get("default_args", {})},
     }
-    with DAG(dag_id or name_relay(declared), schedule=[head], max_active_runs=1, **options) as dag:
+    with DAG(dag_id or name_relay(declared), schedule=[head], **options) as dag:
 
-        @task(inlets=[asset], outlets=[asset])
-        def announce() -> list[dict[str, Any]]:
-            first, *rest = collect_due(asset, declared, consumers)
-            emit(asset, declared, first)
-            get_current_context()["ti"].xcom_push(FIRST, first.to_json())
-            return [announcement.to_json() for announcement in rest]
+        @task(outlets=[asset])
+        def announce() -> list[int]:
+            announcement = announce_due(asset, declared, consumers, start)
+            get_current_context()["ti"].xcom_push(ANNOUNCED, announcement.to_json())
+            return list(range(min(math.ceil(announcement.left / MAX_KEYS_PER_TASK), MAX_MORE_TASKS)))
 
         @task
         def confirm(announced: dict[str, Any]) -> None:
@@ -78,59 +90,75 @@ def build_relay(
                 )
 
         @task(outlets=[asset], max_active_tis_per_dag=MAX_ANNOUNCING_TASKS)
-        def announce_chunk(chunk: dict[str, Any]) -> None:
-            emit(asset, declared, Announcement.from_json(chunk))
+        def announce_more(number: int) -> dict[str, Any]:  # noqa: ARG001 (Airflow maps the task over it)
+            return announce_due(asset, declared, consumers, start).to_json()
 
         @task_group
-        def more(chunk: dict[str, Any]) -> None:
-            announce_chunk(chunk) >> confirm.override(task_id="confirm_chunk")(chunk)
+        def more(number: int) -> None:
+            announced: Any = announce_more(number)
+            confirm.override(task_id="confirm_more")(announced)
 
         rest: Any = announce()
-        confirm(rest[FIRST])
-        more.expand(chunk=rest)
+        confirm(rest[ANNOUNCED])
+        more.expand(number=rest)
     return dag
 
 
-def emit(asset: Asset, declared: DeclaredBranch, announcement: Announcement) -> None:
-    """Make the running task emit the events of *announcement*."""
-    events = (
-        (build_extra(declared.repo, declared.branch, commit.commit, commit.lineage_id, commit.number), commit.keys)
-        for commit in announcement.commits
-    )
-    emit_events(get_current_context(), asset, events)
-
-
 def name_relay(declared: DeclaredBranch) -> str:
-    """Return the relay's DAG ID: only letters, digits, ``-``, ``_`` and ``.``, as Airflow wants it."""
-    template = declared.template
-    parts = ["relay", declared.repo, declared.branch, *(template.fields if template is not None else ())]
-    return ".".join("".join(c if c.isalnum() or c in "-_" else "-" for c in part) for part in parts)
+    """Return the relay's DAG ID, for example ``relay.orders.main.date`` for the template ``{date}.csv``.
+
+    The ID of a plain declaration has no digest at its end. It has the default connection, no ``key``, and a template of
+    one field for each part of the path before ``.csv``. Other IDs have a digest, so no two relays share one.
+    """
+    fields = () if declared.template is None else declared.template.fields
+    address = declared.address
+    is_plain = address == StoreAddress() and (declared.partitions, declared.key) == (
+        "/".join(f"{{{field}}}" for field in fields) + ".csv",
+        None,
+    )
+    identity = [address.connection, address.url, declared.repo, declared.branch, declared.partitions, declared.key]
+    return build_dag_id(["relay", declared.repo, declared.branch, *fields], identity, is_plain=is_plain)
 
 
-def collect_due(asset: Asset, declared: DeclaredBranch, consumers: Sequence[str]) -> list[Announcement]:
-    """Return the announcements to make now, at least one.
+def announce_due(asset: Asset, declared: DeclaredBranch, consumers: Sequence[str], start: str) -> Announcement:
+    """Announce the due keys that no other task announces, at most `MAX_KEYS_PER_TASK` wake-ups, and return them.
+
+    Events go out when the task succeeds. A wake-up for one consumer starts its run at once.
 
     Raises:
-        AirflowSkipException: Nothing is due: the wake-up came twice, or a task's own events announced everything.
+        AirflowSkipException: Nothing is due: the wake-up came twice, or others announce everything.
     """
+    context = get_current_context()
     location = declared.address.locate()
     with location.open_store() as store:
-        announcements = declared.relay_of(store, location.deployment).collect(
+        announcement = declared.relay_of(store, location.deployment).collect(
+            owner=name_task(context),
             consumers=consumers,
-            seen=read_announced(asset, declared),
+            start=resolve_start(store, declared, start),
             redeliver_after_s=declared.redeliver_after_s,
             is_listening=is_listening,
             most_keys=MAX_KEYS_PER_TASK,
-            most_announcements=MAX_ANNOUNCEMENTS,
         )
-    if not announcements:
+    if announcement is None:
         msg = f"nothing to announce for {declared.ref}"
         raise AirflowSkipException(msg)
-    return announcements
+    for missed in announcement.missed:
+        wake_consumer(declared, missed)
+    if not announcement.commits:
+        context["task"].outlets = []  # for an outlet without events Airflow emits one that has no key
+    emit_events(
+        context,
+        asset,
+        (
+            (build_extra(declared.repo, declared.branch, commit.commit, commit.lineage_id, commit.number), commit.keys)
+            for commit in announcement.commits
+        ),
+    )
+    return announcement
 
 
 def is_listening(dag_id: str) -> bool:
-    """Return whether an event would start a run of the DAG now: Airflow knows it, and it is not paused.
+    """Return whether a run of the DAG would begin now: Airflow knows it, and it is not paused.
 
     Cost: 1 request to Airflow's API server.
     """
@@ -141,16 +169,26 @@ def is_listening(dag_id: str) -> bool:
         return False
 
 
-def read_announced(asset: Asset, declared: DeclaredBranch) -> dict[str, int]:
-    """Return key → highest commit number among the asset's recent events, the relay's own and other tasks'.
+def wake_consumer(declared: DeclaredBranch, missed: MissedKey) -> None:
+    """Start the run of one consumer that missed a wake-up. After a crash, a second call starts no second run.
+
+    An event would wake every consumer of the branch. A DAG that can't be started is logged: its key stays due.
 
     Cost: 1 request to Airflow's API server.
     """
-    seen: dict[str, int] = {}
-    for event in get_current_context()["inlet_events"][asset].ascending(ascending=False).limit(RECENT_EVENTS):
-        facts = read_extra(event.extra)
-        number = facts.get("number")
-        about_this = (facts.get("repo"), facts.get("branch")) == (declared.repo, declared.branch)
-        if event.partition_key and isinstance(number, int) and about_this:
-            seen[event.partition_key] = max(seen.get(event.partition_key, 0), number)
-    return seen
+    from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+    facts = build_extra(declared.repo, declared.branch, missed.commit, missed.lineage_id, missed.number)
+    message = TriggerDagRun(
+        dag_id=missed.consumer,
+        run_id=f"wake_up__{missed.attempt}",
+        partition_key=missed.key,
+        conf={WAKE_UP_CONF: facts, LINEAGE_CONF: missed.lineage_id},
+    )
+    try:
+        answer = SUPERVISOR_COMMS.send(message)
+    except AirflowRuntimeError as error:
+        answer = error.error
+    if isinstance(answer, ErrorResponse) and answer.error != ErrorType.DAGRUN_ALREADY_EXISTS:
+        _log.warning("can't start %s for partition %r: %s", missed.consumer, missed.key, answer)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,11 +13,13 @@ from airflow_versioned.events import read_extra
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from versioned_io import Run, Store
+    from versioned_io import Commit, Run, Store
 
 _STARTED_BY_SOMEBODY = {"manual", "backfill", "operator_triggered", "asset_materialization"}
+_log = logging.getLogger(__name__)
 _GIT_COMMIT = re.compile(r"[0-9a-f]{40}")
 LINEAGE_CONF = "lineage_id"  # a run's conf may carry the lineage ID of what caused it
+WAKE_UP_CONF = "versioned_wake_up"  # in the conf of a run that the relay started: the commit that asks for the work
 
 
 def describe_job(context: "Context") -> dict[str, Any]:
@@ -36,16 +39,41 @@ def describe_job(context: "Context") -> dict[str, Any]:
     }
 
 
-def retry_key(context: "Context", *work: object) -> str:
+def retry_key(context: "Context", ordinal: int, *work: object) -> str:
     """Return the key by which a retry of the running task recognises its transaction.
 
-    *work* tells the task's transactions apart. The key stays the same in a retry, and changes when the run is cleared.
+    It is a digest of the DAG, the run, the task, its map index and the number of times that the run was cleared. So it
+    stays the same in a retry, whatever the retry writes, and a cleared task has another one.
+
+    Args:
+        ordinal: The number of the transaction within the task.
+        work: Whatever else makes it another piece of work, such as newer data that the task has claimed.
     """
     instance: Any = context["ti"]
     run: Any = context["dag_run"]
     cleared = getattr(run, "clear_number", None) or 0
-    facts = [run.dag_id, run.run_id, instance.task_id, instance.map_index, cleared, *work]
+    facts = [run.dag_id, run.run_id, instance.task_id, instance.map_index, cleared, ordinal, *work]
     return f"airflow {hashlib.blake2b(json.dumps(facts, default=str).encode(), digest_size=20).hexdigest()}"
+
+
+def log_commit(commit: "Commit", try_number: int) -> None:
+    """Write a line about a commit of the running task to its log."""
+    stats, made_by = commit.stats, commit.run
+    changed = f"{stats.added} added, {stats.modified} changed, {stats.deleted} deleted"
+    place = f"{commit.repo}@{commit.branch}"
+    earlier = None if made_by is None else made_by.params.get("try_number")
+    if earlier is not None and earlier != try_number:
+        said = "an earlier try of this task has made this commit, so what this try wrote is not committed:"
+        _log.info("%s number %d of %s: %s, lineage ID %s", said, commit.number, place, commit.id, commit.lineage_id)
+    else:
+        said = f"commit number {commit.number} of {place}"
+        _log.info("%s: %s (%s), lineage ID %s", said, commit.id, changed, commit.lineage_id)
+
+
+def name_task(context: "Context") -> str:
+    """Return a name of the running task that its retries share: of its DAG, run, task and map index."""
+    instance: Any = context["ti"]
+    return f"{instance.dag_id}/{context['dag_run'].run_id}/{instance.task_id}/{instance.map_index}"
 
 
 def is_git_commit(version: str | None) -> bool:
@@ -74,22 +102,37 @@ def read_triggers(context: "Context") -> Iterator[dict[str, Any]]:
 def is_asked_for(context: "Context") -> bool:
     """Return whether a person or an operator started or cleared this run, and so wants the work to be repeated.
 
-    A retry does not count: Airflow raises a task's ``max_tries`` above its ``retries`` only when it is cleared.
+    A retry does not count: Airflow raises a task's ``max_tries`` above its ``retries`` only when it is cleared. A run
+    that the relay started for a consumer that had missed its wake-up does not count either.
     """
     run: Any = context["dag_run"]
     instance: Any = context["ti"]
     task: Any = context["task"]
-    return run.run_type in _STARTED_BY_SOMEBODY or instance.max_tries > (task.retries or 0)
+    is_started = run.run_type in _STARTED_BY_SOMEBODY and WAKE_UP_CONF not in (run.conf or {})
+    return is_started or instance.max_tries > (task.retries or 0)
+
+
+def is_woken(context: "Context") -> bool:
+    """Return whether an event of an asset, or the relay, started this run."""
+    run: Any = context["dag_run"]
+    return run.run_type == "asset_triggered" or WAKE_UP_CONF in (run.conf or {})
 
 
 @contextmanager
 def open_run(context: "Context", store: "Store", *, lineage_id: str | None = None) -> "Iterator[Run]":
     """Record the reads of the block, and give its commits this task as their run, with lineage and provenance.
 
+    Each commit gets a line in the task's log.
+
     Args:
         lineage_id: By default the one that caused the run (`find_lineage`); with neither, the first commit mints one.
     """
+    instance: Any = context["ti"]
     with store.run(
         orchestrator="airflow", lineage_id=lineage_id or find_lineage(context), **describe_job(context)
     ) as run:
-        yield run
+        try:
+            yield run
+        finally:
+            for commit in run.commits:
+                log_commit(commit, instance.try_number)

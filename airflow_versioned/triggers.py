@@ -80,7 +80,7 @@ class Looking:
             self._store = location.open_store()
             self._watch = self._store.watch(
                 self._branch,
-                relay=location.deployment,
+                relay=self._address.relay_of(location.deployment),
                 redeliver_after_s=self._redeliver_after_s,
                 most_keys=MAX_KEYS_PER_TASK,
             )

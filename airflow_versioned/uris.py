@@ -2,7 +2,8 @@
 
 ``versioned://<repo>/<branch>`` is the branch; ``versioned://<repo>/<branch>/<template>`` is the branch seen through
 a partition template, for example ``versioned://weather/main/{year}/{month}.csv``. A connection other than the default
-is written before the repo: ``versioned://archive@weather/main``. The branch is percent-encoded, so the first part of
+is written before the repo: ``versioned://archive@weather/main``. A store without a connection is a parameter:
+``versioned://weather/main?store=%2Fdata%2Fstore``. The branch is percent-encoded, so the first part of
 the path is always the whole branch.
 
 This module imports no Airflow: the provider info names it, and Airflow reads that while it starts.
@@ -24,6 +25,7 @@ class AssetAddress:
         connection: The ID of the Airflow connection to the store.
         template: The partition template, or ``None`` for the branch as a whole.
         key: The template of the key, if it is not the default.
+        store: The store's URL, if it is declared instead of a connection.
     """
 
     repo: str
@@ -31,6 +33,7 @@ class AssetAddress:
     connection: str = DEFAULT_CONNECTION
     template: str | None = None
     key: str | None = None
+    store: str | None = None
 
     @property
     def uri(self) -> str:
@@ -41,9 +44,8 @@ class AssetAddress:
         text = f"{SCHEME}://{authority}/{quote(self.branch, safe='')}"
         if self.template is not None:
             text += "/" + quote(self.template, safe=_TEMPLATE_SAFE)
-        if self.key is not None:
-            text += "?" + urlencode({"key": self.key})
-        return text
+        query = {name: value for name, value in (("key", self.key), ("store", self.store)) if value is not None}
+        return f"{text}?{urlencode(query)}" if query else text
 
 
 def parse_address(parts: SplitResult) -> AssetAddress:
@@ -56,18 +58,23 @@ def parse_address(parts: SplitResult) -> AssetAddress:
     connection, at, repo = parts.netloc.rpartition("@")
     branch, _, template = parts.path.removeprefix("/").partition("/")
     query = parse_qsl(parts.query)
+    values = dict(query)
     if parts.scheme.lower() != SCHEME or not repo or not branch or (at and not connection):
         msg = f"{shown!r} is not a versioned asset: write versioned://<repo>/<branch>[/<template>]"
         raise ValueError(msg)
-    if any(name != "key" for name, _ in query) or len(query) > 1 or (query and not template):
-        msg = f"{shown!r} is not a versioned asset: only ?key=<template of the keys> may follow a partition template"
+    if not values.keys() <= {"key", "store"} or len(values) < len(query) or ("key" in values and not template):
+        msg = (
+            f"{shown!r} is not a versioned asset: only ?store=<URL>, and after a partition template "
+            f"?key=<template of the keys>, may follow"
+        )
         raise ValueError(msg)
     return AssetAddress(
         repo=unquote(repo),
         branch=unquote(branch),
         connection=unquote(connection) if at else DEFAULT_CONNECTION,
         template=unquote(template) if template else None,
-        key=query[0][1] if query else None,
+        key=values.get("key"),
+        store=values.get("store"),
     )
 
 

@@ -10,8 +10,9 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
 from airflow_versioned.branch import WHOLE_BRANCH, DeclaredBranch
-from airflow_versioned.events import describe_outlets
-from airflow_versioned.runs import is_asked_for, open_run, retry_key
+from airflow_versioned.notes import describe_outlets
+from airflow_versioned.runs import is_asked_for, is_woken, open_run, retry_key
+from airflow_versioned.starts import BEGINNING, choose_start, find_start
 
 if TYPE_CHECKING:
     from versioned_io import DueKey, Run, Snapshot, Store, Subscription, Transaction
@@ -69,8 +70,9 @@ class Work:
 
         So the result never exists while the work is still due, and the reverse never happens either. A result that
         equals the branch's content is committed too, since the lineage ID must lead to it. It affects nothing
-        downstream. A retry that stores the same makes no second commit, even if the first try never got its reply. A
-        retry that stores something else commits it. Events of the task's outlets carry the commit.
+        downstream. A retry makes no second commit for the same request, whatever it writes. The first commit stands,
+        even if the first try never got its reply. A task that was cleared, or that claims newer data, commits
+        again. Events of the task's outlets carry the commit.
 
         Args:
             ref: The branch to write to.
@@ -87,8 +89,7 @@ class Work:
         empty: Literal["skip", "allow"] = "skip" if self.due.is_done else "allow"
         before = len(self.run.commits)
         self._transactions += 1
-        # The state of the partition key already tells whether the completing commit was made.
-        key = retry_key(self._context, self.key, self.due.sequence, self._transactions)
+        key = retry_key(self._context, self._transactions, ref, self.key, self.due.sequence)
         with self.store.transaction(
             ref,
             message=text,
@@ -96,8 +97,7 @@ class Work:
             metadata=metadata,
             completes=dues,
             empty=empty,
-            idempotency_key=None if self.due.is_done and completes else key,
-            retries="equal",
+            idempotency_key=key,
         ) as tx:
             yield tx
         self.is_completed = self.is_completed or completes
@@ -115,6 +115,7 @@ def open_work(
     key: str | None,
     consumer: str | None,
     force: bool | None,
+    start: str | None,
     lease_s: float,
 ) -> Iterator[Work]:
     """Claim the due work of the run, and complete it when the block succeeds; see `VersionedAsset.work`."""
@@ -123,10 +124,15 @@ def open_work(
     location = declared.address.locate()
     with location.open_store() as store:
         relay = declared.relay_of(store, location.deployment)
-        subscription = relay.subscribe(consumer or run.dag_id)
+        begins = choose_start(context, start)
+        first = find_start(store, declared, context, begins)
+        subscription = relay.subscribe(consumer or run.dag_id, start=first)
         subscription.collect()
         relay.adopt(subscription)
         forced = is_asked_for(context) if force is None else force
+        if force is None and begins != BEGINNING and is_woken(context):
+            # Its wake-up was on the way when the first run of the consumer began later than this key's commit.
+            forced = forced or subscription.find(wanted) is None
         due = claim(subscription, wanted, context, force=forced, lease_s=lease_s)
         with open_run(context, store, lineage_id=due.lineage_id) as noted:
             work = Work(declared, store, due, noted, context)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from versioned_io.errors import VersionedError
     from versioned_io.interfaces.settings import StoreSettings
-    from versioned_io.model.announcements import AnnouncedCommit, Announcement, BranchState
+    from versioned_io.model.announcements import AnnouncedCommit, Announcement, BranchState, MissedKey
     from versioned_io.model.commits import (
         BranchInfo,
         Commit,
@@ -58,6 +58,7 @@ _HOMES = {
     "FileKind": "versioning.snapshots.file_info",
     "InputFile": "model.commits",
     "LineageGraph": "versioning.lineage",
+    "MissedKey": "model.announcements",
     "PartitionTemplate": "model.partitions",
     "Relay": "processing.announcing",
     "RepoInfo": "model.commits",
@@ -100,6 +101,7 @@ __all__ = [
     "FileKind",
     "InputFile",
     "LineageGraph",
+    "MissedKey",
     "PartitionTemplate",
     "Relay",
     "RepoInfo",

@@ -40,6 +40,8 @@ def build_context():
         outlets=(),
         events=(),
         states=None,
+        catchup=True,
+        try_number=1,
     ):
         run = SimpleNamespace(
             dag_id="check", run_id=run_id, run_type=run_type, partition_key=partition_key, conf=conf or {}
@@ -49,7 +51,7 @@ def build_context():
             task_id="task",
             run_id=run_id,
             map_index=-1,
-            try_number=1,
+            try_number=try_number,
             max_tries=max_tries,
             log_url=f"http://airflow/dags/check/runs/{run_id}/tasks/task",
             dag_version_id="0199",
@@ -58,7 +60,7 @@ def build_context():
         return {
             "dag_run": run,
             "ti": instance,
-            "task": SimpleNamespace(retries=retries),
+            "task": SimpleNamespace(retries=retries, dag=SimpleNamespace(catchup=catchup)),
             "outlets": list(outlets),
             "outlet_events": OutletEventAccessors(),
             "triggering_asset_events": {"asset": [SimpleNamespace(extra=extra) for extra in events]},

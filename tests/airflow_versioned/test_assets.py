@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import re
 
 import pytest
 from airflow.sdk import DAG, Asset, PartitionedAssetTimetable, task
@@ -93,23 +94,65 @@ def test_a_dag_on_the_head_carries_the_watcher():
     assert asset["watchers"][0]["trigger"]["classpath"] == "airflow_versioned.triggers.CommitTrigger"
 
 
-def test_the_relay_wakes_on_the_head_one_run_at_a_time_and_survives_serialisation():
+def test_the_relay_wakes_on_the_head_and_a_dead_run_keeps_no_other_and_it_survives_serialisation():
     dag = ORDERS.relay()
     encoded, _ = round_trip(dag)
-    assert dag.dag_id == "relay.orders.main.date"
-    assert dag.max_active_runs == 1
+    assert dag.max_active_runs > 1
     assert encoded["timetable"]["__var"]["asset_condition"]["objects"][0]["uri"] == ORDERS.head.uri
-    assert set(dag.task_ids) == {"announce", "confirm", "more.announce_chunk", "more.confirm_chunk"}
+    assert set(dag.task_ids) == {"announce", "confirm", "more.announce_more", "more.confirm_more"}
 
 
 def test_a_relay_takes_the_dags_own_options():
     dag = versioned_asset("a@b/c", partitions="{x}").relay(tags=["mine"], max_active_tasks=2)
-    assert (dag.dag_id, dag.tags, dag.max_active_tasks) == ("relay.a.b-c.x", {"mine"}, 2)
+    assert (dag.tags, dag.max_active_tasks) == ({"mine"}, 2)
     assert ORDERS.relay("my_relay").dag_id == "my_relay"
 
 
-def test_the_name_of_a_relay_has_only_characters_that_airflow_takes():
-    assert name_relay(versioned_asset("a=b@fix/1", partitions="{x}")) == "relay.a-b.fix-1.x"
+ALIKE = [
+    {"ref": "a@b/c", "partitions": "{x}.csv"},
+    {"ref": "a@b-c", "partitions": "{x}.csv"},
+    {"ref": "a@b-c", "partitions": "{x}.json"},
+    {"ref": "a@b-c", "partitions": "{x}.csv", "key": "key {x}"},
+    {"ref": "a@b-c", "partitions": "{x}.csv", "conn_id": "archive"},
+    {"ref": "a@b-c", "partitions": "{x}.csv", "conn_id": "archive-2"},
+    {"ref": "a@b-c", "partitions": "{x}.csv", "store": "/a"},
+    {"ref": "a@b-c", "partitions": "{x}.csv", "store": "/b"},
+    {"ref": f"{'r' * 100}@{'b' * 100}", "partitions": f"{{{'f' * 100}}}.csv"},
+    {"ref": f"{'r' * 100}@{'b' * 100}", "partitions": f"{{{'f' * 99}g}}.csv"},
+]
+
+
+def test_alike_declarations_have_relays_assets_and_watchers_of_their_own():
+    assets = [versioned_asset(**one) for one in ALIKE]
+    ids = [asset.relay().dag_id for asset in assets]
+    assert len(set(ids)) == len({asset.uri for asset in assets}) == len(ALIKE)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,250}", dag_id) for dag_id in ids)
+    heads = {asset.head.uri: asset.head.watchers[0] for asset in assets}
+    assert len({watcher.name for watcher in heads.values()}) == len(heads)
+    assert len({str(watcher.trigger.serialize()) for watcher in heads.values()}) == len(heads)
+
+
+def test_a_plain_declaration_has_a_plain_relay():
+    assert name_relay(versioned_asset("weather@main", partitions="{year}/{month}.csv").declared) == (
+        "relay.weather.main.year.month"
+    )
+    assert name_relay(versioned_asset("a=b@fix/1", partitions="{x}.csv").declared).startswith("relay.a-b.fix-1.x.")
+
+
+def test_a_store_with_and_without_a_slash_at_its_end_is_one():
+    assert versioned_asset("orders", store="/data/").uri == versioned_asset("orders", store="/data").uri
+
+
+def test_two_connections_to_one_store_have_relays_of_their_own(store):
+    def relay(conn_id):
+        declared = versioned_asset("orders@main", partitions="{date}.csv", conn_id=conn_id).declared
+        return declared.relay_of(store, "airflow")
+
+    with store.transaction("orders@main") as tx:
+        tx.write("a.csv", b"1")
+    options = {"redeliver_after_s": 300.0, "is_listening": bool, "most_keys": 100}
+    found = [relay(conn_id).collect(owner=conn_id, **options).keys for conn_id in ("versioned_default", "archive")]
+    assert found == [["a"], ["a"]]
 
 
 def test_no_secret_is_serialised():

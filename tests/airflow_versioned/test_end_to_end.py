@@ -74,7 +74,7 @@ def lab(tmp_path_factory):
     config.mkdir(parents=True)
     (config / "airflow_local_settings.py").write_text("import versioned_io.store\n")  # docs/airflow.md, "Faster tasks"
     with vio.create_store(home / "store") as store:
-        for repo in ("orders", "quality", "labels", "items", "results"):
+        for repo in ("orders", "quality", "labels", "items", "results", "many"):
             store.create_repo(repo)
         with AirflowServer(home / "airflow", dags, env=env, settings=settings) as airflow:
             for dag_id in ("check_orders", "relay.orders.main.date", "copy_items", "use_labels", "train"):
@@ -282,8 +282,37 @@ def test_the_operator_skips_when_nothing_changed(lab, tmp_path):
     assert len(lab.api.asset_events("versioned://labels/main/{name}.txt")) == before
 
 
-def test_a_wake_up_that_a_paused_consumer_missed_is_repeated(lab):
-    before = lab.count("use_labels")
+def test_a_tasks_own_announcement_is_noted_so_the_relay_does_not_repeat_it(lab, tmp_path):
+    (tmp_path / "cow.txt").write_text("a cow")
+    run_id = lab.api.trigger("label", conf={"source": str(tmp_path / "cow.txt")})
+    assert lab.api.wait_for_run("label", run_id).state == "success"
+    (relay,) = lab.store.subscriptions("labels@main", prefix="airflow:(relay):")
+    lab.wait(lambda: [due for due in relay.due() if due.key == "cow" and due.announced_at])
+    time.sleep(SETTLE_S)
+    events = lab.api.asset_events("versioned://labels/main/{name}.txt")
+    assert [event.partition_key for event in events].count("cow") == 1
+
+
+def test_more_keys_than_one_task_announces_are_announced(lab):
+    lab.commit("many@main", {f"{number:03}.txt": "x" for number in range(105)})
+
+    def announced():
+        found = lab.store.subscriptions("many@main", prefix="airflow:(relay):")
+        return [due.key for relay in found for due in relay.due() if due.announced_at]
+
+    lab.wait(lambda: len(announced()) == 105)
+
+
+def test_a_consumer_without_catch_up_begins_with_what_wakes_it(lab):
+    lab.api.request("PATCH", "/api/v2/dags/late", {"is_paused": False})
+    lab.commit("orders@main", {"2026-01-11.csv": orders(7), "2026-01-12.csv": orders(7)})
+    runs = lab.new_runs("late", 0, 2)
+    assert lab.states(runs, "late") == {"success": 2}
+    assert sorted(line["key"] for line in lab.journal("late")) == ["2026-01-11", "2026-01-12"]
+
+
+def test_a_wake_up_that_a_paused_consumer_missed_is_repeated_for_it_alone(lab):
+    before, others = lab.count("use_labels"), lab.count("count_labels")
     lab.api.request("PATCH", "/api/v2/dags/use_labels", {"is_paused": True})
     lab.commit("labels@main", {"dog.txt": "a dog"})
     relay = lab.store.subscriptions("labels@main", prefix="airflow:(relay):")[0]
@@ -293,6 +322,7 @@ def test_a_wake_up_that_a_paused_consumer_missed_is_repeated(lab):
     runs = lab.new_runs("use_labels", before, 1)
     assert {run.partition_key for run in runs} == {"dog"}
     assert [line["key"] for line in lab.journal("use_labels")].count("dog") == 1
+    assert lab.count("count_labels") == others + 1
 
 
 def test_the_triggers_stay_the_same_while_files_are_parsed_again(lab):
@@ -303,7 +333,7 @@ def test_the_triggers_stay_the_same_while_files_are_parsed_again(lab):
             return sorted(connection.execute(sqlalchemy.text("select id from trigger")).scalars())
 
     before = triggers()
-    assert len(before) == 4  # one for each branch that is watched, however many DAGs name it
+    assert len(before) == 5  # one for each branch that is watched, however many DAGs name it
     time.sleep(12)  # two rounds of parsing
     assert triggers() == before
     engine.dispose()

@@ -34,6 +34,13 @@ def test_the_dag_has_one_task_one_run_at_a_time_and_the_schedule():
     assert "0 3 * * *" in str(dag.schedule)
 
 
+def test_two_stores_have_two_dags():
+    from airflow_versioned import build_maintenance_dag
+
+    places = [{}, {"store": "/a"}, {"store": "/b"}, {"conn_id": "my/store"}, {"conn_id": "my-store"}]
+    assert len({build_maintenance_dag(**place).dag_id for place in places}) == len(places)
+
+
 def test_airflow_can_serialize_it():
     from airflow.serialization.serialized_objects import DagSerialization
 

@@ -1,9 +1,10 @@
 """The commit operator: once, whatever is retried, and silent when nothing changed."""
 
 import contextlib
+import itertools
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 import versioned_io as vio
@@ -50,6 +51,67 @@ def test_a_directory_is_committed_whole(store, operator, source, build_context):
 def test_a_callable_writes_what_it_wants(store, operator, build_context):
     operator(source=lambda tx: tx.write("c.csv", b"3")).execute(build_context())
     assert store.snapshot("orders@main").read("c.csv") == b"3"
+
+
+def test_airflow_does_not_call_a_callable_source_when_it_renders_the_templates(store, operator, build_context):
+    made = operator(source=lambda tx: tx.write("c.csv", b"3"), to="{{ params.to }}")
+    made.render_template_fields({**build_context(), "params": {"to": "rendered"}})
+    made.execute(build_context())
+    assert (made.to, store.snapshot("orders@main").read("c.csv")) == ("rendered", b"3")
+    assert "test_airflow_does_not_call" in repr(made.source)
+
+
+def test_the_output_of_another_task_as_source_makes_a_dependency():
+    with DAG("check", schedule=None):
+
+        @task
+        def download():
+            return "/data/a.csv"
+
+        source = download()
+        made = VersionedCommitOperator(task_id="task", ref="orders@main", source=source)
+    assert made.upstream_task_ids == {"download"}
+
+
+def write_now(tx):
+    tx.write("now.txt", str(next(NUMBERS)).encode())
+
+
+NUMBERS = itertools.count()
+
+
+def test_a_retry_that_writes_other_bytes_makes_no_second_commit_and_says_so(store, operator, build_context, caplog):
+    first = operator(source=write_now).execute(build_context())
+    with caplog.at_level("INFO", "airflow_versioned"):
+        assert operator(source=write_now).execute(build_context(try_number=2)) == first
+    assert len(list(store.log("orders@main"))) == 1
+    assert "an earlier try of this task has made this commit" in caplog.text
+
+
+def test_a_cleared_task_and_another_run_commit_again(store, operator, build_context):
+    operator(source=write_now).execute(build_context())
+    cleared = build_context()
+    cleared["dag_run"].clear_number = 1
+    for context in (cleared, build_context(run_id="another")):
+        operator(source=write_now).execute(context)
+    assert len(list(store.log("orders@main"))) == 3
+
+
+def test_a_commit_is_a_line_in_the_tasks_log(store, operator, source, build_context, caplog):
+    with caplog.at_level("INFO", "airflow_versioned"):
+        made = operator(source=source).execute(build_context())
+    assert f"commit number 1 of orders@main: {made['commit']} (1 added, 0 changed, 0 deleted)" in caplog.text
+
+
+def test_the_page_of_a_task_links_to_its_branch(operator, monkeypatch):
+    answers = iter([{"repo": "orders", "branch": "fix/1"}, None])
+    monkeypatch.setattr("airflow_versioned.links.XCom.get_value", lambda **_: next(answers))
+    made = operator(source="/a", versioned_conn_id="archive")
+    (link,) = made.operator_extra_links
+    assert link.get_link(made, ti_key=None).endswith(
+        "/assets?name_pattern=versioned%3A%2F%2Farchive%40orders%2Ffix%252F1"
+    )
+    assert link.get_link(made, ti_key=None) == ""
 
 
 def test_the_same_bytes_are_skipped(store, operator, source, build_context):

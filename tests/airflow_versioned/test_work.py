@@ -1,5 +1,6 @@
 """A partition's work in a run: claimed, pinned, completed with its commit; skipped when nothing is due."""
 
+import contextlib
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ from airflow.sdk.api.datamodels._generated import DagRunState
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_versioned import versioned_asset
-from versioned_io.errors import ClaimLostError, PartitionKeyError
+from versioned_io.errors import ClaimLostError, InvalidInputError, PartitionKeyError
 from versioned_io.store import Store
 
 
@@ -110,9 +111,9 @@ def test_a_retry_after_a_commit_that_airflow_never_heard_of_finds_it_done_by_its
         context = build_context(partition_key="a", outlets=[quality])
         with orders.work(context) as work, work.transaction("quality@main") as tx:
             tx.write("a.json", b"{}")
-        made.append((tx.changed, context["outlet_events"][quality].extra["commit"]))
-    assert [changed for changed, _ in made] == [True, False]
-    assert made[0][1] == made[1][1]
+        made.append(context["outlet_events"][quality].extra["commit"])
+    assert made == [tx.commit.id] * 2
+    assert quality_log(store) == [tx.commit.id]
 
 
 def test_only_the_last_of_several_transactions_completes_it(store, orders, build_context):
@@ -276,13 +277,22 @@ def test_a_retry_after_a_death_makes_no_second_commit(store, orders, quality, bu
     assert due(store) == []
 
 
-def test_a_retry_with_another_result_commits_that(store, orders, build_context):
+def test_a_retry_with_another_result_makes_no_second_commit(store, orders, build_context):
     commit(store, a="1")
     with pytest.raises(RuntimeError, match="killed"):
         store_quality(orders, build_context(partition_key="a"), dies=True)
-    newest = store_quality(orders, build_context(partition_key="a"), b"another")
-    assert quality_log(store)[0] == newest.id
-    assert len(quality_log(store)) == 2
+    assert store_quality(orders, build_context(partition_key="a"), b"another").id == quality_log(store)[0]
+    assert len(quality_log(store)) == 1
+    assert due(store) == []
+
+
+def test_a_retry_that_claims_newer_data_commits_its_result(store, orders, build_context):
+    commit(store, a="1")
+    with pytest.raises(RuntimeError, match="killed"):
+        store_quality(orders, build_context(partition_key="a"), dies=True)
+    commit(store, a="2")
+    store_quality(orders, build_context(partition_key="a"), b"newer")
+    assert store.snapshot("quality@main").read("a.json") == b"newer"
 
 
 def test_a_cleared_task_and_other_map_indices_commit_on_their_own(store, orders, build_context):
@@ -298,3 +308,68 @@ def test_a_cleared_task_and_other_map_indices_commit_on_their_own(store, orders,
         b"{}",
         b"changed meanwhile",
     ] * 3
+
+
+# Where a consumer begins
+
+
+@pytest.fixture
+def history(store):
+    return [commit(store, old="1"), commit(store, a="1", b="1"), commit(store, c="1")]
+
+
+def woken_by(found):
+    return {"repo": "orders", "branch": "main", "commit": found.id, "number": found.number}
+
+
+def worked_on(orders, build_context, *keys, **options):
+    """Return the keys of *keys* that are processed, each by a run of its own."""
+    done = []
+    for key in keys:
+        context = build_context(run_id=f"run {key} {len(done)}", partition_key=key, **options)
+        with contextlib.suppress(AirflowSkipException), orders.work(context):
+            done.append(key)
+    return done
+
+
+def test_a_dag_without_catch_up_begins_with_the_commit_that_woke_it(store, orders, build_context, history):
+    options = {"catchup": False, "events": [woken_by(history[1])]}
+    assert worked_on(orders, build_context, "a", **options) == ["a"]
+    assert due(store) == ["b", "c"]
+
+
+def test_a_dag_without_catch_up_takes_up_every_key_that_it_is_woken_for_once(store, orders, build_context, history):
+    options = {"catchup": False, "events": [woken_by(history[2])]}
+    assert worked_on(orders, build_context, "c", "a", "a", "c", **options) == ["c", "a"]
+    assert due(store) == []
+
+
+def test_a_dag_with_catch_up_begins_at_the_beginning(store, orders, build_context, history):
+    assert worked_on(orders, build_context, "c", events=[woken_by(history[2])]) == ["c"]
+    assert sorted(due(store)) == ["a", "b", "old"]
+
+
+@pytest.mark.parametrize(("start", "left"), [("beginning", ["a", "b", "old"]), ("main~2", ["a", "b"]), ("head", [])])
+@pytest.mark.usefixtures("history")
+def test_a_new_consumer_begins_where_it_says(store, orders, build_context, start, left):
+    with orders.work(build_context(partition_key="c", run_type="manual"), start=start):
+        pass
+    assert sorted(due(store)) == left
+
+
+def test_a_start_of_another_repo_is_refused(store, orders, build_context, history):
+    with store.transaction("quality@main") as tx:
+        tx.write("a.json", b"{}")
+    with pytest.raises(InvalidInputError, match="give a ref of 'orders'"):
+        orders.work(build_context(partition_key="a"), start="quality@main").__enter__()
+
+
+def test_an_event_that_names_nonsense_does_no_harm(store, orders, build_context, history):
+    events = [{"repo": "orders", "branch": "main", "commit": "no/such"}]
+    assert worked_on(orders, build_context, "c", catchup=False, events=events) == ["c"]
+
+
+def test_a_run_that_the_relay_started_works_on_what_is_due_and_on_nothing_else(store, orders, build_context):
+    commit(store, a="1")
+    options = {"run_type": "operator_triggered", "conf": {"versioned_wake_up": {}}}
+    assert worked_on(orders, build_context, "a", "a", **options) == ["a"]

@@ -82,7 +82,12 @@ def list_due(connection: Connection, subscription_id: int, *, limit: int | None 
 
 
 def list_waiting(
-    connection: Connection, after_s: Mapping[int, float | None], *, now: datetime, limit: int | None = None
+    connection: Connection,
+    after_s: Mapping[int, float | None],
+    *,
+    now: datetime,
+    limit: int | None = None,
+    but: str | None = None,
 ) -> list[DueKey]:
     """Return the due keys whose announcement is missing or was probably lost, oldest request first.
 
@@ -93,13 +98,14 @@ def list_waiting(
     Args:
         after_s: Subscription → the seconds after which an announcement may be repeated; None for never.
         limit: The most keys to return for each subscription.
+        but: An owner whose leases don't count.
 
     Cost: 1 SELECT; none for no subscriptions.
     """
     if not after_s:
         return []
     delivered = and_(due_keys.c.claimed_sequence.is_not(None), due_keys.c.claimed_sequence == due_keys.c.sequence)
-    leased = and_(due_keys.c.owner.is_not(None), due_keys.c.claimed_until > now)
+    leased = and_(due_keys.c.owner.is_not(None), due_keys.c.owner != (but or ""), due_keys.c.claimed_until > now)
     waits = or_(due_keys.c.announced_at.is_(None), *(_is_overdue(one, wait_s, now) for one, wait_s in after_s.items()))
     query = _requests(due_keys.c.subscription_id.in_(list(after_s))).where(_IS_DUE, ~leased, ~delivered, waits)
     rows = connection.execute(query.order_by(due_keys.c.subscription_id, due_keys.c.sequence, due_keys.c.key))

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, delete, func, select, update
 
+from versioned_io.catalog.commits import get_commit
 from versioned_io.catalog.repo_rows import BranchRow, find_branch
 from versioned_io.catalog.row_ids import reserve_id
 from versioned_io.catalog.tables import branches, due_keys, subscriptions
@@ -13,7 +14,7 @@ from versioned_io.catalog.upserts import upsert
 from versioned_io.errors import InvalidInputError, NotFoundError
 from versioned_io.errors.root import quoted
 from versioned_io.model.arguments import parse_text
-from versioned_io.model.identifiers import CommitId
+from versioned_io.model.identifiers import CommitId, is_id
 from versioned_io.model.refs import BranchRef
 
 IS_GONE = "the subscription was deleted, alone or with its branch: ask store.subscription() for a new one"
@@ -59,28 +60,30 @@ def ensure_subscription(
 ) -> SubscriptionRow:
     """Return the subscription *name* of *branch*; create it if it is missing.
 
-    A new one begins at the branch's head if *start* is ``now``, or before its first commit if it is ``beginning``.
+    A new one begins at the branch's head if *start* is ``now``, and before its first commit if it is ``beginning``. If
+    it is a commit's ID, it begins after that commit.
 
     Raises:
         InvalidInputError: It exists with other templates: choose another name, or use its templates. Or *name* or
             *start* is not valid.
-        RepoNotFoundError, RefNotFoundError: There is no such branch.
+        RepoNotFoundError, RefNotFoundError, CommitNotFoundError: There is no such branch or commit.
 
-    Cost: 2 SELECTs, and 1 INSERT the first time.
+    Cost: 2 SELECTs, and 1 INSERT the first time; 1 SELECT more if *start* is a commit's ID.
     """
-    if start not in STARTS:
-        msg = f"start={quoted(start)} is not valid: use 'beginning' or 'now'"
+    if not is_start(start):
+        msg = f"start={quoted(start)} is not valid: use 'beginning' or 'now', or a commit's ID"
         raise InvalidInputError(msg)
     if not 0 < len(parse_text(name, "name of a subscription")) <= _LONGEST_NAME:
         msg = f"a subscription's name has 1 to {_LONGEST_NAME} characters, not {len(name)}"
         raise InvalidInputError(msg)
     row = find_branch(connection, branch)
+    cursor = {"now": row.head, "beginning": None}[start] if start in STARTS else _commit_of(connection, branch, start)
     values = {
         "name": name,
         "branch_id": row.id,
         "partitions": partitions,
         "key_template": key_template,
-        "cursor_id": row.head if start == "now" else None,
+        "cursor_id": cursor,
         "sequence": 0,
         "created_at": now,
         "relay": relay,
@@ -105,6 +108,19 @@ def ensure_subscription(
         )
         return replace(found, relay=relay, consumer=consumer)
     return found
+
+
+def is_start(start: str) -> bool:
+    """Return whether *start* says where a new subscription may begin: one of `STARTS`, or what may be a commit's ID."""
+    return start in STARTS or is_id(start)
+
+
+def _commit_of(connection: Connection, branch: BranchRef, commit_id: str) -> CommitId:
+    commit = get_commit(connection, commit_id)
+    if commit.repo != branch.repo:
+        msg = f"start={commit_id!r} is a commit of repo {commit.repo!r}: pass one of {branch.repo!r}"
+        raise InvalidInputError(msg)
+    return commit.id
 
 
 def find_subscription(connection: Connection, name: str, branch: BranchRef) -> SubscriptionRow | None:

@@ -5,20 +5,22 @@ docs/design/0003-wakeups-and-durable-cursors.md.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
+from versioned_io.catalog import announcing as leases
 from versioned_io.catalog import subscriptions as catalog
 from versioned_io.catalog.commits import get_commit, resolve_watched
 from versioned_io.catalog.due_keys import list_waiting, mark_announced
 from versioned_io.catalog.repo_rows import find_branch
 from versioned_io.catalog.subscriptions import SubscriptionRow
-from versioned_io.model.announcements import AnnouncedCommit, Announcement, BranchState
-from versioned_io.model.arguments import parse_name
+from versioned_io.model.announcements import AnnouncedCommit, Announcement, BranchState, MissedKey
+from versioned_io.model.arguments import parse_name, parse_number
 from versioned_io.model.commits import Commit
 from versioned_io.model.due_keys import DueKey
 from versioned_io.model.refs import BranchRef, Ref
@@ -29,6 +31,12 @@ _OWN: Final = "(relay)"
 """Stands for the consumer in the name of a relay's own subscription; no orchestrator's job can have this ID."""
 
 _LONGEST_NAME: Final = 250
+
+BEGINNING: Final = "beginning"
+HEAD: Final = "head"
+
+ANNOUNCING_S: Final = 40.0
+"""Seconds for which only one announcer sees to a key. If it dies, the key is announced that much later."""
 
 
 class Relay:
@@ -51,20 +59,24 @@ class Relay:
         self.partitions = partitions
         self.key = key
 
-    def subscribe(self, consumer: str) -> Subscription:
-        """Return the subscription of *consumer*, created if it is missing, starting before the branch's first commit.
+    def subscribe(self, consumer: str, *, start: str = BEGINNING) -> Subscription:
+        """Return the subscription of *consumer*, created if it is missing.
 
         >>> relay = store.relay("airflow", "weather@main", partitions="{year}/{month}.csv")
-        >>> relay.subscribe("check").consumer
+        >>> relay.subscribe("check", start="head").consumer
         'check'
 
+        Args:
+            start: Where a new one begins: ``beginning`` is before the branch's first commit, ``head`` after its newest,
+                and a commit's ID after that commit. One that exists stays where it is.
+
         Raises:
-            NotFoundError: There is no such branch.
-            InvalidInputError: *consumer* is empty.
+            NotFoundError: There is no such branch, or no such commit.
+            InvalidInputError: *consumer* is empty, or *start* is not valid.
 
         Cost: as `Store.subscription`.
         """
-        return self._ensure(parse_name(consumer, "name of a consumer"))
+        return self._ensure(parse_name(consumer, "name of a consumer"), start)
 
     def subscriptions(self) -> list[Subscription]:
         """Return the subscriptions that this relay announces for, its own first, then by name.
@@ -84,79 +96,138 @@ class Relay:
     def collect(
         self,
         *,
+        owner: str,
         consumers: Iterable[str] = (),
-        seen: Mapping[str, int] | None = None,
+        start: str = BEGINNING,
         redeliver_after_s: float,
         is_listening: Callable[[str], bool],
         most_keys: int,
-        most_announcements: int,
-    ) -> list[Announcement]:
-        """Bring every subscription up to the head, and return what to announce now, oldest commit first.
+        lease_s: float = ANNOUNCING_S,
+    ) -> Announcement | None:
+        """Bring every subscription up to the head, and return what *owner* is to announce now; None if it is nothing.
+
+        A key that the relay has not announced yet is announced to everybody. Later, a consumer that missed its wake-up
+        gets one of its own. Nobody else announces these keys until `confirm`, or until the lease ends because the owner
+        has died. Another call of the same owner returns them again.
 
         >>> relay = store.relay("airflow", "weather@main", partitions="{year}/{month}.csv")
-        >>> how = {"redeliver_after_s": 300, "is_listening": lambda consumer: True}
-        >>> how |= {"most_keys": 100, "most_announcements": 10}
-        >>> [announcement] = relay.collect(consumers=["check"], **how)
+        >>> how = {"redeliver_after_s": 300, "is_listening": lambda consumer: True, "most_keys": 100}
+        >>> announcement = relay.collect(owner="run 1", consumers=["check"], **how)
         >>> [commit.keys for commit in announcement.commits]
         [('2012-01',), ('2012-02',)]
+        >>> relay.collect(owner="run 2", **how) is None
+        True
 
         Args:
             consumers: Those whose subscriptions are created if they are missing.
-            seen: Key → the highest commit number that an event carried already: noted as announced, not repeated.
+            start: Where new subscriptions begin, as in `subscribe`.
             redeliver_after_s: Seconds after which a key that nobody claimed is announced again.
-            is_listening: Returns whether a consumer would hear an announcement. Nothing is repeated for one that would
-                not.
-            most_keys: In one announcement.
-            most_announcements: At once; a later call returns the rest.
+            is_listening: Returns whether a consumer would hear an announcement. Nothing is announced to one alone that
+                would not.
+            most_keys: The most wake-ups of one announcement.
+            lease_s: Seconds after which others may announce these keys.
 
         Cost: 4 SELECTs, and 2 SELECTs for each subscription when nothing happened; for one that is behind, as
-            `Subscription.collect`.
+            `Subscription.collect`. With something to announce, 1 SQL transaction of 4 statements more.
         """
-        self._ensure(None)
+        parse_name(owner, "name of an announcer")
+        parse_number(lease_s, "lease_s")
+        own = self._ensure(None, start)
         for consumer in consumers:
-            self.subscribe(consumer)
-        newest: dict[str, DueKey] = {}
-        told: dict[str, int] = {}
+            self.subscribe(consumer, start=start)
         subscriptions = self.subscriptions()
-        for subscription in subscriptions:
+        others = [subscription for subscription in subscriptions if subscription.consumer is not None]
+        for subscription in [*others, own]:  # the relay last, so that nobody has newer keys than the relay
             subscription.collect()
-            dues = _waiting(subscription, redeliver_after_s)
-            if any(due.announced_at for due in dues) and not is_listening(subscription.consumer or ""):
-                dues = [due for due in dues if due.announced_at is None]
-            if subscription.consumer is None:
-                # Only what the relay has not announced: a key that waits again, after its event, is to be repeated.
-                told = {due.key: due.number for due in dues if (seen or {}).get(due.key, 0) >= due.number}
-            known = [due for due in dues if due.number <= told.get(due.key, 0)]
-            subscription.mark_announced(known)
-            for due in dues:
-                if due not in known and (due.key not in newest or newest[due.key].number < due.number):
-                    newest[due.key] = due
-        names = tuple(subscription.name for subscription in subscriptions)
-        made_at = datetime.now(UTC)
-        groups = _group(newest.values(), most_keys)[:most_announcements]
-        return [Announcement(commits, made_at, names) for commits in groups]
+        made_at = self._now()
+        fresh = {due.key: due for due in own.unannounced(redeliver_after_s=None, but=owner)}
+        wanted = [_Wanted(due, None) for due in fresh.values()]
+        for subscription in others:
+            consumer = subscription.consumer or ""
+            dues = subscription.unannounced(redeliver_after_s=redeliver_after_s)
+            missed = [due for due in dues if due.key not in fresh or fresh[due.key].number < due.number]
+            if missed and is_listening(consumer):
+                wanted += [_Wanted(due, consumer) for due in missed]
+        wanted.sort(key=lambda one: (one.due.number, one.due.key, one.consumer or ""))
+        until = made_at + timedelta(seconds=lease_s)
+        taken, left = self._take(own, wanted, owner, most_keys, now=made_at, until=until)
+        if not taken:
+            return None
+        return Announcement(
+            _by_commit([one.due for one in taken if one.consumer is None]),
+            made_at,
+            tuple(one.name for one in subscriptions),
+            owner,
+            tuple(_missed(one.due, one.consumer) for one in taken if one.consumer is not None),
+            left,
+        )
+
+    def announce(self, commit: Commit, keys: Sequence[str], *, owner: str, lease_s: float) -> Announcement | None:
+        """Begin to announce keys of a commit without the relay, which leaves them alone until the lease ends.
+
+        Send the wake-ups to everybody, and call `confirm` afterwards, or `withdraw` if they were not sent.
+
+        >>> relay = store.relay("airflow", "weather@main", partitions="{year}/{month}.csv")
+        >>> relay.announce(store.commit("weather@main"), ["2012-02"], owner="task", lease_s=10) is None
+        True
+
+        Returns:
+            The announcement, or None if the branch has no relay, so nobody else announces the keys.
+
+        Cost: 2 SELECTs without a relay. With one, 2 SELECTs, 1 SELECT for each subscription, and 1 SQL transaction of
+            3 statements when nothing else happened. For one that is behind, as `Subscription.collect`.
+        """
+        parse_name(owner, "name of an announcer")
+        parse_number(lease_s, "lease_s")
+        subscriptions = self.subscriptions()
+        if not subscriptions or subscriptions[0].consumer is not None:
+            return None
+        own, *others = subscriptions
+        for subscription in [*others, own]:
+            subscription.collect()
+        made_at = self._now()
+        until = made_at + timedelta(seconds=lease_s)
+        with self._backend.catalog.write() as connection:
+            leases.hold_keys(connection, own.id, keys, owner=owner, now=made_at, until=until)
+        announced = AnnouncedCommit(commit.id, commit.lineage_id, commit.number, tuple(keys))
+        return Announcement((announced,), made_at, tuple(one.name for one in subscriptions), owner)
 
     def confirm(self, announcement: Announcement, *, redeliver_after_s: float) -> None:
-        """Note in every subscription that the keys were announced, in the relay's own first.
+        """Note in every subscription that the keys were announced, in the relay's own first, and end the lease.
 
         Call it after the orchestrator has the events, so that a crash repeats them and never loses one. A key that
         began to wait again since the announcement was made stays unannounced. A consumer that subscribes meanwhile
         collects and then reads the relay's notes (`adopt`), so in either order it learns that its keys were announced.
 
         >>> relay = store.relay("airflow", "weather@main", partitions="{year}/{month}.csv")
-        >>> how = {"redeliver_after_s": 300, "is_listening": lambda consumer: True}
-        >>> how |= {"most_keys": 100, "most_announcements": 10}
-        >>> [announcement] = relay.collect(consumers=["check"], **how)
-        >>> relay.confirm(announcement, redeliver_after_s=300)
-        >>> relay.collect(**how)
-        []
+        >>> how = {"redeliver_after_s": 300, "is_listening": lambda consumer: True, "most_keys": 100}
+        >>> relay.confirm(relay.collect(owner="run", **how), redeliver_after_s=300)
+        >>> relay.collect(owner="run", **how) is None
+        True
 
-        Cost: 4 SELECTs; for each subscription 1 SELECT, and 1 SQL transaction as `Subscription.mark_announced`.
+        Cost: 4 SELECTs; for each subscription 1 SELECT, and 1 SQL transaction as `Subscription.mark_announced`; 1 SQL
+            transaction of 2 statements.
         """
-        self._ensure(None)
+        own = self._ensure(None)
         for subscription in self.subscriptions():
-            dues = _waiting(subscription, redeliver_after_s)
-            subscription.mark_announced([due for due in dues if announcement.covers(due)])
+            after_s = None if subscription.consumer is None else redeliver_after_s
+            dues = subscription.unannounced(redeliver_after_s=after_s, but=announcement.owner)
+            subscription.mark_announced([due for due in dues if announcement.covers(due, subscription.consumer)])
+        self._free(own, announcement)
+
+    def withdraw(self, announcement: Announcement) -> None:
+        """End the lease on keys whose wake-ups were not sent: the relay announces them.
+
+        >>> relay = store.relay("airflow", "weather@main", partitions="{year}/{month}.csv")
+        >>> how = {"redeliver_after_s": 300, "is_listening": lambda consumer: True, "most_keys": 100}
+        >>> announcement = relay.collect(owner="run 1", **how)
+        >>> relay.withdraw(announcement)
+        >>> relay.collect(owner="run 2", **how).keys == announcement.keys
+        True
+
+        Cost: 2 SELECTs, 1 SQL transaction of 2 statements.
+        """
+        self._free(self._ensure(None), announcement)
 
     def adopt(self, subscription: Subscription) -> None:
         """Note in a consumer's subscription what the relay announced before the consumer subscribed.
@@ -164,10 +235,8 @@ class Relay:
         Without this, a consumer's first run would have every key announced again.
 
         >>> relay = store.relay("airflow", "weather@main", partitions="{year}/{month}.csv")
-        >>> how = {"redeliver_after_s": 300, "is_listening": lambda consumer: True}
-        >>> how |= {"most_keys": 100, "most_announcements": 10}
-        >>> [announcement] = relay.collect(**how)
-        >>> relay.confirm(announcement, redeliver_after_s=300)
+        >>> how = {"redeliver_after_s": 300, "is_listening": lambda consumer: True, "most_keys": 100}
+        >>> relay.confirm(relay.collect(owner="run", **how), redeliver_after_s=300)
         >>> late = relay.subscribe("late")
         >>> _ = late.collect()
         >>> relay.adopt(late)
@@ -189,7 +258,35 @@ class Relay:
         waiting = {due.key for due in own.unannounced(redeliver_after_s=None)}
         subscription.mark_announced([due for due in fresh if due.number <= announced_up_to and due.key not in waiting])
 
-    def _ensure(self, consumer: str | None) -> Subscription:
+    def _take(
+        self,
+        own: Subscription,
+        wanted: Sequence["_Wanted"],
+        owner: str,
+        most_keys: int,
+        *,
+        now: datetime,
+        until: datetime,
+    ) -> tuple[list["_Wanted"], int]:
+        """Lease the first *most_keys* wake-ups that are free to *owner*, and return them and how many are left."""
+        if not wanted:
+            return [], 0
+        with self._backend.catalog.write() as connection:
+            others = {key for _, key in leases.list_held(connection, [own.id], now=now, but=owner)}
+            first = [one for one in wanted if one.due.key not in others][:most_keys]
+            keys = sorted({one.due.key for one in first})
+            mine = leases.hold_keys(connection, own.id, keys, owner=owner, now=now, until=until)
+        return [one for one in first if one.due.key in mine], 0 if others else len(wanted) - len(first)
+
+    def _now(self) -> datetime:
+        with self._backend.catalog.read() as connection:
+            return catalog_now(self._backend, connection)
+
+    def _free(self, own: Subscription, announcement: Announcement) -> None:
+        with self._backend.catalog.write() as connection:
+            leases.free_keys(connection, own.id, announcement.keys, owner=announcement.owner)
+
+    def _ensure(self, consumer: str | None, start: str = BEGINNING) -> Subscription:
         name = name_subscription(self.name, consumer, self.partitions, self.key)
         return open_subscription(
             self._backend,
@@ -197,9 +294,17 @@ class Relay:
             self.branch,
             partitions=self.partitions,
             key=self.key,
+            start="now" if start == HEAD else start,
             relay=self.name,
             consumer=consumer,
         )
+
+
+class _Wanted(NamedTuple):
+    """A wake-up to be sent: to everybody if *consumer* is None."""
+
+    due: DueKey
+    consumer: str | None
 
 
 class BranchWatch:
@@ -258,6 +363,7 @@ class BranchWatch:
         if self._collect_whole(behind):
             with self._backend.catalog.read() as connection:
                 dues = self._list_waiting(connection, rows)
+        dues = self._without_announced(rows, dues)
         waiting = {(row.name,) for row in behind if row.partitions is not None}
         whole = {row.id for row in rows if row.partitions is None}
         return BranchState(
@@ -266,6 +372,16 @@ class BranchWatch:
             bool(rows),
             tuple(due for due in dues if due.subscription_id in whole),
         )
+
+    def _without_announced(self, rows: Sequence[SubscriptionRow], dues: Sequence[DueKey]) -> list[DueKey]:
+        """Return *dues* without the keys that somebody announces at the moment."""
+        own = {(row.partitions, row.key_template): row.id for row in rows if row.consumer is None}
+        if not dues or not own:
+            return list(dues)
+        relays = {row.id: own.get((row.partitions, row.key_template)) for row in rows}
+        with self._backend.catalog.read() as connection:
+            held = leases.list_held(connection, own.values(), now=catalog_now(self._backend, connection))
+        return [due for due in dues if (relays[due.subscription_id], due.key) not in held]
 
     def _read_head(self) -> Commit | None:
         ref = Ref(self._branch.repo, self._branch.branch)
@@ -284,29 +400,25 @@ class BranchWatch:
 
 
 def name_subscription(relay: str, consumer: str | None, partitions: str | None, key: str | None) -> str:
-    """Return the name of a consumer's subscription, or of the relay's own; unique among those of a branch."""
+    """Return the name of a consumer's subscription, or of the relay's own; unique among those of a branch.
+
+    It ends in a digest of its parts where the readable name is too long, or could have been made of other parts.
+    """
     seen_as = "*" if partitions is None else partitions + ("" if key is None else f" as {key}")
     name = f"{relay}:{_OWN if consumer is None else consumer}:{seen_as}"
-    if len(name) > _LONGEST_NAME:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+    is_ambiguous = ":" in f"{relay}{consumer}" or consumer == _OWN or " as " in f"{partitions}{key}"
+    if is_ambiguous or len(name) > _LONGEST_NAME:
+        parts = json.dumps([relay, consumer, partitions, key])
+        digest = hashlib.sha256(parts.encode()).hexdigest()[:32]
         name = f"{name[: _LONGEST_NAME - 33]}:{digest}"
     return name
 
 
-def _waiting(subscription: Subscription, redeliver_after_s: float) -> list[DueKey]:
-    """Return the keys to be announced for one subscription, the oldest request first.
-
-    A consumer's are announced again when nobody claims them. The relay's are announced once: it stands for consumers
-    that are not known yet.
-    """
-    after_s = None if subscription.consumer is None else redeliver_after_s
-    return subscription.unannounced(redeliver_after_s=after_s)
-
-
-def _group(dues: Iterable[DueKey], most_keys: int) -> list[tuple[AnnouncedCommit, ...]]:
-    """Return *dues* in groups of at most *most_keys*, each by commit, oldest commit first."""
-    ordered = sorted(dues, key=lambda due: (due.number, due.key))
-    return [_by_commit(ordered[start : start + most_keys]) for start in range(0, len(ordered), most_keys)]
+def _missed(due: DueKey, consumer: str) -> MissedKey:
+    repeated = "" if due.announced_at is None else due.announced_at.isoformat()
+    request = json.dumps([due.subscription, due.key, due.commit, due.sequence, repeated])
+    attempt = hashlib.sha256(request.encode()).hexdigest()[:32]
+    return MissedKey(consumer, due.key, due.commit, due.lineage_id, due.number, attempt)
 
 
 def _by_commit(dues: Sequence[DueKey]) -> tuple[AnnouncedCommit, ...]:

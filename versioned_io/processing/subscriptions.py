@@ -51,13 +51,14 @@ class Subscription:
     Without a template, the one key is ``"*"``: the branch as a whole.
 
     Attributes:
+        id: Its row in the catalog; no other subscription of the store ever has the same.
         relay: The deployment whose `Relay` announces its keys; None without a relay.
         consumer: The consumer to which the relay announces them; None for the relay's own subscription.
     """
 
     def __init__(self, backend: Backend, row: SubscriptionRow) -> None:
         self._backend = backend
-        self._id = row.id
+        self.id = row.id
         self.name = row.name
         self.branch: BranchRef = row.branch
         self.partitions = row.partitions
@@ -76,7 +77,7 @@ class Subscription:
         Cost: 1 SELECT.
         """
         with self._backend.catalog.read() as connection:
-            return catalog.get_cursor(connection, self._id)
+            return catalog.get_cursor(connection, self.id)
 
     def is_behind(self) -> bool:
         """Return whether the branch's head differs from the cursor; cheap enough for a poll every second.
@@ -87,7 +88,7 @@ class Subscription:
         Cost: 1 SELECT.
         """
         with self._backend.catalog.read() as connection:
-            return catalog.is_behind(connection, self._id)
+            return catalog.is_behind(connection, self.id)
 
     def pending(self, limit: int | None = None) -> list[Commit]:
         """Return the commits after the cursor, oldest first, at most *limit*.
@@ -121,7 +122,7 @@ class Subscription:
             if commit.repo != self.branch.repo:
                 msg = f"commit {target} is of repo {commit.repo!r}: subscription {self.name!r} follows {self.branch}"
                 raise InvalidInputError(msg)
-            catalog.set_cursor(connection, self._id, commit.id)
+            catalog.set_cursor(connection, self.id, commit.id)
 
     def collect(self) -> int:
         """Move the cursor to the head and make the keys that changed since then due, both or neither.
@@ -149,13 +150,13 @@ class Subscription:
             if changes.head is None or changes.head.id == cursor:
                 return 0
             with self._backend.catalog.write() as connection:
-                if not catalog.advance_cursor(connection, self._id, expected=cursor, target=changes.head.id):
+                if not catalog.advance_cursor(connection, self.id, expected=cursor, target=changes.head.id):
                     continue  # another process collected meanwhile: look again from where it left the cursor
                 now = self._now(connection)
                 due_catalog.request_keys(
-                    connection, self._id, {key: commit.id for key, commit in changes.keys.items()}, now
+                    connection, self.id, {key: commit.id for key, commit in changes.keys.items()}, now
                 )
-                due_catalog.withdraw_keys(connection, self._id, list(changes.deleted))
+                due_catalog.withdraw_keys(connection, self.id, list(changes.deleted))
             return len(changes.keys)
         return 0
 
@@ -173,12 +174,14 @@ class Subscription:
         Cost: 1 SELECT, 1 more when nothing is due.
         """
         with self._backend.catalog.read() as connection:
-            found = due_catalog.list_due(connection, self._id, limit=_parse_limit(limit))
+            found = due_catalog.list_due(connection, self.id, limit=_parse_limit(limit))
             if not found:
-                catalog.get_cursor(connection, self._id)
+                catalog.get_cursor(connection, self.id)
             return found
 
-    def unannounced(self, *, redeliver_after_s: float | None, limit: int | None = None) -> list[DueKey]:
+    def unannounced(
+        self, *, redeliver_after_s: float | None, limit: int | None = None, but: str | None = None
+    ) -> list[DueKey]:
         """Return the due keys whose wake-up was never sent, or was probably lost, oldest request first.
 
         >>> retrain = store.subscription("retrain", "weather@main", partitions="{year}/{month}.csv")
@@ -189,6 +192,7 @@ class Subscription:
         Args:
             redeliver_after_s: The seconds after which an announced key that nobody claimed counts as lost. The wait
                 doubles with each announcement, up to an hour. None: it never counts as lost.
+            but: An owner whose leases don't count; the keys of other leases are left out.
 
         Cost: 1 SELECT.
         """
@@ -197,7 +201,8 @@ class Subscription:
         most = _parse_limit(limit)
         with self._backend.catalog.read() as connection:
             now = self._now(connection)
-            return due_catalog.list_waiting(connection, {self._id: redeliver_after_s}, now=now, limit=most)
+            after_s = {self.id: redeliver_after_s}
+            return due_catalog.list_waiting(connection, after_s, now=now, limit=most, but=but)
 
     def mark_announced(self, dues: Sequence[DueKey]) -> None:
         """Note that a wake-up was sent for these requests.
@@ -231,7 +236,7 @@ class Subscription:
         Cost: 1 SELECT.
         """
         with self._backend.catalog.read() as connection:
-            return due_catalog.get_key(connection, self._id, parse_text(key, "key"))
+            return due_catalog.get_key(connection, self.id, parse_text(key, "key"))
 
     def claim(
         self,
@@ -273,13 +278,13 @@ class Subscription:
             parse_text(instead_of, "instead_of")
         with self._backend.catalog.write() as connection:
             claimant = due_catalog.Claimant(owner, self._now(connection), lease_s, instead_of)
-            claimed = due_catalog.claim_key(connection, self._id, key, claimant)
+            claimed = due_catalog.claim_key(connection, self.id, key, claimant)
             if claimed is not None or not force:
                 return claimed
             head = resolve_ref(connection, Ref(self.branch.repo, self.branch.branch), self._backend.clock())
             if head is None:
                 return None
-            return due_catalog.force_key(connection, self._id, key, claimant, head=head.id)
+            return due_catalog.force_key(connection, self.id, key, claimant, head=head.id)
 
     def release(self, due: DueKey) -> None:
         """End the lease after a failure: the key stays due, for a retry of the same owner or for anybody.
@@ -347,7 +352,7 @@ def open_subscription(
     """
     row = _find(backend, parse_text(name, "name of a subscription"), branch)
     wanted = (partitions, key, relay, consumer)
-    if start in catalog.STARTS and row is not None:
+    if row is not None and catalog.is_start(start):
         announced_by = (None, None) if relay is None else (row.relay, row.consumer)
         if (row.partitions, row.key_template, *announced_by) == wanted:
             return Subscription(backend, row)

@@ -19,6 +19,8 @@ JOURNAL = Path(os.environ["VERSIONED_TEST_JOURNAL"])
 LABELS.relay()
 ITEMS.relay()
 RESULTS.relay()
+MANY = versioned_asset("many@main", partitions="{number}.txt")
+MANY.relay()
 
 
 def note(consumer, work):
@@ -97,3 +99,21 @@ with DAG("use_labels", schedule=LABELS.schedule):
             note("use_labels", work)
 
     use_labels()
+
+with DAG("count_labels", schedule=LABELS.schedule):
+
+    @task
+    def count_labels():
+        with LABELS.work() as work:
+            note("count_labels", work)
+
+    count_labels()
+
+with DAG("late", schedule=ORDERS.schedule, is_paused_upon_creation=True, catchup=False):
+
+    @task
+    def late():
+        with ORDERS.work() as work:
+            note("late", work)
+
+    late()

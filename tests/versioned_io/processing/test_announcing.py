@@ -1,12 +1,14 @@
 """Who waits for a wake-up: the protocol of relay and consumers, against a real store, without any orchestrator."""
 
 import itertools
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+import versioned_io as vio
 from versioned_io import AnnouncedCommit, Announcement
-from versioned_io.errors import InvalidInputError
-from versioned_io.processing.announcing import name_subscription
+from versioned_io.errors import CommitNotFoundError, InvalidInputError
+from versioned_io.processing.announcing import ANNOUNCING_S, name_subscription
 
 MAX_KEYS_PER_TASK = 100
 
@@ -14,10 +16,25 @@ DEPLOYMENT = "airflow"
 RUN_NUMBERS = itertools.count()
 
 
+class ShiftedClock:
+    """A clock that goes, and can be put forward."""
+
+    ahead = timedelta(0)
+
+    def __call__(self):
+        return datetime.now(UTC) + self.ahead
+
+
 @pytest.fixture
-def store(store):
-    store.create_repo("orders")
-    return store
+def clock():
+    return ShiftedClock()
+
+
+@pytest.fixture
+def store(tmp_path, clock):
+    with vio.create_store(tmp_path / "store", clock=clock) as store:
+        store.create_repo("orders")
+        yield store
 
 
 @pytest.fixture
@@ -38,19 +55,25 @@ def commit(store, *keys, content=b"x", **options):
 
 
 def collect(orders, **options):
-    options = {"redeliver_after_s": 300.0, "is_listening": lambda consumer: True} | options
-    return orders.collect(most_keys=MAX_KEYS_PER_TASK, most_announcements=250, **options)
+    options = {"redeliver_after_s": 300.0, "is_listening": lambda consumer: True, "owner": "relay/1"} | options
+    return orders.collect(most_keys=MAX_KEYS_PER_TASK, **options)
 
 
 def relay(orders, **options):
-    announcements = collect(orders, **options)
-    for announcement in announcements:
+    """Announce everything that waits, as the tasks of one run do, and return the keys that everybody hears of."""
+    keys = []
+    while announcement := collect(orders, **options):
         orders.confirm(announcement, redeliver_after_s=300.0)
-    return keys_of(announcements)
+        keys += keys_of(announcement)
+    return keys
 
 
-def keys_of(announcements):
-    return [key for announcement in announcements for commit in announcement.commits for key in commit.keys]
+def keys_of(announcement):
+    return [key for commit in announcement.commits for key in commit.keys] if announcement else []
+
+
+def missed_of(announcement):
+    return [(one.consumer, one.key) for one in announcement.missed] if announcement else []
 
 
 def consume(orders, key, consumer="check"):
@@ -80,46 +103,101 @@ def test_an_announcement_that_was_not_confirmed_is_made_again(orders, store):
 def test_keys_are_announced_with_their_own_commits_oldest_first(orders, store):
     first = commit(store, "b", "a")
     second = commit(store, "c")
-    (announcement,) = collect(orders)
+    announcement = collect(orders)
     assert announcement.commits == (
         AnnouncedCommit(first.id, first.lineage_id, 1, ("a", "b")),
         AnnouncedCommit(second.id, second.lineage_id, 2, ("c",)),
     )
 
 
-def test_many_keys_become_several_tasks(orders, store):
+def test_many_keys_become_several_announcements_each_when_its_announcer_asks(orders, store):
     commit(store, *(f"{number:04}" for number in range(2 * MAX_KEYS_PER_TASK + 1)))
-    assert [len(announcement.numbers) for announcement in collect(orders)] == [MAX_KEYS_PER_TASK] * 2 + [1]
+    found = []
+    while announcement := collect(orders):
+        found.append((len(announcement.keys), announcement.left))
+        orders.confirm(announcement, redeliver_after_s=300.0)
+    assert found == [(MAX_KEYS_PER_TASK, MAX_KEYS_PER_TASK + 1), (MAX_KEYS_PER_TASK, 1), (1, 0)]
+
+
+def test_nobody_announces_what_another_announces_until_that_one_is_dead(orders, store, clock):
+    commit(store, *(f"{number:04}" for number in range(MAX_KEYS_PER_TASK + 2)))
+    first = collect(orders)
+    second = collect(orders, owner="relay/2")
+    assert (keys_of(second), second.left) == (["0100", "0101"], 0)
+    assert collect(orders, owner="relay/3") is None
+    assert keys_of(collect(orders)) == keys_of(first)  # a retry of the first
+    clock.ahead += timedelta(seconds=ANNOUNCING_S + 1)
+    assert keys_of(collect(orders, owner="relay/3")) == keys_of(first)
+
+
+def test_the_watch_does_not_ring_for_what_is_being_announced_and_rings_when_the_announcer_is_dead(
+    orders, store, watch, clock
+):
+    commit(store, "a")
+    relay(orders, consumers=("check",))
+    commit(store, "a", "b", content=b"y")
+    collect(orders)
+    assert watch.look().waiting == frozenset()
+    clock.ahead += timedelta(seconds=ANNOUNCING_S + 1)
+    assert len(watch.look().waiting) == 4  # two keys, for the relay and for its consumer
 
 
 def test_an_announcement_goes_through_json(orders, store):
     commit(store, "a")
-    (announcement,) = collect(orders)
+    announcement = collect(orders)
     assert Announcement.from_json(announcement.to_json()) == announcement
 
 
-def test_what_a_tasks_own_event_said_is_not_repeated(orders, store):
-    number = commit(store, "a", "b").number
-    assert relay(orders, seen={"a": number}) == ["b"]
+def test_what_a_task_announced_is_not_repeated(orders, store):
+    relay(orders)
+    made = commit(store, "a", "b")
+    announcement = orders.announce(made, ["a"], owner="task", lease_s=10)
+    assert keys_of(collect(orders)) == ["b"]
+    orders.confirm(announcement, redeliver_after_s=300.0)
+    assert relay(orders) == ["b"]
     assert relay(orders) == []
 
 
+def test_what_a_task_was_to_announce_is_announced_by_the_relay_when_the_task_failed(orders, store):
+    relay(orders)
+    announcement = orders.announce(commit(store, "a"), ["a"], owner="task", lease_s=10)
+    assert collect(orders) is None
+    orders.withdraw(announcement)
+    assert relay(orders) == ["a"]
+
+
+def test_what_a_task_was_to_announce_is_announced_by_the_relay_when_the_task_died(orders, store, clock):
+    relay(orders)
+    orders.announce(commit(store, "a"), ["a"], owner="task", lease_s=10)
+    clock.ahead += timedelta(seconds=11)
+    assert relay(orders) == ["a"]
+
+
+def test_a_task_has_nothing_to_note_where_there_is_no_relay(orders, store):
+    assert orders.announce(commit(store, "a"), ["a"], owner="task", lease_s=10) is None
+    assert orders.subscriptions() == []
+    orders.subscribe("check")
+    assert orders.announce(commit(store, "a"), ["a"], owner="task", lease_s=10) is None
+
+
 def test_an_older_event_does_not_silence_a_newer_commit(orders, store):
-    number = commit(store, "a").number
+    relay(orders)
+    announcement = orders.announce(commit(store, "a"), ["a"], owner="task", lease_s=10)
     commit(store, "a", content=b"y")
-    assert relay(orders, seen={"a": number}) == ["a"]
+    orders.confirm(announcement, redeliver_after_s=300.0)
+    assert relay(orders) == ["a"]
 
 
-def test_a_key_that_was_overtaken_at_work_is_announced_again_whatever_events_there_are(orders, store):
+def test_a_key_that_was_overtaken_at_work_is_announced_again_to_its_consumer(orders, store):
     commit(store, "a")
     relay(orders)
     subscription = orders.subscribe("check")
     subscription.collect()
     due = subscription.claim("a", owner="check/1")
-    number = commit(store, "a", content=b"y").number
+    commit(store, "a", content=b"y")
     assert relay(orders) == ["a"]  # its run is skipped, since check/1 is still at work
     subscription.complete(due)
-    assert relay(orders, seen={"a": number}) == ["a"]
+    assert missed_of(collect(orders)) == [("check", "a")]
 
 
 def test_a_confirmation_leaves_alone_what_was_overtaken_after_the_announcement(orders, store):
@@ -129,10 +207,60 @@ def test_a_confirmation_leaves_alone_what_was_overtaken_after_the_announcement(o
     subscription.collect()
     due = subscription.claim("a", owner="check/1")
     commit(store, "a", content=b"y")
-    (announcement,) = collect(orders)
+    announcement = collect(orders)
     subscription.complete(due)  # after the announcement's run was skipped, since check/1 was still at work
     orders.confirm(announcement, redeliver_after_s=300.0)
-    assert relay(orders) == ["a"]
+    assert missed_of(collect(orders)) == [("check", "a")]
+
+
+def test_a_missed_wake_up_is_repeated_for_its_consumer_alone_under_one_name_until_it_is_confirmed(orders, store):
+    commit(store, "a")
+    relay(orders, consumers=("check", "audit"))
+    consume(orders, "a", "audit")
+    while not (missed := collect(orders, redeliver_after_s=0.0)):
+        pass
+    assert (keys_of(missed), missed_of(missed)) == ([], [("check", "a")])
+    assert collect(orders, redeliver_after_s=0.0).missed == missed.missed
+    orders.confirm(missed, redeliver_after_s=0.0)
+    while not (later := collect(orders, redeliver_after_s=0.0)):
+        pass
+    assert later.missed[0].attempt != missed.missed[0].attempt
+
+
+def test_a_late_consumer_that_wants_everything_gets_it_without_waking_others(orders, store):
+    commit(store, "a", "b")
+    relay(orders, consumers=("check",))
+    late = collect(orders, consumers=("late",))
+    assert (keys_of(late), missed_of(late)) == ([], [("late", "a"), ("late", "b")])
+
+
+def test_a_new_consumer_begins_where_it_wants(orders, store):
+    first = commit(store, "a")
+    commit(store, "b")
+    starts = {"one": "beginning", "two": first.id, "three": "head"}
+    for consumer, start in starts.items():
+        orders.subscribe(consumer, start=start).collect()
+    commit(store, "c")
+    found = {}
+    for consumer in starts:
+        subscription = orders.subscribe(consumer, start="head")  # it exists, and stays where it is
+        subscription.collect()
+        found[consumer] = [due.key for due in subscription.due()]
+    assert found == {"one": ["a", "b", "c"], "two": ["b", "c"], "three": ["c"]}
+
+
+def test_a_start_that_is_none_is_refused_and_subscribes_nobody(orders, store):
+    store.create_repo("others")
+    with store.transaction("others@main") as tx:
+        tx.write("a.csv", b"x")
+    for start, error in (
+        ("middle", InvalidInputError),
+        ("0" * 32, CommitNotFoundError),
+        (tx.commit.id, InvalidInputError),
+    ):
+        with pytest.raises(error):
+            orders.subscribe("check", start=start)
+    assert orders.subscriptions() == []
 
 
 def test_each_consumer_gets_every_key(orders, store):
@@ -153,7 +281,7 @@ def test_a_new_consumer_does_not_have_everything_announced_again(orders, store, 
 
 def test_a_consumer_that_was_there_before_the_confirmation_learns_of_it(orders, store, watch):
     commit(store, "a", "b")
-    (announcement,) = collect(orders)
+    announcement = collect(orders)
     consume(orders, "a")
     orders.confirm(announcement, redeliver_after_s=300.0)
     assert watch.look().waiting == frozenset()
@@ -178,20 +306,20 @@ def test_a_named_consumer_is_owed_everything_before_its_first_run(orders, store)
 def test_a_wake_up_that_nobody_answered_is_repeated(orders, store):
     commit(store, "a")
     relay(orders, consumers=("check",))
-    assert collect(orders) == []
+    assert collect(orders) is None
     while not (again := collect(orders, redeliver_after_s=0.0)):
         pass  # the pause before the first repetition is as long as the first announcement took
-    assert keys_of(again) == ["a"]
+    assert missed_of(again) == [("check", "a")]
 
 
 def test_nothing_is_repeated_for_a_consumer_that_is_paused(orders, store):
     commit(store, "a")
     relay(orders, consumers=("check",))
-    while not keys_of(collect(orders, redeliver_after_s=0.0)):
+    while not collect(orders, redeliver_after_s=0.0):
         pass
     asked = []
     options = {"redeliver_after_s": 0.0, "is_listening": asked.append}
-    assert collect(orders, **options) == []
+    assert collect(orders, **options) is None
     assert asked == ["check"]
     commit(store, "b")
     assert keys_of(collect(orders, **options)) == ["b"]
@@ -203,7 +331,7 @@ def test_a_claimed_key_is_not_announced_again(orders, store):
     subscription = orders.subscribe("check")
     subscription.collect()
     subscription.release(subscription.claim("a", owner="check/1"))
-    assert collect(orders, redeliver_after_s=0.0) == []
+    assert collect(orders, redeliver_after_s=0.0) is None
 
 
 def test_two_deployments_do_not_see_each_other(orders, store):
@@ -230,7 +358,7 @@ def test_the_watch_waits_for_the_relay_until_it_has_confirmed(orders, store, wat
     assert watch.look().waiting == frozenset()
     commit(store, "b")
     assert watch.look().waiting
-    collect(orders)
+    orders.withdraw(collect(orders))
     assert watch.look().waiting
     relay(orders)
     assert watch.look().waiting == frozenset()
@@ -252,6 +380,18 @@ def test_a_subscription_is_named_after_deployment_consumer_and_template():
     assert name_subscription("airflow", "check", "{a}/{b}", None) == "airflow:check:{a}/{b}"
     assert name_subscription("airflow", "check", "{a}/{b}", "{b}|{a}") == "airflow:check:{a}/{b} as {b}|{a}"
     assert name_subscription("airflow", None, None, None) == "airflow:(relay):*"
+
+
+def test_no_two_subscriptions_have_one_name():
+    alike = [
+        ("a:b", "c", "{x}", None),
+        ("a", "b:c", "{x}", None),
+        ("a", "b", "{x} as {y}", None),
+        ("a", "b", "{x}", "{y}"),
+        ("a", "(relay)", "{x}", None),
+        ("a", None, "{x}", None),
+    ]
+    assert len({name_subscription(*one) for one in alike}) == len(alike)
 
 
 def test_a_long_name_stays_unique():

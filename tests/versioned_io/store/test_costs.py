@@ -122,23 +122,27 @@ def relay_with_consumer(store):
 def settled(store):
     """A relay with a consumer, where nothing happened since its last round."""
     made = relay_with_consumer(store)
-    collect(made)
+    made.confirm(collect(made), redeliver_after_s=300.0)
     return made
 
 
 def collect(relay):
-    return relay.collect(redeliver_after_s=300.0, is_listening=lambda _: True, most_keys=100, most_announcements=100)
+    return relay.collect(owner="run", redeliver_after_s=300.0, is_listening=lambda _: True, most_keys=100)
+
+
+def announce(found):
+    relay, commit = found
+    return relay.announce(commit, ["2012-01"], owner="task", lease_s=10)
 
 
 def announced(store):
     made = relay_with_consumer(store)
-    return made, collect(made)[0]
+    return made, collect(made)
 
 
 def late_consumer(store):
     made = relay_of(store)
-    for announcement in collect(made):
-        made.confirm(announcement, redeliver_after_s=300.0)
+    made.confirm(collect(made), redeliver_after_s=300.0)
     consumer = made.subscribe("check")
     consumer.collect()
     return made, consumer
@@ -548,14 +552,33 @@ CASES = [
         "for one that is behind, as `Subscription.collect`",
         collect,
         lambda store: (settled(store), write(store, MAIN, JANUARY))[0],
-        counts="6 SELECTs, 22 to 24 SELECTs, at most 4 GETs, 2 SQL transactions of 8 statements",
+        counts="6 SELECTs, 22 to 24 SELECTs, at most 4 GETs, 3 SQL transactions of 12 statements",
     ),
     Case(
         "Relay.confirm",
         "4 SELECTs; for each subscription 1 SELECT, and 1 SQL transaction",
         lambda found: found[0].confirm(found[1], redeliver_after_s=300.0),
         announced,
-        counts="4 SELECTs, 2 SELECTs, 2 SQL transactions of 6 statements",
+        counts="4 SELECTs, 2 SELECTs, 3 SQL transactions of 8 statements",
+    ),
+    Case(
+        "Relay.announce",
+        "2 SELECTs without a relay",
+        announce,
+        lambda store: (relay_of(store), store.commit(MAIN)),
+    ),
+    Case(
+        "Relay.announce",
+        "With one, 2 SELECTs, 1 SELECT for each subscription, and 1 SQL transaction of 3 statements when nothing",
+        announce,
+        lambda store: (settled(store), store.commit(MAIN)),
+        counts="2 SELECTs, 2 SELECTs, 1 SQL transaction of 3 statements",
+    ),
+    Case(
+        "Relay.withdraw",
+        "2 SELECTs, 1 SQL transaction of 2 statements",
+        lambda found: found[0].withdraw(found[1]),
+        announced,
     ),
     Case(
         "Relay.adopt",
