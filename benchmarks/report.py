@@ -21,6 +21,10 @@ REASONS: Final[dict[str, str]] = {
         f"start-up: {command} beside the import of pyarrow.compute": _SLOW_IMPORTS
         for command in ("ls", "log", "cat", "repo_list")
     },
+    "start-up: a step's process beside FilesystemIOManager": (
+        "a third of the difference is pyarrow with numpy. Another third is our modules and their data classes. "
+        "The rest is one more full pass of Python's garbage collector"
+    ),
     "years: second compaction beside a mark of new commits": (
         "such a mark is one part of it. Then each of these trees and records is rewritten, checked and compressed "
         "(design 0010)"
