@@ -207,6 +207,19 @@ class _Entry(NamedTuple):
     details: str
 
 
+def _new_name(entry: _Entry) -> str:
+    """Return the new name of a renamed branch.
+
+    Raises:
+        IntegrityError: The row is malformed. Run fsck.
+    """
+    try:
+        return str(json.loads(entry.details)["to"])
+    except (TypeError, ValueError, LookupError) as error:
+        msg = f"the catalog's row of entry {entry.sequence} of the journal is malformed ({error!r}); run fsck"
+        raise IntegrityError(msg) from error
+
+
 def head_at(connection: AnyConnection, repo_id: int, ref: Ref, at: datetime, now: datetime) -> CommitId:
     """Return the head of a branch at a given time: from the journal if the branch was moved, else from its history.
 
@@ -233,7 +246,7 @@ def head_at(connection: AnyConnection, repo_id: int, ref: Ref, at: datetime, now
     ]
     times = settle_dates([entry.at for entry in reversed(entries)], latest)
     for entry, entered in zip(entries, reversed(times), strict=True):
-        is_renaming = entry.action == "rename_branch" and json.loads(entry.details)["to"] == name
+        is_renaming = entry.action == "rename_branch" and _new_name(entry) == name
         if entry.action == "lost" and entry.name in ("", name) and entered > at:
             reason = f"entry {entry.sequence} of the journal is lost, so the branch's head before it is unknown"
             raise RefNotFoundError(ref.repo, ref.place, reason=reason)
@@ -263,7 +276,7 @@ def _newest_before(connection: AnyConnection, newest: str, at: datetime, latest:
     while segment is not None:
         query = "SELECT created_at FROM commits WHERE segment_id = :segment AND number <= :limit ORDER BY number DESC"
         dates += [as_time(at) for (at,) in rows(connection, query, segment=segment, limit=limit)]
-        segment, first = _segment(connection, segment)
+        segment, first = _segment(connection, segment, below=limit + 1)
         limit = first - 1
     number = bisect_right(settle_dates(dates[::-1], latest), at)
     return ancestor_at(connection, CommitId(newest), number + of_newest - len(dates)) if number else None
@@ -294,23 +307,40 @@ def ancestor_at(connection: AnyConnection, commit_id: CommitId, number: int) -> 
     segment, of_commit = only_row(rows(connection, _PLACE_OF, commit=commit_id))
     if not 1 <= number <= of_commit:
         return None
+    first = of_commit + 1
     while True:
-        parent, first = _segment(connection, segment)
+        parent, first = _segment(connection, segment, below=first)
         if number >= first:
             query = "SELECT id FROM commits WHERE segment_id = :segment AND number = :number"
             return CommitId(only_row(rows(connection, query, segment=segment, number=number))[0])
         segment = parent
 
 
-def _segment(connection: AnyConnection, segment: int) -> tuple[int | None, int]:
-    """Return the segment that a segment of history begins at, if any, and the number of its first commit."""
+def _segment(connection: AnyConnection, segment: int, *, below: int) -> tuple[int | None, int]:
+    """Return the segment that a segment of history begins at, if any, and the number of its first commit.
+
+    Raises:
+        IntegrityError: The first number is not lower than *below*, so the history never ends. Run fsck.
+    """
     query = "SELECT parent_id, first_number FROM segments WHERE id = :segment"
     parent, first = only_row(rows(connection, query, segment=segment))
+    if not isinstance(first, int) or first >= below:
+        msg = f"the segments of history in the catalog contradict each other ({segment} begins at {first!r}); run fsck"
+        raise IntegrityError(msg)
     return parent, first
 
 
-def history_batch(connection: AnyConnection, newest: CommitId, limit: int = _LOG_BATCH) -> list[Commit]:
+def history_batch(
+    connection: AnyConnection, newest: CommitId, limit: int = _LOG_BATCH, *, after: Commit | None = None
+) -> list[Commit]:
     """Return *newest* and the commits before it in its segment of history, newest first, at most *limit*.
+
+    Args:
+        after: The commit whose parent is *newest*, to notice a history that never ends.
+
+    Raises:
+        CommitNotFoundError: There is no such commit.
+        IntegrityError: The rows of the history contradict each other. Run fsck.
 
     Cost: 2 SELECTs, independent of the length of history.
     """
@@ -319,7 +349,16 @@ def history_batch(connection: AnyConnection, newest: CommitId, limit: int = _LOG
         raise CommitNotFoundError(newest)
     segment, number = row
     query = f"{_COMMIT} WHERE c.segment_id = :segment AND c.number <= :number ORDER BY c.number DESC LIMIT :limit"
-    return _load(connection, query, segment=segment, number=number, limit=limit)
+    found = _load(connection, query, segment=segment, number=number, limit=limit)
+    _require_end(newest, number, None if after is None else after.number, bool(found))
+    return found
+
+
+def _require_end(newest: CommitId, number: object, younger: int | None, is_found: object) -> None:
+    """Raise unless a walk through history comes to an end: each commit has a lower number than its child."""
+    if not is_found or not isinstance(number, int) or number < 1 or (younger is not None and number >= younger):
+        msg = f"the catalog's rows of commit {newest} and its history contradict each other; run fsck"
+        raise IntegrityError(msg)
 
 
 class HistoryStep(NamedTuple):
@@ -328,6 +367,7 @@ class HistoryStep(NamedTuple):
     id: CommitId
     parent: CommitId | None
     touched: bytes | None
+    number: int
 
 
 def walk_history(catalog: Catalog, head: Commit | None, limit: int | None = None) -> Iterator[Commit]:
@@ -337,26 +377,30 @@ def walk_history(catalog: Catalog, head: Commit | None, limit: int | None = None
     """
     left = limit
     newest = None if head is None else head.id
+    after: Commit | None = None
     while newest is not None and (left is None or left > 0):
         with catalog.ask() as connection:
-            batch = (
-                history_batch(connection, newest) if left is None else history_batch(connection, newest, min(left, 200))
-            )
+            most = _LOG_BATCH if left is None else min(left, _LOG_BATCH)
+            batch = history_batch(connection, newest, most, after=after)
         yield from batch
+        after = batch[-1]
         left = None if left is None else left - len(batch)
         newest = batch[-1].parent
 
 
-def history_steps(connection: AnyConnection, newest: CommitId, limit: int) -> list[HistoryStep]:
+def history_steps(
+    connection: AnyConnection, newest: CommitId, limit: int, *, after: HistoryStep | None = None
+) -> list[HistoryStep]:
     """Return the commits of `history_batch` as steps. Cost: 2 SELECTs, and 3 us a commit instead of 80."""
     row = one_row(rows(connection, _PLACE_OF, commit=newest))
     if row is None:
         raise CommitNotFoundError(newest)
     segment, number = row
-    query = """SELECT id, parent_id, touched FROM commits WHERE segment_id = :segment AND number <= :number
+    query = """SELECT id, parent_id, touched, number FROM commits WHERE segment_id = :segment AND number <= :number
         ORDER BY number DESC LIMIT :limit"""
     found = rows(connection, query, segment=segment, number=number, limit=limit)
-    return [HistoryStep(commit, parent, as_bytes(touched)) for commit, parent, touched in found]
+    _require_end(newest, number, None if after is None else after.number, found)
+    return [HistoryStep(commit, parent, as_bytes(touched), at) for commit, parent, touched, at in found]
 
 
 def squashes_of(connection: AnyConnection, repo: str) -> list[tuple[CommitId, CommitId]]:

@@ -27,7 +27,7 @@ def settle_orders(facts: Iterable[OrderFacts]) -> dict[CommitId, int]:
     """Return the order of each commit: its recorded order, raised above the orders of all its sources.
 
     Commits without a recorded order come before all others. Among those the date decides between commits that don't
-    depend on each other, since nothing else orders them.
+    depend on each other, since nothing else orders them. Every commit gets an order, also if sources form a cycle.
 
     Cost: O(n log n) time, and memory for the commits.
 
@@ -43,8 +43,12 @@ def settle_orders(facts: Iterable[OrderFacts]) -> dict[CommitId, int]:
     heapq.heapify(ready)
     orders: dict[CommitId, int] = {}
     last_of_old = 0
-    while ready:
-        one = by_id[heapq.heappop(ready)[-1]]
+    of_cycles = iter(sorted(map(_key, by_id.values())))
+    while len(orders) < len(by_id):
+        # Only forged records form a cycle. It is entered at the commit that would be the first without it.
+        one = by_id[(heapq.heappop(ready) if ready else next(of_cycles))[-1]]
+        if one.id in orders:
+            continue
         least = 1 + max((orders[source] for source in one.sources if source in orders), default=0)
         if one.recorded:
             orders[one.id] = max(one.recorded, least)

@@ -125,11 +125,13 @@ def _commits_after(backend: Backend, old: Commit | None, head: Commit) -> Iterat
 
 def _walk(backend: Backend, commit: Commit) -> Iterator[Commit]:
     newest: CommitId | None = commit.id
+    after: Commit | None = None
     while newest is not None:
         with backend.catalog.read() as connection:
-            batch = history_batch(connection, newest)
+            batch = history_batch(connection, newest, after=after)
         yield from batch
-        newest = batch[-1].parent
+        after = batch[-1]
+        newest = after.parent
 
 
 def _changed(backend: Backend, old: Commit | None, new: Commit | None) -> pa.Table:

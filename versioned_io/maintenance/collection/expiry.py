@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from versioned_io.catalog import collection as catalog
 from versioned_io.catalog.collection import CommitRow
 from versioned_io.catalog.dates import settle_dates
+from versioned_io.errors import IntegrityError
 from versioned_io.model.arguments import LONGEST_S
 from versioned_io.model.identifiers import CommitId
 from versioned_io.model.journal import Action, JournalEntry
@@ -97,7 +98,9 @@ def _times(commits: Mapping[CommitId, CommitRow], now: datetime) -> dict[CommitI
     for tip in sorted(commits.values(), key=lambda commit: commit.order, reverse=True):
         line: list[CommitRow] = []
         current: CommitRow | None = tip
+        passed: set[CommitId] = set()
         while current is not None and current.id not in found:
+            _require_new(current.id, passed)
             line.append(current)
             current = commits.get(current.parent) if current.parent is not None else None
         line.reverse()
@@ -105,6 +108,14 @@ def _times(commits: Mapping[CommitId, CommitRow], now: datetime) -> dict[CommitI
         times = settle_dates([*before, *(commit.created_at for commit in line)], now)
         found |= {commit.id: at for commit, at in zip(line, times[len(before) :], strict=True)}
     return found
+
+
+def _require_new(commit_id: CommitId, passed: set[CommitId]) -> None:
+    """Add a commit to those that a walk has passed; raise if it is among them, for then the walk never ends."""
+    if commit_id in passed:
+        msg = f"the history of commit {commit_id} in the catalog leads back to it; run fsck"
+        raise IntegrityError(msg)
+    passed.add(commit_id)
 
 
 def _kept(
@@ -136,7 +147,9 @@ def _kept_by_rule(
     kept: set[CommitId] = set()
     since = None if rule.keep_for_s is None else now - timedelta(seconds=min(rule.keep_for_s, LONGEST_S))
     current = commits.get(head) if head is not None else None
+    passed: set[CommitId] = set()
     while current is not None:
+        _require_new(current.id, passed)
         is_recent = since is not None and times[current.id] >= since
         if not is_recent and (rule.keep_last is None or len(kept) >= rule.keep_last):
             break

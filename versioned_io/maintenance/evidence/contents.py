@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from versioned_io.errors import FormatError, IntegrityError, NotFoundError, ObjectNotFoundError
 from versioned_io.model.columns import column_of
+from versioned_io.model.commits import Commit
 from versioned_io.model.damages import Healed
 from versioned_io.model.identifiers import CommitId, PackName
 from versioned_io.model.journal import Action, RecordedEntry, decode_entry, disowned_commits
@@ -84,6 +85,30 @@ class Contents:
         for recorded in notes.entries:
             self._add_entry(recorded, notes.name)
 
+    def discard_contradictions(self) -> list[Commit]:
+        """Discard the records whose number does not follow that of their parent, and return their commits.
+
+        A writer never makes one. A replay that followed them might not end, or would leave out the commits after them.
+        As with a lost record, the branch continues at a later commit.
+
+        Cost: O(n) time; O(n²) for a chain of forged records.
+        """
+        commits = [record.commit for record, _ in self.records.values()]
+        discarded = [one for one in commits if (one.parent is None) != (one.number == 1)]
+        for one in discarded:
+            del self.records[one.id]
+        while wrong := {one: parent for one in self.records if (parent := self._contradicted(one)) is not None}:
+            # A number that contradicts its parent's may be right, if the parent's own number is wrong.
+            first = [one for one, parent in wrong.items() if parent not in wrong]
+            discarded += [self.records.pop(one)[0].commit for one in first or list(wrong)]
+        return discarded
+
+    def _contradicted(self, commit_id: CommitId) -> CommitId | None:
+        """Return the parent of a commit if their numbers do not follow on each other."""
+        commit = self.records[commit_id][0].commit
+        known = None if commit.parent is None else self.records.get(commit.parent)
+        return None if known is None or known[0].commit.number + 1 == commit.number else commit.parent
+
     def prefer(self, packs: Mapping[int, PackName]) -> None:
         """Choose, among several entries of one number, the one in the pack that a catalog names."""
         for other in list(self.others):
@@ -139,6 +164,9 @@ def read_packs(
         enter(pack, _chunks_of(notes.footer))
         found.chunks += len(notes.footer.chunks)
         progress(len(found.infos))
+    for commit in found.discard_contradictions():
+        what = f"number {commit.number} and parent {commit.parent}, which contradict each other"
+        found.damaged.append(f"the record of commit {commit.id} has {what}")
     return found
 
 

@@ -212,6 +212,10 @@ class NameCheck:
                     damages=(),
                 )
             )
+        for commit in contents.discard_contradictions():
+            found = f"its record has number {commit.number} and parent {commit.parent}, which contradict each other"
+            self.findings.add("commit", commit.id, found)
+            self._damaged_repos.add(commit.repo)
         return contents
 
     def _judge_unknown(self, connection: Connection) -> None:

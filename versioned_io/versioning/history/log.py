@@ -199,9 +199,10 @@ def _changes_of_directory(backend: Backend, newest: Commit, path: str) -> Iterat
     """Yield the commits up to *newest* that changed *path*, in one walk, which ends where the path is a file."""
     start: CommitId | None = newest.id
     probe, sizes = PathProbe(path), chain(_STEPS, repeat(_LATER_STEPS))
+    after: HistoryStep | None = None
     while start is not None:
         with backend.catalog.ask() as connection:
-            steps = history_steps(connection, start, next(sizes))
+            steps = history_steps(connection, start, next(sizes), after=after)
             hits = [step for step in steps if probe.may_be_in(step.touched)]
             needed = [step.id for step in hits] + [step.parent for step in hits[-1:] if step.parent is not None]
             whole = get_commits(connection, list(dict.fromkeys(needed)))
@@ -214,7 +215,8 @@ def _changes_of_directory(backend: Backend, newest: Commit, path: str) -> Iterat
             yield whole[step.id]
             if before is not None and path and _is_file(backend, before, path):
                 return
-        start = steps[-1].parent
+        after = steps[-1]
+        start = after.parent
 
 
 @dataclass(slots=True)

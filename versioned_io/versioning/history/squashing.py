@@ -155,7 +155,7 @@ def _commits_after(connection: Connection, head: CommitId, number: int) -> list[
     found: list[Commit] = []
     newest: CommitId | None = head
     while newest is not None:
-        batch = history_batch(connection, newest)
+        batch = history_batch(connection, newest, after=found[-1] if found else None)
         found += [commit for commit in batch if commit.number > number]
         newest = batch[-1].parent if batch[-1].number > number + 1 else None
     return found

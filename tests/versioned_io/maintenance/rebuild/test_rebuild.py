@@ -1,5 +1,6 @@
 """A lost catalog is made again from the packs alone, and says the same as before."""
 
+import json
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import versioned_io as vio
+from tests.versioned_io.fault.forging import Forger
 from versioned_io.catalog.collection import list_packs
 from versioned_io.catalog.journal import entries_of
 from versioned_io.errors import FormatError, InvalidInputError, RefNotFoundError, StorageError, StoreNotFoundError
@@ -452,3 +454,54 @@ def test_rebuilding_and_deleting_a_branch_whose_entry_is_lost_keeps_it_deleted(p
     vio.rebuild_store(place)
     with vio.open_store(place) as store:
         assert [branch.name for branch in store.branches("r")] == ["main"]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("forged", "kept"),
+    [
+        ((0, {"parent": 0}), [4, 3, 2]),
+        ((0, {"parent": 3}), [4, 3, 2]),
+        ((0, {"number": 2**62}), [4, 3, 2]),
+        ((1, {"parent": 1}), [4, 3]),
+        ((1, {"number": 2**62}), [4, 3]),
+        ((2, {"parent": 3}), [4]),
+        ((3, {"parent": 3}), [3, 2, 1]),
+        ((3, {"number": 1}), [3, 2, 1]),
+        ((0, {"merged": 3}), [4, 3, 2, 1]),
+        ((0, {"provenance": [3]}), [4, 3, 2, 1]),
+    ],
+    ids=str,
+)
+def test_a_record_that_contradicts_its_parents_counts_as_lost(tmp_path, write, forged, kept):
+    with vio.create_store(tmp_path / "base") as store:
+        store.create_repo("r")
+        commits = [write(store, "r@main", {"a": b"%d" % number}).id for number in range(4)]
+    number, fields = forged
+    changed = {
+        name: [commits[one] for one in value] if name == "provenance" else value if name == "number" else commits[value]
+        for name, value in fields.items()
+    }
+    forger = Forger(tmp_path / "base")
+    [target] = [
+        (name, at)
+        for name, frames in forger.packs.items()
+        for at, frame in enumerate(frames)
+        if frame.kind is FrameKind.COMMIT and json.loads(frame.payload)["id"] == commits[number]
+    ]
+
+    def change(payload, _around):
+        return json.dumps(json.loads(payload) | changed, sort_keys=True, separators=(",", ":")).encode()
+
+    place = tmp_path / "s"
+    forger.forge(place, target, change, renames=False)
+    with vio.open_store(place) as store:
+        assert any(commits[number] in problem.where for problem in store.fsck().problems)
+    lose_catalog(place)
+    report = vio.rebuild_store(place)
+    is_contradiction = len(kept) < 4
+    assert [commits[number] in damage for damage in report.damaged] == [True] * is_contradiction
+    with vio.open_store(place) as store:
+        assert [commit.number for commit in store.log("r@main")] == kept
+        assert store.snapshot("r@main").read("a") == b"%d" % (kept[0] - 1)
+        write(store, "r@main", {"b": b"later"})
