@@ -308,8 +308,8 @@ def adopt_store(
         NotOwnerError: Another call was first.
         FormatError, InvalidInputError, StorageError: As for `open_store`.
 
-    Cost: as `open_store`, and 1 SQL transaction; where another catalog is the owner, also 1 PUT and 3 GETs. The cost of
-        `recover_store` if branches must be created.
+    Cost: as `open_store`, 1 SELECT, and 1 SQL transaction; where another catalog is the owner, also 1 PUT and 3 GETs.
+        The cost of `recover_store` if branches must be created.
     """
     with open_store(url, catalog=catalog, storage_options=storage_options) as store:
         backend = store._backend  # noqa: SLF001 (the front door has no other way to its parts)

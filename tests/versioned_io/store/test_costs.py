@@ -623,10 +623,10 @@ CASES = [
     ),
     Case(
         "adopt_store",
-        "as `open_store`, and 1 SQL transaction",
+        "as `open_store`, 1 SELECT, and 1 SQL transaction",
         vio.adopt_store,
         lambda store: store.url,
-        counts="1 GET, 3 or 4 SELECTs, 1 SQL transaction of 2 statements",
+        counts="1 GET, 4 or 5 SELECTs, 1 SQL transaction of 2 statements",
     ),
     Case("upgrade_store", "1 GET, 2 SELECTs, 1 SQL transaction", vio.upgrade_store, lambda store: store.url),
 ]
