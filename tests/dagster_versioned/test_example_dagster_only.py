@@ -70,14 +70,15 @@ def test_each_commit_makes_exactly_what_it_affects(tmp_path):
     definitions = EXAMPLE / "definitions.py"
     with DagsterServer(tmp_path / "home", definitions, env={"VERSIONED_STORE": str(store)}) as server:
         watch = Watch(server, store)
-        first = watch.newly_made(heads={"climate_model@main": None})
+        # What comes later than these looks is seen by the next, which expects nothing of it.
+        first = watch.newly_made(heads={"climate_model@main": None}, quiet_s=3)
         assert first == Counter({**{("monthly_summary", month): 1 for month in MONTHS}, ("climate_model", None): 1})
 
         with vio.open_store(str(store)) as opened:
             model = opened.commit("climate_model@main")
             ingested = opened.commit("weather@main")
         ingest(store, "2012-03-05")
-        second = watch.newly_made(heads={"climate_model@main": model.id})
+        second = watch.newly_made(heads={"climate_model@main": model.id}, quiet_s=3)
         assert second == Counter({("monthly_summary", "2012-03"): 1, ("climate_model", None): 1})
 
         ingest(store, "2012-03-05")
