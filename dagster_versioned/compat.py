@@ -1,7 +1,8 @@
 """All uses of Dagster's internals in one place, where its public API is not enough; tried with Dagster 1.13.
 
-Each function documents its need and the result if Dagster does not offer it. No other module of this
-package uses a name of Dagster's that starts with an underscore, or imports from ``dagster._core``.
+Each function documents its need and the result if Dagster does not offer it. Only `compat_older`, for older IO
+managers, does the same. No other module uses a name of Dagster's that starts with an underscore, or imports from
+``dagster._core``.
 """
 
 import time

@@ -1,7 +1,9 @@
 """The IO manager: it commits the outputs of Dagster's assets and ops, and reads their inputs from snapshots."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -9,18 +11,30 @@ from pydantic import Field, PrivateAttr
 
 import versioned_io as vio
 from dagster_versioned import compat
+from dagster_versioned.branches import ensure_branch
 from dagster_versioned.checkouts import Checkouts
 from dagster_versioned.compat import Step
+from dagster_versioned.fallback import Fallback
 from dagster_versioned.lazy_store import LazyStore
 from dagster_versioned.materialization import StoredOutput
 from dagster_versioned.step_io import ALLOW_MISSING_PARTITIONS, Place, StepInput, StepOutput
-from dagster_versioned.step_runs import ORCHESTRATOR, run_of_step, settle_lineage
+from dagster_versioned.step_runs import (
+    ORCHESTRATOR,
+    metadata_of_older,
+    note_older,
+    older_inputs_of,
+    run_of_step,
+    settle_lineage,
+)
 from dagster_versioned.store_fields import StoreFields
 from versioned_io import formats
-from versioned_io.errors import ExistsError, NotStorableError, PathNotFoundError, RefNotFoundError, RepoNotFoundError
+from versioned_io.errors import NotStorableError, PathNotFoundError, RefNotFoundError, RepoNotFoundError
 from versioned_io.model.identifiers import LineageId
 
 _LOADING_THREADS = 8
+
+FALLBACK = "VERSIONED_FALLBACK"
+"""Names the older place where the store comes from the environment, too."""
 
 
 class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
@@ -65,12 +79,21 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
     allow_pickle: bool = Field(
         default=True, description="Whether objects without a format of their own are stored, and loaded, by pickle."
     )
+    fallback: dg.ResourceDependency[Any] = None  # type: ignore[assignment]  # a dependency that may be left out
+    """The IO manager that was there before, or the directory or ``s3://bucket/prefix`` that it kept values in.
+
+    An input that the store does not have is read there, and counts as an input of known digest.
+    """
+    export: bool = Field(
+        default=False, description="Whether each output is also written to the place where the fallback kept it."
+    )
     webserver_url: str | None = Field(
         default=None, description="Where the Dagster UI is; commits then link to their run."
     )
     git_commit: str | None = Field(default=None, description="The version of the code, recorded with each commit.")
 
     _lazy_store: LazyStore | None = PrivateAttr(default=None)
+    _older: Fallback | None = PrivateAttr(default=None)
     _checkouts: Checkouts = PrivateAttr(default_factory=Checkouts)
     _ensured: set[str] = PrivateAttr(default_factory=set)
 
@@ -104,7 +127,10 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
             objects=objects,
             nothing=frozenset(key for key, value in output.values.items() if value is None),
             inputs=run.inputs if run is not None else (),
+            older=older_inputs_of(output.step),
         )
+        if self.export:
+            self._export(context, output)
         context.add_output_metadata(stored.metadata)
         if output.step is not None and output.asset_key is not None:
             compat.add_partition_metadata(output.step, output.asset_key, stored.partition_metadata)
@@ -145,6 +171,29 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
             return None
         return run_of_step(step, self._store(), webserver_url=self.webserver_url, git_commit=self.git_commit)
 
+    def get_fallback(self) -> Fallback | None:
+        """Return the older IO manager that `fallback` names, or None.
+
+        Where the store comes from the environment, ``VERSIONED_FALLBACK`` may name it instead.
+
+        Example:
+            >>> print(VersionedIOManager(store="./data", fallback="./old").get_fallback())
+            ./old
+        """
+        given: Any = self.fallback
+        if given is None and self.store is None:
+            given = os.environ.get(FALLBACK)
+        if self._older is None and given is not None:
+            self._older = Fallback(given, s3=self.s3, allow_pickle=self.allow_pickle)
+        return self._older
+
+    def _export(self, context: dg.OutputContext, output: StepOutput) -> None:
+        older = self.get_fallback()
+        if older is None:
+            raise dg.DagsterInvariantViolationError("export=True needs fallback=, the place to export to")
+        for key, value in output.values.items():
+            context.log.debug("exported to %s", older.export(context, value, key))
+
     def _place_of(self, context: dg.InputContext | dg.OutputContext) -> Place:
         return Place.of(context, repo=self.repo, prefix=self.repo_prefix)
 
@@ -162,6 +211,7 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
             # The step ran, so its lineage ID must lead to its output, even if the branch already held an equal one. The
             # # tree's digest stays, so nothing downstream is affected.
             empty="allow" if lineage_id is not None else "skip",
+            metadata=metadata_of_older(output.step) or None,
             idempotency_key=output.retry_key,
             retries="equal",
         ) as transaction:
@@ -189,19 +239,14 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
         """Make the repo and its branch if they are missing, once per process; return the branch's ref."""
         ref = f"{repo}@{self.branch}"
         if ref not in self._ensured:
-            store = self._store()
-            info = store.create_repo(repo, exist_ok=True)
-            if self.branch not in {branch.name for branch in info.branches}:
-                with suppress(ExistsError):  # another process made it meanwhile
-                    store.create_branch(ref, at=f"{repo}@{self.base_branch}")
+            ensure_branch(self._store(), repo, self.branch, self.base_branch)
             self._ensured.add(ref)
         return ref
 
     def _load(self, wanted: StepInput) -> object:
         """Return the value of an input with at most one partition."""
         ((key, stem),) = wanted.place.stems.items()
-        snapshot = self._snapshot_or_none(wanted)
-        return None if snapshot is None else self._load_one(wanted, snapshot, key, stem, wanted.table_type)
+        return self._load_one(wanted, self._snapshot_or_error(wanted), key, stem, wanted.table_type)
 
     def _load_partitions(
         self, wanted: StepInput, made_from: dict[str, str], run: "vio.Run | None"
@@ -211,15 +256,13 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
         Args:
             made_from: Partition of the input → the one partition of the step's output that is made from it.
         """
-        snapshot = self._snapshot_or_none(wanted)
-        if snapshot is None:
-            return {}
+        snapshot = self._snapshot_or_error(wanted)
         value_type = wanted.table_type_of_partition
 
         def load(key: str | None, stem: str) -> object:
             made = made_from.get(key) if key is not None else None
             with run.making(made) if run is not None and made is not None else nullcontext():
-                return self._load_one(wanted, snapshot, key, stem, value_type)
+                return self._load_one(wanted, snapshot, key, stem, value_type, output=made or "")
 
         stems = wanted.place.stems
         with ThreadPoolExecutor(max_workers=_LOADING_THREADS, thread_name_prefix="versioned-load") as threads:
@@ -227,32 +270,69 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
             return {key: value for key, value in zip(stems, loaded, strict=True) if value is not None}
 
     def _load_one(
-        self, wanted: StepInput, snapshot: "vio.Snapshot", key: str | None, stem: str, table_type: object
+        self,
+        wanted: StepInput,
+        found: "vio.Snapshot | PathNotFoundError",
+        key: str | None,
+        stem: str,
+        table_type: object,
+        *,
+        output: str = "",
     ) -> object:
-        """Return one value, or ``None`` for a partition that was never stored and may be missing."""
+        """Return one value, or ``None`` for a partition that was never stored and may be missing.
+
+        Args:
+            output: The partition that is made from it; empty for all outputs of the step.
+        """
         try:
+            if isinstance(found, PathNotFoundError):
+                raise found
             return formats.load_object(
-                snapshot,
+                found,
                 stem,
                 type_hint=table_type,
                 allow_pickle=self.allow_pickle,
                 directory=self._checkouts.new_directory(kept=wanted.step is None),
             )
-        except FileNotFoundError:
-            if key is None or not wanted.may_be_missing:
-                raise
-            wanted.log.warning("partition %r is not in %s: %s", key, snapshot.name, ALLOW_MISSING_PARTITIONS)
-            return None
+        except PathNotFoundError as error:
+            return self._load_older(wanted, key, error, output)
 
-    def _snapshot_or_none(self, wanted: StepInput) -> "vio.Snapshot | None":
-        """Return the snapshot to read; None if nothing was ever stored and partitions may be missing."""
+    def _load_older(self, wanted: StepInput, key: str | None, missing: PathNotFoundError, output: str) -> object:
+        """Return a value that the store lacks from the older IO manager, or ``None`` if it may be missing."""
+        older = self.get_fallback()
+        # A ref says which version is meant, and the older IO manager has none.
+        if older is not None and wanted.pinned is None:
+            try:
+                value, read = older.load(wanted.context, key)
+            except FileNotFoundError:
+                wanted.log.debug("%s has no such value either", older)
+            else:
+                path, where, _ = missing.args
+                wanted.log.info("read %s through fallback, since %s has no %s", read.uri, where, path)
+                if wanted.step is not None:
+                    note_older(wanted.step, replace(read, output=output))
+                return value
+        if key is None or not wanted.may_be_missing:
+            path, where, hint = missing.args
+            raise PathNotFoundError(path, where, self._hint(hint, older, wanted)) from missing.__cause__
+        wanted.log.warning("partition %r is not in %s: %s", key, missing.args[1], ALLOW_MISSING_PARTITIONS)
+        return None
+
+    def _hint(self, hint: str, older: Fallback | None, wanted: StepInput) -> str:
+        if older is None:
+            more = "if an older IO manager holds it, name that by fallback="
+        elif wanted.pinned is not None:
+            more = f"{older} is not asked for a version as of {wanted.pinned}"
+        else:
+            more = f"{older} does not have it either"
+        return f"{hint}; {more}" if hint else more
+
+    def _snapshot_or_error(self, wanted: StepInput) -> "vio.Snapshot | PathNotFoundError":
+        """Return the snapshot to read, or the error if nothing was ever stored in the repo."""
         try:
             return self._snapshot_of(wanted.place, pinned=wanted.pinned)
-        except PathNotFoundError:
-            if not wanted.may_be_missing:
-                raise
-            wanted.log.warning("nothing was ever stored in %s: %s", wanted.place.repo, ALLOW_MISSING_PARTITIONS)
-            return None
+        except PathNotFoundError as error:
+            return error
 
     def _snapshot_of(self, place: Place, *, pinned: str | None) -> "vio.Snapshot":
         """Return the snapshot of the pinned ref, of the branch, or of the branch from which it will be made."""

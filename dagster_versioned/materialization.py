@@ -9,6 +9,7 @@ import dagster as dg
 
 import versioned_io as vio
 from dagster_versioned import tags
+from dagster_versioned.fallback import OlderInput
 from versioned_io import formats
 
 _INPUTS_SHOWN = 100
@@ -25,6 +26,7 @@ class StoredOutput:
         nothing: The keys whose value is ``None``. Their places are not shown: such an asset usually wrote its data
             elsewhere, and Dagster's own managers don't show them either.
         inputs: The files that the step has read so far.
+        older: The values that it has read from an older IO manager.
     """
 
     commit: "vio.Commit"
@@ -32,6 +34,7 @@ class StoredOutput:
     objects: "Mapping[str | None, formats.StoredObject]"
     nothing: frozenset[str | None]
     inputs: "Sequence[vio.InputFile]"
+    older: Sequence[OlderInput] = ()
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -42,7 +45,7 @@ class StoredOutput:
             tags.REPO: self.commit.repo,
             tags.BRANCH: self.commit.branch,
         }
-        metadata |= _metadata_of_inputs(self.inputs)
+        metadata |= _metadata_of_inputs(self.inputs, self.older)
         if len(self.objects) == 1:
             ((key, stored),) = self.objects.items()
             return metadata | self._metadata_of_object(key, stored)
@@ -54,7 +57,8 @@ class StoredOutput:
         if len(self.objects) == 1:
             return {}
         return {
-            key: self._metadata_of_object(key, one) | _metadata_of_inputs(self._inputs_of(key))
+            key: self._metadata_of_object(key, one)
+            | _metadata_of_inputs(self._inputs_of(key), [one for one in self.older if one.output in {"", key}])
             for key, one in self.objects.items()
             if key is not None
         }
@@ -82,9 +86,10 @@ class StoredOutput:
         return metadata
 
 
-def _metadata_of_inputs(inputs: "Sequence[vio.InputFile]") -> dict[str, Any]:
+def _metadata_of_inputs(inputs: "Sequence[vio.InputFile]", older: Sequence[OlderInput]) -> dict[str, Any]:
     """Return the files as refs: at most the first hundred, and the number of others; empty if there are none."""
-    files = list(dict.fromkeys(f"{file.repo}@{file.commit}:{file.path}" for file in inputs))
+    refs = [f"{file.repo}@{file.commit}:{file.path}" for file in inputs]
+    files = list(dict.fromkeys([*refs, *(f"{one.uri} {one.digest}" for one in older)]))
     if not files:
         return {}
     shown = {"files": files[:_INPUTS_SHOWN]}

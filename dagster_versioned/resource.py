@@ -11,7 +11,7 @@ import versioned_io as vio
 from dagster_versioned import compat
 from dagster_versioned.compat import Step
 from dagster_versioned.lazy_store import LazyStore
-from dagster_versioned.step_runs import run_of_step, settle_lineage
+from dagster_versioned.step_runs import metadata_of_older, run_of_step, settle_lineage
 from dagster_versioned.store_fields import StoreFields
 from versioned_io.model.identifiers import CommitId
 
@@ -163,7 +163,7 @@ class VersionedStoreResource(StoreFields):
                 ref,
                 message=message,
                 author=author,
-                metadata=metadata,
+                metadata={**metadata_of_older(step), **(metadata or {})} or None,
                 provenance=provenance,
                 empty=empty,
                 lineage_id=lineage_id,

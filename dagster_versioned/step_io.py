@@ -4,7 +4,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from logging import Logger
 from typing import Any, Self
@@ -44,9 +44,14 @@ class Place:
         if not context.has_asset_key:
             return cls(prefix + OP_OUTPUTS_REPO, {None: stem_of_op_output(context.get_identifier())})
         keys: list[str] | list[None] = _partition_keys_of(context) if context.has_asset_partitions else [None]
+        return cls.of_asset(context.asset_key, keys, repo=repo, prefix=prefix)
+
+    @classmethod
+    def of_asset(cls, asset_key: dg.AssetKey, keys: Sequence[str | None], *, repo: str | None, prefix: str) -> Self:
+        """Return the place of an asset's partitions *keys*, or of its value if they are ``[None]``; see `of`."""
         shared = repo is not None
-        name = repo if repo is not None else repo_of_asset(context.asset_key, prefix=prefix)
-        return cls(name, {key: stem_of_asset(context.asset_key, key, in_shared_repo=shared) for key in keys})
+        name = repo if repo is not None else repo_of_asset(asset_key, prefix=prefix)
+        return cls(name, {key: stem_of_asset(asset_key, key, in_shared_repo=shared) for key in keys})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +106,14 @@ class StepInput:
     """An input that a step takes.
 
     Attributes:
+        context: Dagster's context, for an older IO manager that is asked for the value.
         step: None outside of a run.
         pinned: The ref to read instead of the branch's head; None for the head.
         annotation: The annotation of the input's parameter; None if it has none.
         may_be_missing: Whether a partition that was never stored is left out.
     """
 
+    context: dg.InputContext
     step: Step | None
     place: Place
     pinned: str | None
@@ -119,6 +126,7 @@ class StepInput:
         """Return the input of *context*; *ref* is read if the input's own metadata names none."""
         metadata = context.definition_metadata or {}
         return cls(
+            context=context,
             step=compat.step_of(context),
             place=place,
             pinned=metadata.get(tags.REF, ref),

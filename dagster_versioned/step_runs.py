@@ -8,22 +8,27 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import versioned_io as vio
 from dagster_versioned import compat, tags
 from dagster_versioned.compat import Step
+from dagster_versioned.fallback import OlderInput
 from versioned_io.model.identifiers import LineageId, parse_lineage_id
 
 ORCHESTRATOR = "dagster"
+
+EXTERNAL_INPUTS = "external_inputs"
+"""Metadata of a commit: the inputs that lie outside of the store, each with its address and digest."""
 
 _RUNS_REMEMBERED = 1_000
 _MAX_PARAMS_BYTES = 16_384
 
 _lock = threading.Lock()
 _run_of_step: "WeakKeyDictionary[Step, vio.Run]" = WeakKeyDictionary()
+_older_of_step: "WeakKeyDictionary[Step, dict[OlderInput, None]]" = WeakKeyDictionary()
 _lineage_of_run: OrderedDict[str, LineageId] = OrderedDict()
 
 
@@ -51,6 +56,30 @@ def run_of_step(
                 lineage_id=_known_lineage(step),
             )
         return run
+
+
+def note_older(step: Step, read: OlderInput) -> None:
+    """Record that *step* read a value from an older IO manager."""
+    with _lock:
+        _older_of_step.setdefault(step, {})[read] = None
+
+
+def older_inputs_of(step: Step | None) -> list[OlderInput]:
+    """Return the values that *step* has read from an older IO manager so far, sorted by address."""
+    with _lock:
+        found = [] if step is None else list(_older_of_step.get(step, ()))
+    return sorted(found, key=lambda one: (one.uri, one.output))
+
+
+def metadata_of_older(step: Step | None) -> dict[str, Any]:
+    """Return the metadata with which a commit of *step* records those values; empty if there are none."""
+    older = older_inputs_of(step)
+    return external_inputs(older) if older else {}
+
+
+def external_inputs(older: Iterable[OlderInput]) -> dict[str, Any]:
+    """Return the metadata of a commit that was made from these values."""
+    return {EXTERNAL_INPUTS: [one.to_json() for one in older]}
 
 
 def settle_lineage(step: Step, run: "vio.Run") -> LineageId:

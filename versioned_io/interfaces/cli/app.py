@@ -14,6 +14,7 @@ from versioned_io.interfaces.cli import (
     copying,
     files,
     history,
+    importing,
     lineage,
     maintaining,
     maintenance,
@@ -82,6 +83,7 @@ app.add_typer(backups.app, name="backups")
 app.command("restore")(maintenance.restore)
 app.command("upgrade")(maintenance.upgrade)
 app.command("put")(files.put)
+app.command("import-dagster")(importing.import_dagster)
 app.command("get")(files.get)
 app.command("checkout")(files.checkout)
 app.command("cat")(files.cat)

@@ -9,6 +9,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "Data": {
         "init": "Make an empty store.",
         "put": "Commit files and directories.",
+        "import-dagster": "Move the values of an older IO manager into the store.",
         "get": "Write a file or a directory to this machine.",
         "checkout": "Write the files of a commit into a local directory.",
         "ls": "List files and directories.",
