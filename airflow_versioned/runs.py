@@ -4,9 +4,12 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowRuntimeError
 
 from airflow_versioned.events import read_extra
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from versioned_io import Commit, Run, Store
 
+_FINISHED = {"success", "failed"}
 _STARTED_BY_SOMEBODY = {"manual", "backfill", "operator_triggered", "asset_materialization"}
 _log = logging.getLogger(__name__)
 _GIT_COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -116,6 +120,27 @@ def is_woken(context: "Context") -> bool:
     """Return whether an event of an asset, or the relay, started this run."""
     run: Any = context["dag_run"]
     return run.run_type == "asset_triggered" or WAKE_UP_CONF in (run.conf or {})
+
+
+def is_over(owner: str, get_state: "Callable[[str, str], str]") -> bool:
+    """Return whether the run that holds a claim has ended without releasing it, as when its worker was killed.
+
+    Args:
+        owner: The run's DAG ID and ID, joined by ``/``.
+        get_state: Returns the state of the run of these two IDs.
+
+    Raises:
+        AirflowRuntimeError: Airflow can't say; a retry asks again.
+
+    Cost: 1 request to Airflow's API server.
+    """
+    dag_id, _, run_id = owner.partition("/")
+    try:
+        return get_state(dag_id, run_id) in _FINISHED
+    except AirflowRuntimeError as error:
+        if (error.error.detail or {}).get("status_code") == HTTPStatus.NOT_FOUND:
+            return True
+        raise
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_versioned.connections import StoreAddress
 from airflow_versioned.events import MAX_KEYS_PER_TASK, event_extra
+from airflow_versioned.runs import is_over
 from airflow_versioned.uris import DEFAULT_CONNECTION
 from versioned_io import BranchState
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 REPEAT_AFTER_S = 10.0  # a relay run takes about 5 s; what waits longer may have been lost on the way
 LONGEST_PAUSE_S = 3600.0
+FREE_EVERY_S = 10.0  # between two searches for keys that dead runs hold
 LONGEST_BACKOFF_S = 60.0
 
 
@@ -63,6 +65,12 @@ def _id(head: "Commit | None") -> str | None:
     return None if head is None else head.id
 
 
+def _get_state(dag_id: str, run_id: str) -> str:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # its modules are many, the need is rare
+
+    return RuntimeTaskInstance.get_dagrun_state(dag_id, run_id)
+
+
 class Looking:
     """Looks at a branch repeatedly. It opens the store at the first look, and again after a look that failed."""
 
@@ -72,6 +80,7 @@ class Looking:
         self._redeliver_after_s = redeliver_after_s
         self._store: Store | None = None
         self._watch: BranchWatch | None = None
+        self._freed_at = -math.inf
 
     def look(self, *, announced: BranchState | None = None) -> BranchState:
         """Return the keys that wait for a wake-up now; see `BranchWatch.look`."""
@@ -84,7 +93,19 @@ class Looking:
                 redeliver_after_s=self._redeliver_after_s,
                 most_keys=MAX_KEYS_PER_TASK,
             )
+        if time.monotonic() - self._freed_at >= FREE_EVERY_S:
+            self.free_dead(self._watch, _get_state)
+            self._freed_at = time.monotonic()
         return self._watch.look(announced=announced)
+
+    def free_dead(self, watch: "BranchWatch", get_state: Callable[[str, str], str]) -> None:
+        """End the leases of runs that are over on keys with newer data, so that it is announced.
+
+        Cost: as `BranchWatch.overtaken`; 1 request to Airflow's API server for each such key.
+        """
+        for due in watch.overtaken():
+            if due.owner is not None and is_over(due.owner, get_state):
+                watch.free(due)
 
     def close(self) -> None:
         """Close the store; the next look opens it again."""

@@ -7,17 +7,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_versioned.branch import WHOLE_BRANCH, DeclaredBranch
 from airflow_versioned.notes import describe_outlets
-from airflow_versioned.runs import is_asked_for, is_woken, open_run, retry_key
+from airflow_versioned.runs import is_asked_for, is_over, is_woken, open_run, retry_key
 from airflow_versioned.starts import BEGINNING, choose_start, find_start
 
 if TYPE_CHECKING:
     from versioned_io import DueKey, Run, Snapshot, Store, Subscription, Transaction
-
-_FINISHED = {"success", "failed"}
 
 
 class Work:
@@ -171,23 +169,32 @@ def choose_key(declared: DeclaredBranch, key: str | None) -> str:
 def claim(subscription: "Subscription", key: str, context: Context, *, force: bool, lease_s: float) -> "DueKey":
     """Return the claimed key.
 
-    The owner is the run: a retry, a cleared task and a second task of the same run claim it again.
+    The owner is the run: a retry, a cleared task and a second task of the same run claim it again. An event does not
+    repeat what another run has failed to do: that run is red, and a person decides.
 
     Raises:
-        AirflowSkipException: Nothing is due, or another run holds the claim.
+        AirflowSkipException: Nothing is due, another run holds the claim, or another run has failed.
     """
     run: Any = context["dag_run"]
+    instance: Any = context["ti"]
     owner = f"{run.dag_id}/{run.run_id}"
-    due = subscription.claim(key, owner=owner, lease_s=lease_s, force=force)
+    repeat = not is_woken(context)
+    due = subscription.claim(key, owner=owner, lease_s=lease_s, force=force, repeat=repeat)
     if due is not None:
         return due
     held = subscription.find(key)
-    if held is None or held.owner is None or held.claimed_until is None or held.claimed_until <= datetime.now(UTC):
+    if held is not None and not held.is_done and not _is_held(held):
+        msg = (
+            f"{held.owner} has failed to process partition {key!r} of {subscription}: "
+            f"clear that run to repeat its work, or start one by hand"
+        )
+        raise AirflowSkipException(msg)
+    if held is None or not _is_held(held):
         msg = (
             f"nothing is due for partition {key!r} of {subscription}: the wake-up came twice, or the data is as before"
         )
         raise AirflowSkipException(msg)
-    if is_over(held.owner, context):
+    if is_over(held.owner or "", instance.get_dagrun_state):
         due = subscription.claim(key, owner=owner, lease_s=lease_s, force=force, instead_of=held.owner)
         if due is not None:
             return due
@@ -197,14 +204,5 @@ def claim(subscription: "Subscription", key: str, context: Context, *, force: bo
     raise AirflowSkipException(msg)
 
 
-def is_over(owner: str, context: Context) -> bool:
-    """Return whether the run that holds a claim has ended without releasing it, as when its worker was killed.
-
-    Cost: 1 request to Airflow's API server.
-    """
-    instance: Any = context["ti"]
-    dag_id, _, run_id = owner.partition("/")
-    try:
-        return instance.get_dagrun_state(dag_id, run_id) in _FINISHED
-    except AirflowRuntimeError:  # Airflow has no such run any more
-        return True
+def _is_held(due: "DueKey") -> bool:
+    return due.owner is not None and due.claimed_until is not None and due.claimed_until > datetime.now(UTC)

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 from airflow.sdk.api.datamodels._generated import DagRunState
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_versioned import versioned_asset
+from airflow_versioned.triggers import Looking
 from versioned_io.errors import ClaimLostError, InvalidInputError, PartitionKeyError
 from versioned_io.store import Store
 
@@ -373,3 +375,48 @@ def test_a_run_that_the_relay_started_works_on_what_is_due_and_on_nothing_else(s
     commit(store, a="1")
     options = {"run_type": "operator_triggered", "conf": {"versioned_wake_up": {}}}
     assert worked_on(orders, build_context, "a", "a", **options) == ["a"]
+
+
+def refuse(status):
+    def get_state(dag_id, run_id):
+        raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": status}))
+
+    return get_state
+
+
+def test_a_second_wake_up_does_not_repeat_what_another_run_failed_to_do(store, orders, build_context):
+    commit(store, a="1")
+    with pytest.raises(RuntimeError), orders.work(build_context(run_id="first", partition_key="a")):
+        raise RuntimeError
+    with pytest.raises(AirflowSkipException, match="check/first has failed to process"):
+        orders.work(build_context(run_id="second", partition_key="a")).__enter__()
+    assert worked_on(orders, build_context, "a", run_type="manual") == ["a"]
+
+
+def test_a_run_of_which_airflow_can_not_say_whether_it_is_over_keeps_its_claim(store, orders, build_context):
+    commit(store, a="1")
+    killed = orders.work(build_context(partition_key="a"))
+    killed.__enter__()
+    commit(store, a="2")
+    context = build_context(run_id="other", partition_key="a")
+    context["ti"].get_dagrun_state = refuse(500)
+    with pytest.raises(AirflowRuntimeError):
+        orders.work(context).__enter__()
+    context["ti"].get_dagrun_state = refuse(404)
+    with orders.work(context) as work:
+        assert work.paths == ["a.csv"]
+
+
+def test_the_watcher_frees_what_a_run_holds_that_is_over(store, orders, build_context):
+    commit(store, a="1")
+    killed = orders.work(build_context(partition_key="a"))
+    killed.__enter__()
+    commit(store, a="2")
+    (subscription,) = store.subscriptions("orders@main", prefix="airflow:check:")
+    subscription.collect()
+    watch = store.watch("orders@main", relay="airflow", redeliver_after_s=300)
+    looking = Looking(orders.declared.address, "orders@main", 300)
+    looking.free_dead(watch, lambda dag_id, run_id: "running")
+    assert subscription.unannounced(redeliver_after_s=300) == []
+    looking.free_dead(watch, lambda dag_id, run_id: {"check/asset_triggered__1": "failed"}[f"{dag_id}/{run_id}"])
+    assert [due.key for due in subscription.unannounced(redeliver_after_s=300)] == ["a"]

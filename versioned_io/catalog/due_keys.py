@@ -172,17 +172,26 @@ class Claimant:
         owners = [self.owner] if self.instead_of is None else [self.owner, self.instead_of]
         return or_(due_keys.c.owner.is_(None), due_keys.c.owner.in_(owners), due_keys.c.claimed_until <= self.now)
 
+    def is_first(self) -> ColumnElement[bool]:
+        """Return the condition that no other owner has claimed this request before."""
+        claimed = due_keys.c.claimed_sequence
+        return or_(claimed.is_(None), claimed != due_keys.c.sequence, due_keys.c.owner == self.owner)
 
-def claim_key(connection: Connection, subscription_id: int, key: str, claimant: Claimant) -> DueKey | None:
+
+def claim_key(
+    connection: Connection, subscription_id: int, key: str, claimant: Claimant, *, repeat: bool = True
+) -> DueKey | None:
     """Claim the newest request for *key* for the claimant and return it, or return None.
 
-    None means that nothing is due, or that another owner's lease is running. The same owner may claim
-    a request again, even after it has completed it. That is how a retry learns that the work is done.
+    None means that nothing is due, or that another owner's lease is running. Without *repeat* it also means that
+    another owner has claimed this request before, and failed. The same owner may claim a request again, even after it
+    has completed it. That is how a retry learns that the work is done.
 
     Cost: 1 UPDATE, 1 SELECT.
     """
     its_own = and_(due_keys.c.done_by == claimant.owner, due_keys.c.done_sequence == due_keys.c.sequence)
-    return _take(connection, _is(subscription_id, key), or_(_IS_DUE, its_own), claimant)
+    is_open = _IS_DUE if repeat else and_(_IS_DUE, claimant.is_first())
+    return _take(connection, _is(subscription_id, key), or_(is_open, its_own), claimant)
 
 
 def force_key(
@@ -231,6 +240,29 @@ def release_key(connection: Connection, due: DueKey, now: datetime) -> None:
         .where(mine, overtaken)
         .values(owner=None, claimed_until=None, announced_at=None, requested_at=now)
     )
+
+
+def list_overtaken(
+    connection: Connection, subscription_ids: Sequence[int], *, now: datetime, limit: int
+) -> list[DueKey]:
+    """Return the due keys with a live lease on an older request, so that nobody may claim the newer one.
+
+    Cost: 1 SELECT.
+    """
+    overtaken = and_(due_keys.c.claimed_until > now, due_keys.c.sequence > due_keys.c.claimed_sequence)
+    query = _requests(and_(due_keys.c.subscription_id.in_(subscription_ids), overtaken)).where(_IS_DUE)
+    rows = connection.execute(query.order_by(due_keys.c.subscription_id, due_keys.c.key).limit(limit))
+    return [_to_due(row) for row in rows]
+
+
+def free_overtaken(connection: Connection, due: DueKey, now: datetime) -> None:
+    """End the lease of *due*'s owner on an older request: the newer one waits for a wake-up, as if it were new.
+
+    Cost: 1 UPDATE.
+    """
+    same = and_(_is(due.subscription_id, due.key), due_keys.c.owner == due.owner, due_keys.c.sequence == due.sequence)
+    freed = {"owner": None, "claimed_until": None, "announced_at": None, "requested_at": now}
+    connection.execute(update(due_keys).where(same, due_keys.c.claimed_sequence < due.sequence).values(freed))
 
 
 def complete_key(connection: Connection, due: DueKey, now: datetime) -> None:

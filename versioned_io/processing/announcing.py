@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from versioned_io.catalog import announcing as leases
 from versioned_io.catalog import subscriptions as catalog
 from versioned_io.catalog.commits import get_commit, resolve_watched
-from versioned_io.catalog.due_keys import list_waiting, mark_announced
+from versioned_io.catalog.due_keys import free_overtaken, list_overtaken, list_waiting, mark_announced
 from versioned_io.catalog.repo_rows import find_branch
 from versioned_io.catalog.subscriptions import SubscriptionRow
 from versioned_io.model.announcements import AnnouncedCommit, Announcement, BranchState, MissedKey
@@ -372,6 +372,49 @@ class BranchWatch:
             bool(rows),
             tuple(due for due in dues if due.subscription_id in whole),
         )
+
+    def overtaken(self) -> list[DueKey]:
+        """Return the keys with newer data that nobody may claim, since the owner of an older request holds them.
+
+        Ask the orchestrator whether that owner still works, and call `free` if it does not.
+
+        >>> relay = store.relay("airflow", "weather@main", partitions="{year}/{month}.csv")
+        >>> check = relay.subscribe("check")
+        >>> _ = check.collect()
+        >>> _ = check.claim("2012-02", owner="check/run 1")
+        >>> watch = store.watch("weather@main", relay="airflow", redeliver_after_s=300)
+        >>> watch.overtaken()
+        []
+
+        Cost: 3 SELECTs; 1 more on PostgreSQL, for its time.
+        """
+        with self._backend.catalog.read() as connection:
+            branch = find_branch(connection, self._branch)
+            rows = catalog.list_of_relay(connection, branch, self._relay)
+            consumers = [row.id for row in rows if row.consumer is not None]
+            now = catalog_now(self._backend, connection)
+            return list_overtaken(connection, consumers, now=now, limit=self._most_keys)
+
+    def free(self, due: DueKey) -> None:
+        """End the lease on a key of `overtaken` whose owner has died: the newer data is announced to its consumer.
+
+        >>> relay = store.relay("airflow", "weather@main", partitions="{year}/{month}.csv")
+        >>> check = relay.subscribe("check")
+        >>> _ = check.collect()
+        >>> due = check.claim("2012-02", owner="check/run 1")
+        >>> with store.transaction("weather@main") as tx:
+        ...     _ = tx.write("2012/02.csv", b"newer")
+        >>> _ = check.collect()
+        >>> watch = store.watch("weather@main", relay="airflow", redeliver_after_s=300)
+        >>> [watch.free(due) for due in watch.overtaken()]
+        [None]
+        >>> watch.overtaken()
+        []
+
+        Cost: 1 SQL transaction of 2 statements.
+        """
+        with self._backend.catalog.write() as connection:
+            free_overtaken(connection, due, catalog_now(self._backend, connection))
 
     def _without_announced(self, rows: Sequence[SubscriptionRow], dues: Sequence[DueKey]) -> list[DueKey]:
         """Return *dues* without the keys that somebody announces at the moment."""

@@ -245,6 +245,7 @@ class Subscription:
         owner: str,
         lease_s: float = DEFAULT_LEASE_S,
         force: bool = False,
+        repeat: bool = True,
         instead_of: str | None = None,
     ) -> DueKey | None:
         """Lease *key* to *owner*, or return None if it is not due or another owner's lease is running.
@@ -263,6 +264,7 @@ class Subscription:
             owner: The worker, such as a DAG run's ID. The same text again means a retry of the same work.
             lease_s: The seconds after which others may claim the key when the owner has died.
             force: Claim the key at the branch's head also when it is not due, for a request by hand.
+            repeat: Also claim a request that another owner has claimed before, and failed to complete.
             instead_of: An owner that is known to have died: its lease is void.
 
         Raises:
@@ -274,11 +276,12 @@ class Subscription:
         parse_text(owner, "owner")
         parse_number(lease_s, "lease_s")
         parse_flag(force, "force")
+        parse_flag(repeat, "repeat")
         if instead_of is not None:
             parse_text(instead_of, "instead_of")
         with self._backend.catalog.write() as connection:
             claimant = due_catalog.Claimant(owner, self._now(connection), lease_s, instead_of)
-            claimed = due_catalog.claim_key(connection, self.id, key, claimant)
+            claimed = due_catalog.claim_key(connection, self.id, key, claimant, repeat=repeat or force)
             if claimed is not None or not force:
                 return claimed
             head = resolve_ref(connection, Ref(self.branch.repo, self.branch.branch), self._backend.clock())

@@ -334,6 +334,55 @@ def test_a_claimed_key_is_not_announced_again(orders, store):
     assert collect(orders, redeliver_after_s=0.0) is None
 
 
+def hold_while_newer_data_comes(orders, store):
+    commit(store, "a", "b")
+    relay(orders)
+    subscription = orders.subscribe("check")
+    subscription.collect()
+    orders.adopt(subscription)
+    due = subscription.claim("a", owner="check/1")
+    subscription.claim("b", owner="check/2")
+    commit(store, "a", content=b"y")
+    relay(orders)
+    return subscription, due
+
+
+def test_a_key_with_newer_data_that_a_dead_run_holds_is_freed_and_announced_to_its_consumer(orders, store, watch):
+    subscription, _ = hold_while_newer_data_comes(orders, store)
+    assert watch.look().waiting == frozenset()
+    (found,) = watch.overtaken()
+    assert (found.key, found.owner) == ("a", "check/1")
+    watch.free(found)
+    assert watch.overtaken() == []
+    assert watch.look().waiting
+    assert missed_of(collect(orders)) == [("check", "a")]
+    assert subscription.claim("a", owner="check/3", repeat=False).number == 2
+
+
+def test_a_key_that_its_owner_completed_meanwhile_is_not_freed_from_the_next(orders, store, watch):
+    subscription, due = hold_while_newer_data_comes(orders, store)
+    (found,) = watch.overtaken()
+    subscription.complete(due)
+    assert subscription.claim("a", owner="check/1") is not None
+    watch.free(found)
+    assert subscription.claim("a", owner="check/3") is None
+
+
+def test_a_request_that_failed_in_one_run_is_claimed_again_only_by_that_run_or_on_request(orders, store):
+    commit(store, "a")
+    subscription = orders.subscribe("check")
+    subscription.collect()
+    subscription.release(subscription.claim("a", owner="check/1"))
+    assert subscription.claim("a", owner="check/2", repeat=False) is None
+    assert subscription.claim("a", owner="check/1", repeat=False) is not None
+    subscription.release(subscription.find("a"))
+    commit(store, "a", content=b"y")
+    subscription.collect()
+    assert subscription.claim("a", owner="check/2", repeat=False) is not None
+    subscription.release(subscription.find("a"))
+    assert subscription.claim("a", owner="check/3") is not None
+
+
 def test_two_deployments_do_not_see_each_other(orders, store):
     commit(store, "a")
     relay(orders)

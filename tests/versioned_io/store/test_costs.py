@@ -593,6 +593,13 @@ CASES = [
         lambda found: found[0].adopt(found[1]),
         adopted,
     ),
+    Case("BranchWatch.overtaken", "3 SELECTs", lambda watch: watch.overtaken(), watch_of),
+    Case(
+        "BranchWatch.free",
+        "1 SQL transaction of 2 statements",
+        lambda found: found[0].free(found[1]),
+        lambda store: (watch_of(store), collected(store).due()[0]),
+    ),
     Case("BranchWatch.look", "3 SELECTs while the branch stays as it is", lambda watch: watch.look(), seen_watch),
     Case(
         "BranchWatch.look",
