@@ -26,7 +26,7 @@ class StoreSettings:
 
     Its `repr` shows no secret.
 
-    >>> settings = vio.StoreSettings("memory://settings", "sqlite://")
+    >>> settings = vio.StoreSettings("./data")
     >>> with settings.open(create=True) as store:
     ...     store.create_repo("orders").name
     'orders'
