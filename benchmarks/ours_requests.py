@@ -20,7 +20,7 @@ import versioned_io as vio
 from benchmarks.data import tree_path
 from benchmarks.ours import BRANCH, KEY, TEMPLATE, how_many
 from versioned_io.storage.objects.counted import CountedObjects
-from versioned_io.storage.objects.location import open_objects
+from versioned_io.storage.objects.schemes import open_objects
 from versioned_io.store import locating
 
 URL = "memory://requests"

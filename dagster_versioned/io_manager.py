@@ -209,7 +209,7 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
             lineage_id=lineage_id,
             outputs=output.directories,
             # The step ran, so its lineage ID must lead to its output, even if the branch already held an equal one. The
-            # # tree's digest stays, so nothing downstream is affected.
+            # tree's digest stays, so nothing downstream is affected.
             empty="allow" if lineage_id is not None else "skip",
             metadata=metadata_of_older(output.step) or None,
             idempotency_key=output.retry_key,

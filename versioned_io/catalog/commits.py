@@ -25,7 +25,7 @@ from versioned_io.catalog.values import as_bytes, as_time
 from versioned_io.errors import CommitNotFoundError, IntegrityError, NotFoundError, RefNotFoundError, RefSyntaxError
 from versioned_io.errors.root import counted
 from versioned_io.model.commits import Commit, CommitState, CommitStats, RunInfo, parse_root
-from versioned_io.model.identifiers import CommitId, LineageId, PackName, is_id
+from versioned_io.model.identifiers import CommitId, LineageId, is_id
 from versioned_io.model.journal import Action
 from versioned_io.model.refs import BranchRef, Ref
 
@@ -196,7 +196,7 @@ def _by_prefix(connection: AnyConnection, repo_id: int, prefix: str) -> str | No
     return None
 
 
-class _Entry(NamedTuple):
+class _BranchEntry(NamedTuple):
     """A row of the journal about the place of a branch."""
 
     sequence: int
@@ -242,7 +242,8 @@ def head_at(connection: AnyConnection, repo_id: int, ref: Ref, at: datetime, now
         WHERE j.repo = {RECORDED_NAME_OF} ORDER BY j.sequence DESC"""  # noqa: S608 (a constant)
     found = rows(connection, query, repo=ref.repo)
     entries = [
-        _Entry(number, of, action, old, as_time(entered), more) for number, of, action, old, entered, more in found
+        _BranchEntry(number, of, action, old, as_time(entered), more)
+        for number, of, action, old, entered, more in found
     ]
     times = settle_dates([entry.at for entry in reversed(entries)], latest)
     for entry, entered in zip(entries, reversed(times), strict=True):
@@ -462,14 +463,6 @@ def commit_exists(connection: AnyConnection, commit_id: CommitId) -> bool:
     Cost: 1 SELECT.
     """
     return bool(rows(connection, "SELECT id FROM commits WHERE id = :commit", commit=commit_id))
-
-
-def pack_of(connection: AnyConnection, commit_id: CommitId) -> PackName:
-    """Return the pack that holds the record of a commit.
-
-    Cost: 1 SELECT.
-    """
-    return PackName(only_row(rows(connection, "SELECT pack FROM commits WHERE id = :commit", commit=commit_id))[0])
 
 
 def heads(connection: AnyConnection) -> Iterator[CommitId]:

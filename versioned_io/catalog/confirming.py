@@ -19,7 +19,7 @@ _FEW_FILES = 200
 _BATCH = 500
 
 
-class _Version(NamedTuple):
+class _ReadVersion(NamedTuple):
     """A file as it was read at a commit, and the commit that wrote it."""
 
     commit: CommitId
@@ -35,10 +35,10 @@ def with_confirmations(connection: Connection, files: Sequence[InputFile]) -> tu
     Cost: 1 SELECT for up to 200 files. For more files, 1 for each 500 commits that wrote them. Then 1 for each 200
         files by commits with confirmed files. 3 more for each commit that may have confirmed a file.
     """
-    asked = _worth_asking(connection, [_Version(file.commit, file.written_by, file.path) for file in files])
+    asked = _worth_asking(connection, [_ReadVersion(file.commit, file.written_by, file.path) for file in files])
     if not asked:
         return tuple(files)
-    found: dict[_Version, CommitId] = {}
+    found: dict[_ReadVersion, CommitId] = {}
     history = _History(connection)
     for batch in batches(asked, _FEW_FILES):
         for version, candidate in _newest_candidates(connection, batch):
@@ -46,11 +46,11 @@ def with_confirmations(connection: Connection, files: Sequence[InputFile]) -> tu
             if confirmed_by is not None:
                 found[version] = confirmed_by
     return tuple(
-        replace(file, confirmed_by=found.get(_Version(file.commit, file.written_by, file.path))) for file in files
+        replace(file, confirmed_by=found.get(_ReadVersion(file.commit, file.written_by, file.path))) for file in files
     )
 
 
-def _worth_asking(connection: Connection, versions: Sequence[_Version]) -> list[_Version]:
+def _worth_asking(connection: Connection, versions: Sequence[_ReadVersion]) -> list[_ReadVersion]:
     unique = list(dict.fromkeys(versions))
     if len(unique) <= _FEW_FILES:
         return unique
@@ -61,11 +61,13 @@ def _worth_asking(connection: Connection, versions: Sequence[_Version]) -> list[
     return [one for one in unique if one.written_by in confirmed]
 
 
-def _newest_candidates(connection: Connection, versions: Sequence[_Version]) -> Iterator[tuple[_Version, CommitId]]:
+def _newest_candidates(
+    connection: Connection, versions: Sequence[_ReadVersion]
+) -> Iterator[tuple[_ReadVersion, CommitId]]:
     """Yield each confirmed version with the newest candidate: a confirming commit that may be in the history."""
     for row in _NEWEST.run(connection, {"versions": versions}):
         if row.newest is not None:
-            yield _Version(row.read_at, row.author, row.path), CommitId(row.newest)
+            yield _ReadVersion(row.read_at, row.author, row.path), CommitId(row.newest)
 
 
 _NEWEST: Final = Statement.of(
@@ -96,7 +98,7 @@ class _History:
             self._answers[pair] = newest == candidate or self._look(newest, candidate)
         return self._answers[pair]
 
-    def newest(self, version: _Version) -> CommitId | None:
+    def newest(self, version: _ReadVersion) -> CommitId | None:
         """Return the newest commit that confirmed a version, in the history of the commit it was read at."""
         limit = select(commits.c.order).where(commits.c.id == version.commit).scalar_subquery()
         query = (

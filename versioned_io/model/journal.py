@@ -10,7 +10,7 @@ from versioned_io.errors import FormatError, RefSyntaxError
 from versioned_io.errors.root import quoted
 from versioned_io.model.commits import JSONValue
 from versioned_io.model.fields import Fields
-from versioned_io.model.identifiers import CommitId, PackName
+from versioned_io.model.identifiers import CommitId
 from versioned_io.model.refs import parse_ref_name, parse_repo_name
 from versioned_io.model.retention import RetentionRule
 
@@ -179,8 +179,3 @@ def _decode_name(fields: Fields, name: str, parse: Callable[[str], str]) -> str:
 def disowned_commits(entry: JournalEntry) -> tuple[CommitId, ...]:
     """Return the commits that an entry `DISOWN` names."""
     return Fields(entry.details, "an entry disown of the journal").ids("commits")
-
-
-def disowned_packs(entry: JournalEntry) -> tuple[PackName, ...]:
-    """Return the packs that an entry `DISOWN` names: of journal entries, and those that can't be read."""
-    return tuple(PackName(one) for one in Fields(entry.details, "an entry disown of the journal").ids("packs"))

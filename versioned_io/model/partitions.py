@@ -49,7 +49,7 @@ _Column = Any
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _CompiledTemplate:
     """The compiled form of a template and its key; each pattern has one group per field, in order of appearance."""
 
     segments: tuple[_Segment, ...]
@@ -89,7 +89,7 @@ class PartitionTemplate:
     text: str
     key: str
     fields: tuple[str, ...]
-    _plan: _Plan = field(repr=False, compare=False)
+    _plan: _CompiledTemplate = field(repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str, key: str | None = None) -> "PartitionTemplate":
@@ -119,7 +119,7 @@ class PartitionTemplate:
         key_text = KEY_SEPARATOR.join(f"{{{name}}}" for name in fields) if key is None else key
         key_parts = _parse_key(key_text, text, fields)
         can_mislead = any(sum(part.varies for part in segment) > 1 for segment in segments)
-        plan = _Plan(
+        plan = _CompiledTemplate(
             segments=segments,
             key_parts=key_parts,
             occurrences=occurrences,

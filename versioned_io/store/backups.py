@@ -9,8 +9,8 @@ from versioned_io.errors import InvalidInputError, ObjectNotFoundError
 from versioned_io.model.arguments import check_callable, parse_duration, parse_flag, parse_optional_count
 from versioned_io.model.retention import RetentionRule
 from versioned_io.platform.clock import Clock, system_clock
-from versioned_io.storage.objects.location import open_objects
 from versioned_io.storage.objects.port import ObjectStore
+from versioned_io.storage.objects.schemes import open_objects
 
 if TYPE_CHECKING:
     from versioned_io.maintenance.backup.destination import BackupManifest

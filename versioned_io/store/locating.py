@@ -21,9 +21,9 @@ from versioned_io.platform.file_modes import OWN_MODE, give_mode, mode_like
 from versioned_io.platform.process import HomeProcess
 from versioned_io.storage.objects.cached import CachedObjects
 from versioned_io.storage.objects.local import LocalObjects
-from versioned_io.storage.objects.location import open_objects
 from versioned_io.storage.objects.mount import make_directories, remove_directories, require_links
 from versioned_io.storage.objects.port import ObjectStore
+from versioned_io.storage.objects.schemes import open_objects
 from versioned_io.versioning.backend.ownership import REBUILDING, STATE, STORE_ID, read_properties
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from versioned_io.model.upkeep_defaults import (
     DEFAULT_MIN_LIVE,
     DEFAULT_SMALL_BYTES,
 )
-from versioned_io.storage.objects.location import open_objects
+from versioned_io.storage.objects.schemes import open_objects
 from versioned_io.versioning.backend.backend import Backend
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from versioned_io.storage.beacons import (
     list_beacons,
 )
 from versioned_io.storage.objects.local import LocalObjects
-from versioned_io.storage.objects.location import open_objects
 from versioned_io.storage.objects.port import ObjectStore
+from versioned_io.storage.objects.schemes import open_objects
 from versioned_io.store.backups import open_backups
 from versioned_io.store.locating import catalog_url_of, check_store_id, connect_catalog_of, make_store_directory
 from versioned_io.store.marker import put_marker, read_marker

@@ -25,8 +25,8 @@ from versioned_io.interfaces.cli import (
 from versioned_io.interfaces.cli.help_sections import EPILOG, SectionedCommands
 from versioned_io.interfaces.cli.near_words import UsageError
 from versioned_io.interfaces.cli.output import WarningLines, echo, echo_lines
-from versioned_io.interfaces.cli.plain_values import command_of
 from versioned_io.interfaces.cli.session import print_error_json
+from versioned_io.interfaces.cli.unconverted import command_of
 
 app = typer.Typer(
     name="versioned",

@@ -19,8 +19,8 @@ from versioned_io.errors import InvalidInputError, PathExistsError
 from versioned_io.errors.root import counted
 from versioned_io.interfaces.filesystem.edits import Edits
 from versioned_io.interfaces.filesystem.expanding import Expansion, Pairs, pair_local
+from versioned_io.interfaces.filesystem.fsspec_info import Info
 from versioned_io.interfaces.filesystem.lazy_store import LazyStore
-from versioned_io.interfaces.filesystem.listing import Info
 from versioned_io.interfaces.filesystem.open_files import CompressedFile, Place, WrittenText
 from versioned_io.interfaces.filesystem.pending import ChangeGroups, VersionedTransaction
 from versioned_io.interfaces.filesystem.trees import Trees

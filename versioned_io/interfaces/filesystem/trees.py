@@ -11,8 +11,8 @@ from versioned_io.errors import (
     RefNotFoundError,
     RepoNotFoundError,
 )
+from versioned_io.interfaces.filesystem.fsspec_info import Info, directory_info, entries_of, file_info, infos_below
 from versioned_io.interfaces.filesystem.lazy_store import LazyStore
-from versioned_io.interfaces.filesystem.listing import Info, directory_info, entries_of, file_info, infos_below
 from versioned_io.interfaces.filesystem.open_files import ReadFile
 from versioned_io.interfaces.filesystem.urls import Name, head_of_branch
 from versioned_io.model.identifiers import is_id

@@ -24,12 +24,6 @@ CLEARED: Final = {"due_keys": frozenset({"owner", "claimed_sequence", "claimed_u
 ORDERED_BY: Final = {"commits": "number"}
 """The order of rows in tables that refer to themselves, so that each row comes after the rows it refers to."""
 
-_NAMES: Final = frozenset({"properties", "repos", "branches", "tags", "journal", "subscriptions", "due_keys"})
-_COMMITS: Final = frozenset({"segments", "commits", "provenance", "input_files", "confirmations", "idempotency_keys"})
-_CONTENTS: Final = frozenset({"packs", "chunks", "damages", "leases", "maintenance"})
-BACKED_UP: Final = _NAMES | _COMMITS | _CONTENTS
-"""The tables that a backup contains. A new table of the catalog must be added here, after checking its columns."""
-
 _BATCH: Final = 2000
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 _LARGEST_LINE: Final = 64 * 1024 * 1024

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from blake3 import blake3
 
@@ -93,10 +93,10 @@ def verify_place(objects: ObjectStore, *, progress: Callable[[str, int], None] =
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         names = sorted(wanted)
         checked = pool.map(partial(_check_pack, objects, wanted), names)
-        for number, (read, harmed, problem) in enumerate(checked, 1):
-            size += read
-            broken |= harmed
-            problems += [problem] if problem else []
+        for number, found in enumerate(checked, 1):
+            size += found.size_bytes
+            broken |= found.harmed
+            problems += [found.problem] if found.problem else []
             progress("packs", number)
     return VerifyReport(
         backups=tuple(backups),
@@ -116,18 +116,25 @@ def _read_tables(objects: ObjectStore, manifest: BackupManifest) -> None:
             raise IntegrityError(msg)
 
 
-def _check_pack(
-    objects: ObjectStore, wanted: dict[PackName, _Wanted], name: PackName
-) -> tuple[int, set[str], str | None]:
-    """Return how many bytes a pack has, the backups that can't be restored because of it, and a sentence for people."""
+class _CheckedPack(NamedTuple):
+    """A pack's size, the backups that can't be restored because of it, and a sentence for people."""
+
+    size_bytes: int
+    harmed: set[str]
+    problem: str | None
+
+
+def _check_pack(objects: ObjectStore, wanted: dict[PackName, _Wanted], name: PackName) -> _CheckedPack:
+    """Read one pack and compare it with the digests in the backups' lists."""
     own = wanted[name]
     try:
         data = objects.get(pack_key(name))
     except ObjectNotFoundError:
-        return 0, set(own.digests), f"pack {name} is gone; the next backup copies it again, if the store has it"
+        problem = f"pack {name} is gone; the next backup copies it again, if the store has it"
+        return _CheckedPack(0, set(own.digests), problem)
     digest = blake3(data).hexdigest()
     harmed = {backup for backup, one in own.digests.items() if one != digest}
     if harmed & own.may_be_whole and not check_bytes(name, data).damages:
         harmed -= own.may_be_whole
     advice = f"delete {pack_key(name)} there, so that the next backup copies it again"
-    return len(data), harmed, f"pack {name} is damaged: {advice}" if harmed else None
+    return _CheckedPack(len(data), harmed, f"pack {name} is damaged: {advice}" if harmed else None)

@@ -6,6 +6,7 @@ Source: docs/design/0005-garbage-collection.md.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from versioned_io.catalog import collection as catalog
 from versioned_io.catalog import rounds
@@ -184,10 +185,18 @@ def _with_healed(backend: Backend, marks: Marks) -> Marks:
     return marks
 
 
+class _Marked(NamedTuple):
+    """The marks, the packs that are kept because of unreadable pages, and the commits with such pages."""
+
+    marks: Marks
+    kept: set[PackName]
+    unreadable: set[CommitId]
+
+
 def _mark_around(
     backend: Backend, ignored: set[CommitId], progress: Callable[[int], None], *, dry_run: bool
-) -> tuple[Marks, set[PackName], set[CommitId]]:
-    """Return the marks, the packs that are kept because of unreadable pages, and the commits with such pages."""
+) -> _Marked:
+    """Mark from all roots, around pages that can't be read; without *dry_run* those are repaired where possible."""
     source = PageSource(backend.objects, damages=backend.damages)
     marks, broken = walk_around(
         lambda: _roots(backend, ignored),
@@ -207,7 +216,7 @@ def _mark_around(
                 if None in numbers
                 else rounds.names_up_to_round(connection, max((one for one in numbers if one is not None), default=0))
             )
-    return _with_healed(backend, marks), kept, set(unreadable) - ignored
+    return _Marked(_with_healed(backend, marks), kept, set(unreadable) - ignored)
 
 
 def is_collected(backend: Backend, name: str) -> bool:

@@ -8,7 +8,7 @@ from versioned_io.errors import IntegrityError, PackLostError
 from versioned_io.model.damages import Healed
 from versioned_io.model.identifiers import PackName
 from versioned_io.model.places import FrameRef, PageRef, pack_name
-from versioned_io.storage.pages.leaf_places import ChunkPlaces
+from versioned_io.storage.pages.leaf_places import LeafPlaces
 from versioned_io.storage.pages.page_source import PageSource
 from versioned_io.storage.pages.schema import Page
 
@@ -49,7 +49,7 @@ class Marks:
         """Mark one frame."""
         self._frames.setdefault(frame.pack, {})[frame.offset] = frame.stored_size
 
-    def add_places(self, places: ChunkPlaces) -> None:
+    def add_places(self, places: LeafPlaces) -> None:
         """Mark the frames of *places*. Cost: 0.3 us for each that its neighbour is not."""
         firsts = places.take(places.unlike_neighbours())
         packs = firsts.packs.tobytes()
@@ -298,7 +298,7 @@ def _load_whole(
 class NewPlaces(NamedTuple):
     """The places in a leaf page that its previous version lacks, and that version, if it is still in memory."""
 
-    places: ChunkPlaces
+    places: LeafPlaces
     before: Page | None
 
 

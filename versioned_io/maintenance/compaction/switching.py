@@ -104,7 +104,7 @@ def switch_in_batches(backend: Backend, move: Switch, lease: Lease, scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _Portion:
     """The part of a switch that one transaction makes."""
 
     trees: Sequence[NewTree]
@@ -113,12 +113,12 @@ class _Part:
     journal: Mapping[int, PackName]
 
 
-def _parts_of(move: Switch) -> Iterator[_Part]:
+def _parts_of(move: Switch) -> Iterator[_Portion]:
     records, journal = list(move.records.items()), list(move.journal.items())
     most = max(1, len(move.trees), len(records), len(move.blocks), len(journal))
     for start in range(0, most, _SWITCHED_AT_ONCE):
         stop = start + _SWITCHED_AT_ONCE
-        yield _Part(
+        yield _Portion(
             move.trees[start:stop], dict(records[start:stop]), move.blocks[start:stop], dict(journal[start:stop])
         )
 

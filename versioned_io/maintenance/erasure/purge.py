@@ -74,7 +74,7 @@ class PurgeReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _FoundFiles:
     """The files to purge: the trees of the commits that have them, their paths, and the chunks of all versions."""
 
     trees: dict[CommitId, PageRef]
@@ -219,11 +219,11 @@ def _is_left(
     return True
 
 
-def _find(backend: Backend, repo: str, doomed: Doomed, source: PageSource) -> _Found:
+def _find(backend: Backend, repo: str, doomed: Doomed, source: PageSource) -> _FoundFiles:
     with backend.catalog.read() as connection:
         own = set(commits_of_repo(connection, find_repo_id(connection, repo)))
         roots = {commit: root for commit, root in live_trees(connection) if root is not None and commit in own}
-    found = _Found({}, set(), set())
+    found = _FoundFiles({}, set(), set())
     for commit, root in roots.items():
         for rows in doomed.rows(root, source):
             found.trees[commit] = root
@@ -233,7 +233,7 @@ def _find(backend: Backend, repo: str, doomed: Doomed, source: PageSource) -> _F
 
 
 def _add_dead_versions(
-    backend: Backend, doomed: Doomed, marks: Marks, found: _Found, report: Callable[[str, int], None]
+    backend: Backend, doomed: Doomed, marks: Marks, found: _FoundFiles, report: Callable[[str, int], None]
 ) -> None:
     """Add the versions in dead pages, which no kept commit references.
 
@@ -248,7 +248,7 @@ def _add_dead_versions(
         report("look", number + 1)
 
 
-def _without(found: _Found, doomed: Doomed, source: PageSource, packs: PackSeries) -> dict[CommitId, Edit]:
+def _without(found: _FoundFiles, doomed: Doomed, source: PageSource, packs: PackSeries) -> dict[CommitId, Edit]:
     """Write each tree without the doomed files, once, and return the new trees by commit."""
     by_root: dict[PageRef, PageRef | None] = {}
     for root in found.trees.values():
@@ -331,7 +331,7 @@ def _note(connection: Connection, backend: Backend, entry: JournalEntry) -> None
 
 
 def _report(
-    found: _Found,
+    found: _FoundFiles,
     chunks: set[bytes],
     shared: dict[bytes, str],
     elsewhere: set[str],

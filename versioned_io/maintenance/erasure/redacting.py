@@ -48,7 +48,7 @@ class RedactReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _FoundSecrets:
     """The places of secrets: replacement rows of the catalog, their repos, and the packs with the records."""
 
     runs: Mapping[CommitId, RunInfo]
@@ -115,7 +115,7 @@ def without_secrets_of_run(record: CommitRecord) -> CommitRecord:
 
 def _redact_once(
     guard: Guard,
-    found: _Found,
+    found: _FoundSecrets,
     victims: Sequence[PackName],
     entry: JournalEntry,
     report: Callable[[str, int], None],
@@ -134,7 +134,7 @@ def _redact_once(
     return set(remove_packs(guard, set(there), report))
 
 
-def _find(backend: Backend, report: Callable[[str, int], None]) -> _Found:
+def _find(backend: Backend, report: Callable[[str, int], None]) -> _FoundSecrets:
     runs: dict[CommitId, RunInfo] = {}
     repos: set[str] = set()
     with backend.catalog.read() as connection:
@@ -150,7 +150,7 @@ def _find(backend: Backend, report: Callable[[str, int], None]) -> _Found:
         if told := _secrets_in(backend, frames):
             packs[name] = told
         report("look", number + 1)
-    return _Found(runs, frozenset(repos), packs)
+    return _FoundSecrets(runs, frozenset(repos), packs)
 
 
 def _secrets_in(backend: Backend, frames: list[FrameRef]) -> frozenset[CommitId]:

@@ -15,11 +15,3 @@ class ChunkIndex(Protocol):
         Cost: 1 SQL query for every few hundred digests.
         """
         ...
-
-
-class NoIndex:
-    """The index of an empty store, without chunks."""
-
-    def find(self, digests: Sequence[bytes]) -> FoundChunks:  # noqa: ARG002 (the protocol's name)
-        """Return nothing."""
-        return FoundChunks({}, [])

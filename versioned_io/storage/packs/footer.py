@@ -76,12 +76,6 @@ def check_head(pack: bytes, data: bytes | memoryview) -> None:
     raise IntegrityError(msg)
 
 
-def encode_footer(footer: Footer) -> bytes:
-    """Return the payload of the footer frame."""
-    chunks = b"".join(encode_footer_chunks(c.frame, (ChunkSpan(c.digest, c.inner, c.size),)) for c in footer.chunks)
-    return join_footer(footer.frames, chunks)
-
-
 def encode_footer_chunks(frame: int, chunks: Iterable[ChunkSpan]) -> bytes:
     """Return the footer's entries for *chunks*, which are spans of the block in frame number *frame*."""
     pack = _CHUNK.pack

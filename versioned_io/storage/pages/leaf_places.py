@@ -15,7 +15,7 @@ _PACK, _OFFSET, _STORED = 6, 8, 10
 _PACK_WORDS: Final = 2
 
 
-class ChunkPlaces(NamedTuple):
+class LeafPlaces(NamedTuple):
     """The places of the blocks that hold a leaf page's chunks: one row for each chunk, in order.
 
     Attributes:
@@ -28,15 +28,15 @@ class ChunkPlaces(NamedTuple):
     offsets: npt.NDArray[np.uint64]
     stored: npt.NDArray[np.uint32]
 
-    def take(self, numbers: npt.NDArray[np.intp]) -> "ChunkPlaces":
+    def take(self, numbers: npt.NDArray[np.intp]) -> "LeafPlaces":
         """Return the rows of these numbers."""
-        return ChunkPlaces(self.packs[numbers], self.offsets[numbers], self.stored[numbers])
+        return LeafPlaces(self.packs[numbers], self.offsets[numbers], self.stored[numbers])
 
-    def copy(self) -> "ChunkPlaces":
+    def copy(self) -> "LeafPlaces":
         """Return a copy that can be changed."""
-        return ChunkPlaces(self.packs.copy(), self.offsets.copy(), self.stored.copy())
+        return LeafPlaces(self.packs.copy(), self.offsets.copy(), self.stored.copy())
 
-    def changed_since(self, before: "ChunkPlaces") -> npt.NDArray[np.intp]:
+    def changed_since(self, before: "LeafPlaces") -> npt.NDArray[np.intp]:
         """Return the numbers of the rows that differ from the row of *before* at the same position.
 
         If the lengths differ, positions are counted from both ends.
@@ -56,10 +56,10 @@ class ChunkPlaces(NamedTuple):
         """Return the numbers of the rows that differ from the row before them."""
         if len(self.offsets) < 2:
             return np.arange(len(self.offsets))
-        rest = ChunkPlaces(self.packs[1:], self.offsets[1:], self.stored[1:])
+        rest = LeafPlaces(self.packs[1:], self.offsets[1:], self.stored[1:])
         return np.concatenate([[0], np.flatnonzero(rest._differs(self, slice(None), slice(-1))) + 1])
 
-    def _differs(self, before: "ChunkPlaces", own: slice, its: slice) -> npt.NDArray[np.bool_]:
+    def _differs(self, before: "LeafPlaces", own: slice, its: slice) -> npt.NDArray[np.bool_]:
         packs = self.packs[own] != before.packs[its]
         differs: npt.NDArray[np.bool_] = packs[:, 0] | packs[:, 1]
         differs |= self.offsets[own] != before.offsets[its]
@@ -73,28 +73,28 @@ def _equal_at_first(differs: npt.NDArray[np.bool_]) -> int:
     return int(found[0]) if len(found) else len(differs)
 
 
-def places_of(leaf: pa.RecordBatch) -> ChunkPlaces:
+def places_of(leaf: pa.RecordBatch) -> LeafPlaces:
     """Return the places of the chunks in a leaf's rows; the rows may be a slice."""
     chunks = leaf.column(_CHUNKS).flatten()
     pack, offset, stored = (chunks.field(name) for name in ("pack", "offset", "stored"))
-    return ChunkPlaces(fixed_words(pack), number_array(offset), number_array(stored))
+    return LeafPlaces(fixed_words(pack), number_array(offset), number_array(stored))
 
 
-def places_in_page(page: pa.RecordBatch) -> ChunkPlaces:
+def places_in_page(page: pa.RecordBatch) -> LeafPlaces:
     """Return the places of the chunks of a batch as it was decoded. Cost: 10 us; no row is copied."""
     lists = page.column(_CHUNKS)
     count, buffers = len(lists.values), lists.buffers()
     if not count:
-        return ChunkPlaces(np.empty((0, _PACK_WORDS), np.uint64), np.empty(0, np.uint64), np.empty(0, np.uint32))
+        return LeafPlaces(np.empty((0, _PACK_WORDS), np.uint64), np.empty(0, np.uint64), np.empty(0, np.uint32))
     packs = np.frombuffer(buffers[_PACK], np.uint64, count * _PACK_WORDS).reshape(-1, _PACK_WORDS)
     offsets, stored = (
         np.frombuffer(buffers[_OFFSET], np.uint64, count),
         np.frombuffer(buffers[_STORED], np.uint32, count),
     )
-    return ChunkPlaces(packs, offsets, stored)
+    return LeafPlaces(packs, offsets, stored)
 
 
-def rows_led_to(leaf: pa.RecordBatch, places: ChunkPlaces) -> pa.RecordBatch:
+def rows_led_to(leaf: pa.RecordBatch, places: LeafPlaces) -> pa.RecordBatch:
     """Return the rows of a leaf with its chunks at *places*. Cost: memory for the columns of chunks."""
     column = leaf.column(_CHUNKS)
     chunks = column.flatten()
@@ -113,7 +113,7 @@ def rows_led_to(leaf: pa.RecordBatch, places: ChunkPlaces) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=leaf.schema)
 
 
-def payload_led_to(payload: memoryview, page: pa.RecordBatch, places: ChunkPlaces) -> memoryview | None:
+def payload_led_to(payload: memoryview, page: pa.RecordBatch, places: LeafPlaces) -> memoryview | None:
     """Return the payload of a leaf page with its chunks at *places*; all other bytes stay the same.
 
     Args:

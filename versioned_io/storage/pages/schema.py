@@ -14,7 +14,7 @@ from versioned_io.errors.root import quoted
 from versioned_io.model.columns import EMPTY_TEXT, column_of, number_array, number_scalar
 from versioned_io.model.places import LARGEST_LEVEL, FrameRef, PageRef
 from versioned_io.storage.chunks.chunk_columns import CHUNKS_TYPE, DIGEST_TYPE, PACK_TYPE
-from versioned_io.storage.pages.leaf_places import ChunkPlaces, payload_led_to, places_in_page, rows_led_to
+from versioned_io.storage.pages.leaf_places import LeafPlaces, payload_led_to, places_in_page, rows_led_to
 from versioned_io.storage.pages.rules import check_page, refuse_compression
 
 COMMIT_TYPE: Final = pa.binary(16)
@@ -126,7 +126,7 @@ class Page:
         self.level = level
         self.batch = batch
         self.payload = payload
-        self._places: ChunkPlaces | None = None
+        self._places: LeafPlaces | None = None
         self._paths: list[str] | None = None
         self._entries: list[Entry] | None = None
         self._sums: tuple[int, int] | None = None
@@ -153,13 +153,13 @@ class Page:
         return last
 
     @property
-    def places(self) -> ChunkPlaces:
+    def places(self) -> LeafPlaces:
         """Where the chunks of a leaf's files lie."""
         if self._places is None:
             self._places = places_in_page(self.batch)
         return self._places
 
-    def led_to(self, places: ChunkPlaces) -> memoryview:
+    def led_to(self, places: LeafPlaces) -> memoryview:
         """Return the payload of this leaf with its chunks at *places*. Cost: see `payload_led_to`."""
         led = payload_led_to(self.payload, self.batch, places)
         return encode_page(0, rows_led_to(self.batch, places)) if led is None else led

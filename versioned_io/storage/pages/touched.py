@@ -62,9 +62,9 @@ class PathProbe:
 
     def __init__(self, path: str) -> None:
         """Hash the file or directory *path*; ``""`` is the root."""
-        self._path = _Entry(path) if path else None
-        self._has_marks = _Entry(_HAS_MARKS)
-        self._marks = [_Entry(_ROOT_MARK), *(_Entry(f"{above}/") for above in parent_directories(path))]
+        self._path = _FilterEntry(path) if path else None
+        self._has_marks = _FilterEntry(_HAS_MARKS)
+        self._marks = [_FilterEntry(_ROOT_MARK), *(_FilterEntry(f"{above}/") for above in parent_directories(path))]
 
     def may_be_in(self, touched: bytes | None) -> bool:
         """Return whether a commit with this filter may have changed the path.
@@ -78,7 +78,7 @@ class PathProbe:
         return self._has_marks.is_in(touched) and any(mark.is_in(touched) for mark in self._marks)
 
 
-class _Entry:
+class _FilterEntry:
     """An entry of filters, with its bit positions in filters of each size."""
 
     __slots__ = ("_hashes", "_places")

@@ -106,7 +106,7 @@ class ThreeWay:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _MergePlan:
     """The plan of a merge: rows to write, paths to delete, and conflicts to resolve."""
 
     rows: dict[str, FileRow]
@@ -248,7 +248,7 @@ def _stage(backend: Backend, transaction: Transaction, three: ThreeWay, branch: 
             draft.take_over(path, row, origin=three.theirs, keeps_author=three.keeps_authors)
 
 
-def _plan(backend: Backend, three: ThreeWay, ours: Commit | None) -> _Plan:
+def _plan(backend: Backend, three: ThreeWay, ours: Commit | None) -> _MergePlan:
     base = base_tree(backend, three.bases)
     own, other = (None if commit is None else commit.readable_root for commit in (ours, three.theirs))
     theirs_changed = _changes(backend, base, other)
@@ -267,7 +267,7 @@ def _plan(backend: Backend, three: ThreeWay, ours: Commit | None) -> _Plan:
     paths = sorted(differing | colliding)
     sides = [versions_at(backend, tree, paths) for tree in (base, BaseTree(own), BaseTree(other))]
     conflicts = tuple(Conflict(path, *(_info(side[path]) for side in sides)) for path in paths)
-    return _Plan(rows, frozenset(deletes), conflicts, frozenset(touched.to_pylist()) | colliding)
+    return _MergePlan(rows, frozenset(deletes), conflicts, frozenset(touched.to_pylist()) | colliding)
 
 
 def _changes(backend: Backend, base: BaseTree, root: PageRef | None) -> pa.Table:

@@ -86,7 +86,7 @@ def rows_below(directory: str, batches: Iterable[pa.RecordBatch]) -> pa.Table:
 
 
 @dataclass(slots=True)
-class _Plan:
+class _CheckoutPlan:
     """The plan of a checkout.
 
     Attributes:
@@ -174,7 +174,7 @@ class Checkout:
         self,
         dest: int,
         rows: pa.Table,
-        plan: _Plan,
+        plan: _CheckoutPlan,
         report: "_Reporter",
         reader: ChunkReader,
         *,
@@ -213,15 +213,15 @@ class Checkout:
             raise InvalidInputError(msg)
         return Manifest.none() if dest is None else read_manifest(dest)
 
-    def _plan_full(self, paths: Sequence[str], state: LocalState) -> _Plan:
+    def _plan_full(self, paths: Sequence[str], state: LocalState) -> _CheckoutPlan:
         if not self.overwrite and (state.files or state.others):
             for path in paths:
                 if path in state.files or path in state.others:
                     msg = f"{str(self.dest / path)!r} exists already: choose another place, or pass --overwrite"
                     raise InvalidInputError(msg)
-        return _Plan([True] * len(paths))
+        return _CheckoutPlan([True] * len(paths))
 
-    def _plan_incremental(self, paths: Sequence[str], state: LocalState, manifest: Manifest) -> _Plan:
+    def _plan_incremental(self, paths: Sequence[str], state: LocalState, manifest: Manifest) -> _CheckoutPlan:
         judge = _Judge(self.dest, state, manifest)
         digests: list[bytes] = self.rows.column("digest").to_pylist()
         modified: list[str] = []
@@ -245,7 +245,7 @@ class Checkout:
             raise InvalidInputError(f"{msg}, or pass --overwrite")
         bits = self._drifted_bits(writes, state)
         changes_nothing = not any(writes) and not bits and judge.known == planned and not judge.files_read
-        return _Plan(writes, sorted(removes), bits, changes_nothing=changes_nothing)
+        return _CheckoutPlan(writes, sorted(removes), bits, changes_nothing=changes_nothing)
 
     def _drifted_bits(self, writes: Sequence[bool], state: LocalState) -> dict[str, bool]:
         """Return the recorded execute bits of unwritten files whose local bit differs."""

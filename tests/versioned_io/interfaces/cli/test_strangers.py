@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import versioned_io as vio
 from versioned_io.interfaces.cli.app import app
 from versioned_io.interfaces.cli.output import json_text, visible
-from versioned_io.storage.objects.location import open_objects
+from versioned_io.storage.objects.schemes import open_objects
 from versioned_io.storage.packs.frames import FrameKind
 from versioned_io.storage.packs.walking import walk_frames
 from versioned_io.storage.packs.writer import PackWriter

@@ -30,7 +30,7 @@ from versioned_io.errors import (
 from versioned_io.interfaces.cli.app import app
 from versioned_io.maintenance.backup import making
 from versioned_io.maintenance.backup.destination import list_backups, read_manifest
-from versioned_io.maintenance.backup.table_rows import BACKED_UP, decode_lines
+from versioned_io.maintenance.backup.table_rows import decode_lines
 from versioned_io.storage.objects import open_objects
 
 NOW = {"grace": timedelta(0), "expire": timedelta(0)}
@@ -79,7 +79,11 @@ def store(tmp_path, write):
 
 
 def test_a_backup_knows_every_table():
-    assert {table.name for table in metadata.sorted_tables} == BACKED_UP
+    """A new table is added here after somebody decided which of its columns a restored store clears."""
+    names = {"properties", "repos", "branches", "tags", "journal", "subscriptions", "due_keys"}
+    commits = {"segments", "commits", "provenance", "input_files", "confirmations", "idempotency_keys"}
+    contents = {"packs", "chunks", "damages", "leases", "maintenance"}
+    assert {table.name for table in metadata.sorted_tables} == names | commits | contents
 
 
 def test_a_restored_store_says_what_the_store_said_and_is_one_of_its_own(store, tmp_path, write):

@@ -163,7 +163,7 @@ def test_a_backup_beside_a_prune_is_whole_or_refused(three, store, tmp_path, mon
 
     def with_doomed(dest):
         newest, found = copied(dest)
-        found.known |= dict.fromkeys(doomed, (1, "0" * 64))
+        found.known |= {name: destination.BackedUpPack(name, 1, "0" * 64) for name in doomed}
         return newest, found
 
     def prune(*_):

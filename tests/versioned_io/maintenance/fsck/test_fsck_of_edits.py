@@ -11,7 +11,7 @@ import pytest
 import versioned_io as vio
 from versioned_io.catalog.tables import metadata
 from versioned_io.errors import VersionedError
-from versioned_io.storage.objects.location import open_objects
+from versioned_io.storage.objects.schemes import open_objects
 from versioned_io.storage.packs.frames import FrameKind
 from versioned_io.storage.packs.walking import walk_frames
 from versioned_io.storage.packs.writer import PackWriter

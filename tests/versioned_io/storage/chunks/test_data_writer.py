@@ -3,11 +3,11 @@
 import pytest
 
 from tests.versioned_io.storage.chunks.data import new_objects, noise
+from tests.versioned_io.storage.chunks.no_index import NoIndex
 from tests.versioned_io.storage.objects.stores import CountingObjects
 from versioned_io.errors import StorageError
 from versioned_io.storage.chunks.chunk_columns import CHUNKS_TYPE, NEW_CHUNKS
 from versioned_io.storage.chunks.data_writer import DataWriter
-from versioned_io.storage.chunks.index import NoIndex
 from versioned_io.storage.packs.frames import FrameKind
 from versioned_io.storage.packs.reader import iterate_frames, read_frame
 

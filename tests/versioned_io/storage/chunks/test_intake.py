@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.versioned_io.storage.chunks.data import TableIndex, new_objects, noise, read_back
+from tests.versioned_io.storage.chunks.no_index import NoIndex
 from tests.versioned_io.storage.objects.stores import CountingObjects
 from versioned_io.errors import IntegrityError, InvalidInputError
 from versioned_io.storage.chunks.chunk_columns import TakenFile, chunk_refs
 from versioned_io.storage.chunks.data_writer import DataWriter
-from versioned_io.storage.chunks.index import NoIndex
 from versioned_io.storage.chunks.intake import take_pins
 from versioned_io.storage.chunks.reader import ChunkReader
 from versioned_io.storage.elsewhere import Elsewhere, Pin, parts

@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.versioned_io.storage.chunks.data import new_objects, noise
+from tests.versioned_io.storage.chunks.no_index import NoIndex
 from tests.versioned_io.storage.objects.stores import CountingObjects
 from versioned_io.errors import SourceChangedError
 from versioned_io.storage.chunks.chunk_columns import TakenFile, chunk_refs
 from versioned_io.storage.chunks.data_writer import DataWriter
-from versioned_io.storage.chunks.index import NoIndex
 from versioned_io.storage.chunks.local_intake import take_local_files
 from versioned_io.storage.chunks.reader import ChunkReader
 

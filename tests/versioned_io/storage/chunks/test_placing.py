@@ -1,9 +1,9 @@
 """Giving chunks their places."""
 
 from tests.versioned_io.storage.chunks.data import TableIndex, new_objects, noise, read_back
+from tests.versioned_io.storage.chunks.no_index import NoIndex
 from versioned_io.model.places import ChunkRef
 from versioned_io.storage.chunks.data_writer import DataWriter
-from versioned_io.storage.chunks.index import NoIndex
 from versioned_io.storage.packs.reader import read_footer
 
 MIB = 1024 * 1024

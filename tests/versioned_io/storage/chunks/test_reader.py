@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.versioned_io.storage.chunks.data import new_objects, noise
+from tests.versioned_io.storage.chunks.no_index import NoIndex
 from tests.versioned_io.storage.objects.stores import CountingObjects
 from versioned_io.errors import IntegrityError, InvalidInputError, PackLostError
 from versioned_io.model.places import ChunkRef
 from versioned_io.storage.chunks.chunk_columns import chunk_refs
 from versioned_io.storage.chunks.data_writer import DataWriter
-from versioned_io.storage.chunks.index import NoIndex
 from versioned_io.storage.chunks.reader import ChunkReader
 
 DATA = noise(3_000_000)

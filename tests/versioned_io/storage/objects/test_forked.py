@@ -11,8 +11,8 @@ import pytest
 import versioned_io as vio
 from tests.versioned_io.concurrency.forks import Child, in_child
 from versioned_io.errors import ForkedError
-from versioned_io.storage.objects.location import open_objects
 from versioned_io.storage.objects.s3 import open_s3
+from versioned_io.storage.objects.schemes import open_objects
 from versioned_io.testing import ObjectStoreContract
 
 pytestmark = [
@@ -143,7 +143,7 @@ def test_a_parent_that_never_used_its_client_leaves_it_to_the_child(s3_place):
     url, options = s3_place
     script = f"""
         import os
-        from versioned_io.storage.objects.location import open_objects
+        from versioned_io.storage.objects.schemes import open_objects
         objects = open_objects({url!r}, {options!r})
         if os.fork() == 0:
             import sys

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from versioned_io.errors import FormatError, IntegrityError
 from versioned_io.model.identifiers import PackName
+from versioned_io.model.places import ChunkSpan
 from versioned_io.storage.packs.footer import (
     Footer,
     FooterChunk,
@@ -14,15 +15,21 @@ from versioned_io.storage.packs.footer import (
     check_head,
     decode_footer,
     decode_trailer,
-    encode_footer,
+    encode_footer_chunks,
     encode_head,
     encode_trailer,
+    join_footer,
 )
 from versioned_io.storage.packs.frames import FrameKind
 
 NAME = PackName("01a1fc2bb0f778f6b8137ba496771d87")
 PACK = bytes.fromhex(NAME)
 U32 = st.integers(0, (1 << 32) - 1)
+
+
+def encode_footer(footer):
+    spans = [(chunk.frame, ChunkSpan(chunk.digest, chunk.inner, chunk.size)) for chunk in footer.chunks]
+    return join_footer(footer.frames, b"".join(encode_footer_chunks(frame, [span]) for frame, span in spans))
 
 
 @st.composite

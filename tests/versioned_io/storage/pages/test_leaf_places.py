@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from versioned_io.storage.pages.leaf_places import ChunkPlaces
+from versioned_io.storage.pages.leaf_places import LeafPlaces
 
 
 def places(rows):
     """Return one place for each number in *rows*."""
     column = np.array(rows, np.uint64)
-    return ChunkPlaces(np.stack([column, column], axis=1), column, column.astype(np.uint32))
+    return LeafPlaces(np.stack([column, column], axis=1), column, column.astype(np.uint32))
 
 
 @dataclass

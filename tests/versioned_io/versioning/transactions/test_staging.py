@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 import versioned_io as vio
 from tests.versioned_io.storage.chunks.data import new_objects
+from tests.versioned_io.storage.chunks.no_index import NoIndex
 from versioned_io.errors import PathNotFoundError, SourceChangedError
 from versioned_io.model.identifiers import new_commit_id
 from versioned_io.storage.chunks.chunk_columns import TakenFile
 from versioned_io.storage.chunks.cutting import digest_of
 from versioned_io.storage.chunks.data_writer import DataWriter
-from versioned_io.storage.chunks.index import NoIndex
 from versioned_io.storage.chunks.local_intake import FileColumns
 from versioned_io.versioning.transactions.staged_runs import StagedRun
 from versioned_io.versioning.transactions.staging import StagedFile, Staging

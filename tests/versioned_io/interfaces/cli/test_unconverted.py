@@ -5,7 +5,7 @@ import typer.core
 import typer.main
 
 from versioned_io.interfaces.cli.app import app
-from versioned_io.interfaces.cli.plain_values import command_of
+from versioned_io.interfaces.cli.unconverted import command_of
 
 
 def commands(group, path=()):
