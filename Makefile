@@ -53,7 +53,7 @@ check: $(STAMP) ## lint, format, prose, types, layers
 docs: $(STAMP) ## build the documentation site into build/site; a warning fails
 	@$(BIN)/python -m scripts.build_docs
 
-pictures: $(STAMP) ## take the pictures of Dagster's pages again; needs chromium
+pictures: $(STAMP) ## take the pictures of the pages of Dagster and Airflow again; needs chromium
 	@$(BIN)/python scripts/take_pictures.py
 
 soak: $(STAMP) azurite ## run the tests that take minutes each: every stage at which maintenance can be killed

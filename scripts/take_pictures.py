@@ -1,14 +1,19 @@
-"""Take the pictures of Dagster's pages: run the start page with its real server, and take screenshots of the result.
+"""Take screenshots of the pages of Dagster and Airflow, after each start page has run with its server.
 
-Usage: ``python scripts/take_pictures.py``, with ``chromium`` on the path. It writes ``docs/pictures/*.png``.
+Usage: ``python scripts/take_pictures.py [dagster] [airflow]``, with ``chromium`` on the path; by default both. It writes
+``docs/pictures/*.png``.
 """
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
 from run_page import Runner, read_blocks
 
@@ -16,32 +21,67 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 INSTANCE = "nux: {enabled: false}\ntelemetry: {enabled: false}\n"
 """Settings of Dagster's instance: no greeting covers its pages, and nothing is sent."""
-PAGES = {"dagster-runs": "/runs", "dagster-partition": "/assets/rain?view=partitions&partition=2012-02"}
-"""The name of each picture, and the page of the web server that it shows."""
 
 _ADDRESS = re.compile(r"Serving dagster-webserver on (http://\S+)")
+_ASSET = "versioned://weather/main/{year}/{month}.csv"
+
+
+def prepare_dagster(runner: Runner, base: Path) -> None:
+    """Make a Dagster instance with the settings `INSTANCE`, and let the page use it."""
+    home = base / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(INSTANCE)
+    runner.env["DAGSTER_HOME"] = str(home)
+
+
+def pages_of_dagster(runner: Runner) -> dict[str, str]:
+    """Return the name of each picture, and the address of the page that it shows."""
+    (address,) = set(_ADDRESS.findall(runner.background_output(10**6)))
+    return {
+        "dagster-runs": f"{address}/runs",
+        "dagster-partition": f"{address}/assets/rain?view=partitions&partition=2012-02",
+    }
+
+
+def prepare_airflow(runner: Runner, base: Path) -> None:  # noqa: ARG001 (as for Dagster)
+    """Make everybody who opens the pages an administrator, so that no login form covers them."""
+    runner.env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] = "True"
+
+
+def pages_of_airflow(runner: Runner) -> dict[str, str]:
+    """Return the name of each picture, and the address of the page that it shows."""
+    address = runner.env["AIRFLOW__API__BASE_URL"]
+    token = _get(f"{address}/auth/token")["access_token"]
+    assets = _get(f"{address}/api/v2/assets", Authorization=f"Bearer {token}")["assets"]
+    (number,) = (one["id"] for one in assets if one["uri"] == _ASSET)
+    return {"airflow-asset": f"{address}/assets/{number}"}
+
+
+PAGES: dict[str, tuple[Callable[[Runner, Path], None], Callable[[Runner], dict[str, str]]]] = {
+    "dagster": (prepare_dagster, pages_of_dagster),
+    "airflow": (prepare_airflow, pages_of_airflow),
+}
+"""The preparation for each start page, and the pages to photograph at its end."""
 
 
 def main() -> int:
-    """Run the page, and photograph the server before it ends."""
+    """Run the start pages, and photograph their servers before they end."""
     chromium = shutil.which("chromium")
     if chromium is None:
         print("take_pictures: no chromium on the path; on Debian: apt-get install chromium", file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory(prefix="pictures-", ignore_cleanup_errors=True) as base:
-        runner = Runner(Path(base), with_servers=True)
-        home = Path(base) / "dagster"
-        home.mkdir()
-        (home / "dagster.yaml").write_text(INSTANCE)
-        runner.env["DAGSTER_HOME"] = str(home)
-        try:
-            for block in read_blocks(ROOT / "docs" / "start" / "dagster.md"):
-                runner.run(block)
-            (address,) = set(_ADDRESS.findall(runner.background_output(10**6)))
-            for name, path in PAGES.items():
-                photograph(chromium, f"{address}{path}", PICTURES / f"{name}.png", Path(base))
-        finally:
-            runner.close()
+    for name in sys.argv[1:] or PAGES:
+        prepare, pages_of = PAGES[name]
+        with tempfile.TemporaryDirectory(prefix="pictures-", ignore_cleanup_errors=True) as base:
+            runner = Runner(Path(base), with_servers=True)
+            prepare(runner, Path(base))
+            try:
+                for block in read_blocks(ROOT / "docs" / "start" / f"{name}.md"):
+                    runner.run(block)
+                for picture, url in pages_of(runner).items():
+                    photograph(chromium, url, PICTURES / f"{picture}.png", Path(base))
+            finally:
+                runner.close()
     return 0
 
 
@@ -55,6 +95,13 @@ def photograph(chromium: str, url: str, target: Path, base: Path) -> None:
     switches += ["--hide-scrollbars", "--window-size=1440,760", "--virtual-time-budget=20000"]
     command = [chromium, *switches, f"--user-data-dir={base / 'browser'}", f"--screenshot={target}", url]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
+def _get(url: str, **headers: str) -> dict[str, Any]:
+    request = Request(url, headers=headers)  # noqa: S310 (of a server started here)
+    with urlopen(request, timeout=30) as answer:  # noqa: S310 (as above)
+        found: dict[str, Any] = json.load(answer)
+        return found
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The import contracts of pyproject.toml are complete, and each is seen failing in a copy that breaks it."""
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -86,6 +88,67 @@ def test_a_module_without_a_layer_fails_the_check(tmp_path):
     result = lint(copy, "layers")
     assert result.returncode == 1
     assert "versioned_io.stray" in result.stdout
+
+
+NAMED = re.compile(r"`(?P<name>[A-Za-z_][\w.]*)`(?:\s\(`(?P<place>[\w/.]+)`\))?")
+"""A name in a walk, and the room or the module that the walk says it is in."""
+OBJECTS = {"tx": "StagedBranch", "store": "Store"}
+
+
+def names_in_the_walks():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    walks = text[text.index("## Four walks") : text.index("## What a write does")]
+    return sorted({(match["name"], match["place"] or "") for match in NAMED.finditer(walks)} - {("with", "")})
+
+
+def test_the_drawn_house_is_that_of_the_source(tmp_path):
+    command = [sys.executable, str(ROOT / "scripts" / "draw_house.py"), str(ROOT), str(tmp_path / "house.svg")]
+    subprocess.run(command, check=True)
+    drawn = (ROOT / "docs" / "pictures" / "house-after.svg").read_text()
+    assert (tmp_path / "house.svg").read_text() == drawn, "run python scripts/draw_house.py, and edit 0017"
+    counts = re.search(r"<title>(\d+ rooms) on (\d+) floors, (\d+) arrows</title>", drawn)
+    record = (ROOT / "docs" / "design" / "0017-the-tree.md").read_text()
+    assert f"{counts[1]} with {counts[3]} arrows between rooms" in " ".join(record.split())
+
+
+def test_there_are_four_walks_of_five_steps():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    walks = text[text.index("## Four walks") : text.index("## What a write does")]
+    assert len(re.findall(r"^\*\*.*\*\*$", walks, re.MULTILINE)) == 4
+    assert re.findall(r"^(\d)\. ", walks, re.MULTILINE) == [*"12345"] * 4
+
+
+@pytest.mark.parametrize(("name", "place"), names_in_the_walks())
+def test_a_name_in_a_walk_is_in_the_code_where_the_walk_says(name, place):
+    if (ROOT / "versioned_io" / name).is_dir():
+        return
+    first, _, member = name.partition(".")
+    owner = OBJECTS.get(first, first)
+    found = [
+        path.relative_to(ROOT)
+        for package in ("versioned_io", "dagster_versioned", "airflow_versioned")
+        for path in (ROOT / package).rglob("*.py")
+        if owner in (text := path.read_text()) and is_defined(ast.parse(text), owner, member)
+    ]
+    assert any(f"{path}/".replace(".py/", ".py").find(place) >= 0 for path in found), (name, place, found)
+
+
+def is_defined(tree, name, member):
+    """Return whether a module defines the class or function *name*, with the attribute *member* if there is one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name and not member:
+            return True
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            assigned = {
+                one.id
+                for part in ast.walk(node)
+                if isinstance(part, ast.Assign)
+                for one in part.targets
+                if isinstance(one, ast.Name)
+            }
+            methods = {part.name for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)}
+            return not member or member in methods | assigned
+    return False
 
 
 def copy_of_the_tree(target):
