@@ -1,7 +1,7 @@
 """Take screenshots of the pages of Dagster and Airflow, after each start page has run with its server.
 
-Usage: ``python scripts/take_pictures.py [dagster] [airflow]``, with ``chromium`` on the path; by default both. It writes
-``docs/pictures/*.png``.
+Usage: ``python scripts/take_pictures.py [dagster] [airflow]``, with ``chromium`` on the path; by default both. It
+writes ``docs/pictures/*.png``.
 """
 
 import json
