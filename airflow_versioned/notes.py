@@ -32,7 +32,16 @@ class _Note(NamedTuple):
     announcement: "Announcement"
 
 
-_notes: dict[tuple[str, str, str, int], list[_Note]] = {}  # of the tasks that this process runs, which is one
+class _Task(NamedTuple):
+    """The identity of a task instance, whichever of its tries is running."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+
+
+_notes: dict[_Task, list[_Note]] = {}  # of the tasks that this process runs, which is one
 
 
 @runtime_checkable
@@ -106,8 +115,8 @@ def settle_notes(instance: Any, *, has_succeeded: bool) -> None:  # noqa: ANN401
             _log.exception("can't note what was announced for %s: the relay announces it again", declared.ref)
 
 
-def _identify(instance: Any) -> tuple[str, str, str, int]:  # noqa: ANN401 (Airflow has two unrelated classes)
-    return instance.dag_id, instance.run_id, instance.task_id, instance.map_index
+def _identify(instance: Any) -> _Task:  # noqa: ANN401 (Airflow has two unrelated classes)
+    return _Task(instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
 
 
 class NotingListener:

@@ -13,6 +13,7 @@ PACKAGES = ("versioned_io", "dagster_versioned", "airflow_versioned")
 
 # A basename that stands in several rooms of the core stands for one idea there; this says for which.
 SHARED_BASENAMES = {
+    "announcing": "due keys to consumers: the rows and the calls",
     "backups": "of a store: the calls and the commands",
     "beacons": "notes about acknowledged commits: the values and the objects",
     "collection": "of garbage: the rows and the walk",
@@ -40,7 +41,8 @@ SHARED_BASENAMES = {
 
 # Modules with one importer and fewer than 50 lines that are no part of the importer, and why.
 SMALL_MODULES = {
-    "dagster_versioned.default_io_manager": "Dagster loads it by name, from an environment variable",
+    "airflow_versioned.links": "Airflow loads it by name, for its task pages",
+    "airflow_versioned.plugin": "Airflow loads it by name, as a plugin",
     "versioned_io.catalog.migrations.env": "Alembic loads it",
     "versioned_io.catalog.texts": "its importer must not load SQLAlchemy",
     "versioned_io.catalog.translating": "its importer must not load SQLAlchemy",
@@ -54,9 +56,13 @@ SMALL_MODULES = {
 USED_FROM_OUTSIDE = {
     "CountedObjects": "benchmarks count with it",
     "OURS": "a value of a strategy",
+    "VersionedPlugin": "an entry point of pyproject.toml",
     "VersionedPath": "an entry point of pyproject.toml",
     "format_commands": "typer calls it",
     "iterate_frames": "tests read whole packs with it",
+    "on_task_instance_failed": "Airflow calls it",
+    "on_task_instance_skipped": "Airflow calls it",
+    "on_task_instance_success": "Airflow calls it",
     "modified_ns": "part of a tuple that is compared as a whole",
 }
 

@@ -46,7 +46,7 @@ class VerifyReport:
 
 
 @dataclass(slots=True)
-class _Wanted:
+class _WantedPack:
     """A pack as backups name it.
 
     Attributes:
@@ -74,14 +74,14 @@ def verify_place(objects: ObjectStore, *, progress: Callable[[str, int], None] =
     problems: list[str] = []
     broken: set[str] = set()
     backups = list_backups(objects)
-    wanted: dict[PackName, _Wanted] = {}
+    wanted: dict[PackName, _WantedPack] = {}
     damaged: set[str] = set()
     for backup_id in backups:
         try:
             manifest = read_manifest(objects, backup_id)
             _read_tables(objects, manifest)
             for pack in packs_of_backup(objects, manifest):
-                one = wanted.setdefault(pack.name, _Wanted())
+                one = wanted.setdefault(pack.name, _WantedPack())
                 one.digests[backup_id] = pack.digest
                 if pack.name in manifest.damaged:
                     one.may_be_whole.add(backup_id)
@@ -124,7 +124,7 @@ class _CheckedPack(NamedTuple):
     problem: str | None
 
 
-def _check_pack(objects: ObjectStore, wanted: dict[PackName, _Wanted], name: PackName) -> _CheckedPack:
+def _check_pack(objects: ObjectStore, wanted: dict[PackName, _WantedPack], name: PackName) -> _CheckedPack:
     """Read one pack and compare it with the digests in the backups' lists."""
     own = wanted[name]
     try:
