@@ -207,7 +207,7 @@ class _BranchEntry(NamedTuple):
     details: str
 
 
-def _new_name(entry: _Entry) -> str:
+def _new_name(entry: _BranchEntry) -> str:
     """Return the new name of a renamed branch.
 
     Raises:
