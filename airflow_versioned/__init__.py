@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from airflow_versioned.assets import VersionedAsset, versioned_asset
     from airflow_versioned.hooks import VersionedHook
     from airflow_versioned.maintenance import build_maintenance_dag
+    from airflow_versioned.merging import VersionedMergeOperator
     from airflow_versioned.operators import VersionedCommitOperator
+    from airflow_versioned.sensors import VersionedCommitSensor
     from airflow_versioned.triggers import CommitTrigger
     from airflow_versioned.work import Work
 
@@ -19,7 +21,9 @@ __all__ = [
     "CommitTrigger",
     "VersionedAsset",
     "VersionedCommitOperator",
+    "VersionedCommitSensor",
     "VersionedHook",
+    "VersionedMergeOperator",
     "Work",
     "build_maintenance_dag",
     "versioned_asset",
@@ -29,7 +33,9 @@ _HOME = {
     "CommitTrigger": "airflow_versioned.triggers",
     "VersionedAsset": "airflow_versioned.assets",
     "VersionedCommitOperator": "airflow_versioned.operators",
+    "VersionedCommitSensor": "airflow_versioned.sensors",
     "VersionedHook": "airflow_versioned.hooks",
+    "VersionedMergeOperator": "airflow_versioned.merging",
     "Work": "airflow_versioned.work",
     "build_maintenance_dag": "airflow_versioned.maintenance",
     "versioned_asset": "airflow_versioned.assets",

@@ -1,16 +1,21 @@
 """One declared branch as a value: the store, the branch, and the partition template."""
 
+import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from airflow_versioned.connections import StoreAddress
+from versioned_io.errors import NotFoundError
 from versioned_io.model.partitions import PartitionTemplate
+from versioned_io.model.refs import parse_branch_ref
 
 if TYPE_CHECKING:
     from versioned_io import Relay, Store
 
 WHOLE_BRANCH = "*"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,3 +56,16 @@ class DeclaredBranch:
         """Return the relay that announces this branch's keys to the DAGs of *deployment*."""
         name = self.address.relay_of(deployment)
         return store.relay(name, self.ref, partitions=self.partitions, key=self.key)
+
+
+def make_missing_repo(store: "Store", ref: str) -> None:
+    """Create the repo of the branch *ref* if the store has none of this name.
+
+    Cost: 1 SELECT if it exists.
+    """
+    repo = parse_branch_ref(ref).repo
+    try:
+        store.repo(repo)
+    except NotFoundError:
+        store.create_repo(repo, exist_ok=True)
+        _log.info("created the repo %r, which a DAG names", repo)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
+from airflow_versioned.branch import make_missing_repo
 from airflow_versioned.events import event_extra
 from airflow_versioned.hooks import VersionedHook
 from airflow_versioned.links import CommitLink
@@ -80,6 +81,7 @@ class VersionedCommitOperator(BaseOperator):
         """
         hook = VersionedHook(self.versioned_conn_id, store=self.store)
         with hook.run(context) as store:
+            make_missing_repo(store, self.ref)
             message = self.message or f"{self.dag_id}.{self.task_id}"
             empty: Literal["allow", "skip"] = "allow" if self.when_unchanged == "commit" else "skip"
             key = retry_key(context, 1, self.ref)

@@ -18,7 +18,14 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Versioned repos: a commit runs exactly the affected partitions, under one lineage ID.",
         "integrations": [{"integration-name": INTEGRATION, "tags": ["software"]}],
         "hooks": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.hooks"]}],
-        "operators": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.operators"]}],
+        "operators": [
+            {
+                "integration-name": INTEGRATION,
+                "python-modules": ["airflow_versioned.operators", "airflow_versioned.merging"],
+            }
+        ],
+        "sensors": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.sensors"]}],
+        "task-decorators": [{"name": "versioned", "class-name": "airflow_versioned.decorator.versioned_task"}],
         "triggers": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.triggers"]}],
         "extra-links": ["airflow_versioned.links.CommitLink"],
         "asset-uris": [{"schemes": ["versioned"], "handler": "airflow_versioned.uris.sanitize_uri"}],

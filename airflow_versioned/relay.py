@@ -183,8 +183,7 @@ def wake_consumer(declared: DeclaredBranch, missed: MissedKey) -> None:
     message = TriggerDagRun(
         dag_id=missed.consumer,
         run_id=f"wake_up__{missed.attempt}",
-        partition_key=missed.key,
-        conf={WAKE_UP_CONF: facts, LINEAGE_CONF: missed.lineage_id},
+        conf={WAKE_UP_CONF: {**facts, "key": missed.key}, LINEAGE_CONF: missed.lineage_id},
     )
     try:
         answer = SUPERVISOR_COMMS.send(message)

@@ -23,7 +23,7 @@ _STARTED_BY_SOMEBODY = {"manual", "backfill", "operator_triggered", "asset_mater
 _log = logging.getLogger(__name__)
 _GIT_COMMIT = re.compile(r"[0-9a-f]{40}")
 LINEAGE_CONF = "lineage_id"  # a run's conf may carry the lineage ID of what caused it
-WAKE_UP_CONF = "versioned_wake_up"  # in the conf of a run that the relay started: the commit that asks for the work
+WAKE_UP_CONF = "versioned_wake_up"  # in the conf of a run that the relay started: the commit that asks, and the key
 
 
 def describe_job(context: "Context") -> dict[str, Any]:
@@ -35,7 +35,7 @@ def describe_job(context: "Context") -> dict[str, Any]:
     return {
         "job": instance.dag_id,
         "run_id": run.run_id,
-        "partition_key": run.partition_key,
+        "partition_key": find_partition_key(context),
         "url": instance.log_url,
         "code_version": bundle_version or (str(dag_version) if dag_version else None),
         "git_commit": bundle_version if is_git_commit(bundle_version) else None,
@@ -72,6 +72,17 @@ def log_commit(commit: "Commit", try_number: int) -> None:
     else:
         said = f"commit number {commit.number} of {place}"
         _log.info("%s: %s (%s), lineage ID %s", said, commit.id, changed, commit.lineage_id)
+
+
+def find_partition_key(context: "Context") -> str | None:
+    """Return the partition key of this run: its own, or the one that the relay started it for.
+
+    Airflow 3.3.2 drops the key of a run that a task starts, so the relay puts it into the conf.
+    """
+    run: Any = context["dag_run"]
+    facts = (run.conf or {}).get(WAKE_UP_CONF)
+    named = facts.get("key") if isinstance(facts, dict) else None
+    return run.partition_key or (named if isinstance(named, str) else None)
 
 
 def name_task(context: "Context") -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from airflow_versioned.branch import make_missing_repo
 from airflow_versioned.connections import StoreAddress
 from airflow_versioned.events import MAX_KEYS_PER_TASK, event_extra
 from airflow_versioned.runs import is_over
@@ -87,6 +88,7 @@ class Looking:
         if self._store is None or self._watch is None:
             location = self._address.locate()
             self._store = location.open_store()
+            make_missing_repo(self._store, self._branch)
             self._watch = self._store.watch(
                 self._branch,
                 relay=self._address.relay_of(location.deployment),

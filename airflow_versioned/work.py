@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_versioned.branch import WHOLE_BRANCH, DeclaredBranch
+from airflow_versioned.branch import WHOLE_BRANCH, DeclaredBranch, make_missing_repo
 from airflow_versioned.notes import describe_outlets
-from airflow_versioned.runs import is_asked_for, is_over, is_woken, open_run, retry_key
+from airflow_versioned.runs import find_partition_key, is_asked_for, is_over, is_woken, open_run, retry_key
 from airflow_versioned.starts import BEGINNING, choose_start, find_start
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Work:
             ConflictError: Another writer changed the same paths; nothing is written, and a retry begins again.
             ClaimLostError: The lease was too short, and another run has claimed this partition; nothing is written.
         """
+        make_missing_repo(self.store, ref)
         dag_run: Any = self._context["dag_run"]
         text = message or f"{dag_run.dag_id}: {self.key}"
         dues = [self.due] if completes else []
@@ -118,9 +119,10 @@ def open_work(
 ) -> Iterator[Work]:
     """Claim the due work of the run, and complete it when the block succeeds; see `VersionedAsset.work`."""
     run: Any = context["dag_run"]
-    wanted = choose_key(declared, key if key is not None else run.partition_key)
+    wanted = choose_key(declared, key if key is not None else find_partition_key(context))
     location = declared.address.locate()
     with location.open_store() as store:
+        make_missing_repo(store, declared.ref)
         relay = declared.relay_of(store, location.deployment)
         begins = choose_start(context, start)
         first = find_start(store, declared, context, begins)

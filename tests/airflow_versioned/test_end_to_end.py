@@ -340,6 +340,20 @@ def test_a_wake_up_that_a_paused_consumer_missed_is_repeated_for_it_alone(lab):
     assert lab.count("count_labels") == others + 1
 
 
+def test_a_sensor_a_versioned_task_and_a_merge_work_together(lab):
+    lab.store.create_repo("drafts")
+    lab.commit("drafts@main", {"start.txt": "start"})
+    lab.store.create_branch("drafts@next", at="drafts@main")
+    run_id = lab.api.trigger("publish")
+    lab.wait(lambda: lab.api.task_states("publish", run_id)["wait"] == "deferred")
+    lab.commit("drafts@next", {"go.txt": "go"})
+    assert lab.api.wait_for_run("publish", run_id).state == "success"
+    assert lab.store.snapshot("drafts@main").read("shout.txt") == b"GO"
+    merged = lab.store.commit("drafts@main")
+    assert lab.api.xcom("publish", run_id, "merge")["commit"] == merged.id
+    assert "commit number 3 of drafts@next" in lab.api.task_log("publish", run_id, "shout")
+
+
 def test_the_triggers_stay_the_same_while_files_are_parsed_again(lab):
     engine = sqlalchemy.create_engine(lab.airflow.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
 

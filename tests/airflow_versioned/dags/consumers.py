@@ -117,3 +117,15 @@ with DAG("late", schedule=ORDERS.schedule, is_paused_upon_creation=True, catchup
             note("late", work)
 
     late()
+
+with DAG("publish", schedule=None):
+    from airflow_versioned import VersionedCommitSensor, VersionedMergeOperator
+
+    wait = VersionedCommitSensor(task_id="wait", ref="drafts@next", path="go.txt", poke_interval=1)
+    merge = VersionedMergeOperator(task_id="merge", source="drafts@next", into="drafts@main")
+
+    @task.versioned(inputs={"text": "drafts@next:go.txt"}, output="drafts@next:shout")
+    def shout(text: str):
+        return text.upper()
+
+    wait >> shout() >> merge
