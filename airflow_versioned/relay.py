@@ -183,6 +183,8 @@ def wake_consumer(declared: DeclaredBranch, missed: MissedKey) -> None:
     message = TriggerDagRun(
         dag_id=missed.consumer,
         run_id=f"wake_up__{missed.attempt}",
+        partition_key=missed.key,  # dropped on the way by Airflow 3.3.2
+        note=f"partition {missed.key}, whose wake-up was missed",
         conf={WAKE_UP_CONF: {**facts, "key": missed.key}, LINEAGE_CONF: missed.lineage_id},
     )
     try:

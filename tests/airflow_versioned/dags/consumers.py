@@ -19,6 +19,18 @@ JOURNAL = Path(os.environ["VERSIONED_TEST_JOURNAL"])
 LABELS.relay()
 ITEMS.relay()
 RESULTS.relay()
+
+
+def die_once(context, result=None):
+    """Kill the worker of the task that announces, with everything that could tell Airflow of it."""
+    flag = JOURNAL.with_name("kill-announcer")
+    if context["ti"].task_id == "announce" and flag.exists():
+        flag.unlink()
+        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+versioned_asset("shot@main", partitions="{number}.txt").relay(default_args={"post_execute": die_once})
 MANY = versioned_asset("many@main", partitions="{number}.txt")
 MANY.relay()
 
