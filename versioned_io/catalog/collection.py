@@ -24,7 +24,9 @@ from versioned_io.catalog.tables import (
     tags,
 )
 from versioned_io.catalog.upserts import upsert
+from versioned_io.errors import IntegrityError
 from versioned_io.model.commits import CommitState, parse_root
+from versioned_io.model.fields import LARGEST_NUMBER
 from versioned_io.model.identifiers import CommitId, PackName
 from versioned_io.model.places import PageRef
 
@@ -92,10 +94,19 @@ class RowCounts:
 
 
 def count_rows(connection: Connection) -> RowCounts:
-    """Return the number of rows of each kind. Cost: 3 SELECTs, in time proportional to the rows: about 0.1 us a row."""
+    """Return the number of rows of each kind.
+
+    Raises:
+        IntegrityError: The size of a pack is not a whole number. Run fsck.
+
+    Cost: 3 SELECTs, in time proportional to the rows: about 0.1 us a row.
+    """
     kept = select(func.count()).where(commits.c.state == CommitState.LIVE.value)
     stored = select(func.count(), func.coalesce(func.sum(packs.c.size_bytes), 0)).where(packs.c.state.in_(STORED))
     number, size_bytes = connection.execute(stored).one()
+    if size_bytes != size_bytes // 1 or size_bytes > LARGEST_NUMBER:
+        msg = "the size of a pack in the catalog is not a number of bytes; run fsck"
+        raise IntegrityError(msg)
     known = connection.execute(select(func.count()).select_from(chunks)).scalar_one()
     return RowCounts(connection.execute(kept).scalar_one(), known, number, int(size_bytes))
 

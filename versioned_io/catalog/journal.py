@@ -105,8 +105,8 @@ def _entry_of(row: Row[tuple[object, ...]]) -> JournalEntry:
         IntegrityError: The row is malformed. Run fsck.
     """
     try:
-        action, details = Action(row.action), json.loads(row.details)
-    except (TypeError, ValueError) as error:
+        action, details = Action(row.action), dict(json.loads(row.details).items())
+    except (AttributeError, TypeError, ValueError) as error:
         msg = f"entry {row.sequence} of the catalog's journal is malformed ({error}); run fsck"
         raise IntegrityError(msg) from error
     entry = JournalEntry(row.repo, row.name, action, row.old_id, row.new_id, details, row.author)

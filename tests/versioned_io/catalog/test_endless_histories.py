@@ -1,4 +1,4 @@
-"""A catalog whose rows make a history endless: every walk ends, with a reply or a refusal, and fsck names the rows."""
+"""A catalog whose rows contradict each other: every walk ends, with a reply or a refusal, and fsck names the rows."""
 
 import sqlite3
 from datetime import timedelta
@@ -20,13 +20,30 @@ EDITS = {
     "the first commit is the last one's child": f"UPDATE commits SET parent_id = {LAST} WHERE number = 1",
     "a fork begins at its own end": f"UPDATE commits SET parent_id = {LAST} WHERE number = 3 AND segment_id = 2",
     "the repo of a commit is gone": f"UPDATE commits SET repo_id = 77 WHERE id = {LAST}",
+    "an entry of the journal has no fields": "UPDATE journal SET details = '-1'",
+    "an entry of the journal has a list": "UPDATE journal SET details = '[]'",
+    "a pack is larger than any number": "UPDATE packs SET size_bytes = 1e308",
+    "a commit has the largest number": f"UPDATE commits SET number = {2**63 - 1} WHERE id = {LAST}",
+    "a commit has the largest order": f'UPDATE commits SET "order" = {2**63 - 1} WHERE id = {LAST}',
 }
+
+
+def put(store):
+    with store.transaction("r@dev") as tx:
+        tx.write("d/b", b"more")
+
+
 WALKS = {
     "log": lambda store: list(store.log("r@dev")),
     "log of a directory": lambda store: list(store.log("r@dev", path="d")),
     "ancestor": lambda store: store.commit("r@dev~3"),
     "as of": lambda store: store.commit("r@dev@{2020-01-01}"),
     "changes": lambda store: store.changes("r@dev", since=None).commits,
+    "reflog": lambda store: store.reflog("r@dev"),
+    "stats": lambda store: store.stats(),
+    "commit": put,
+    "compact": lambda store: store.compact(small_bytes=1 << 20),
+    "maintain": lambda store: store.maintain(full=True),
     "squash": lambda store: store.squash("r@dev"),
     "gc": lambda store: store.gc(grace=timedelta(0), expire=timedelta(0)),
 }
@@ -52,7 +69,9 @@ def edited(tmp_path, request):
 
 
 @pytest.mark.parametrize("edited", EDITS, indirect=True)
-def test_every_walk_through_a_history_ends(edited):
+def test_every_walk_through_a_history_ends(edited, request):
+    if "order" not in request.node.callspec.id:  # a rebuilt catalog may have other orders than the records
+        assert edited.fsck().problems
     refused = set()
     for name, walk in WALKS.items():
         try:
@@ -60,7 +79,6 @@ def test_every_walk_through_a_history_ends(edited):
         except vio.VersionedError:
             refused.add(name)
     assert refused
-    assert edited.fsck().problems
 
 
 @pytest.mark.parametrize("edited", ["the first commit is its own parent"], indirect=True)

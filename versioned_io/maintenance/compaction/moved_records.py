@@ -71,6 +71,9 @@ class MovedRecords:
         with self.backend.catalog.read() as connection:
             commits = get_commits(connection, list(changed))
             packs = catalog.packs_of(connection, list(changed))
+        if lost := changed.keys() - commits.keys():
+            msg = f"commit {min(lost)} is in no repo of the catalog; run fsck"
+            raise IntegrityError(msg)
         # Another process may have rewritten a tree since it was read. Then that process's tree is kept.
         current = [one for one, tree in changed.items() if commits[one].generation == tree.generation]
         for pack, olds in _grouped(current, packs).items():

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from typing import Any
 
-from versioned_io.errors import FormatError, InvalidInputError, RefSyntaxError
+from versioned_io.errors import FormatError, IntegrityError, InvalidInputError, RefSyntaxError
 from versioned_io.model.commits import (
     Commit,
     CommitStats,
@@ -17,7 +17,7 @@ from versioned_io.model.commits import (
     RunInfo,
 )
 from versioned_io.model.damages import Content, Damaged, Healed
-from versioned_io.model.fields import Fields
+from versioned_io.model.fields import LARGEST_NUMBER, Fields
 from versioned_io.model.idempotency import parse_key
 from versioned_io.model.identifiers import CommitId, Digest, LineageId, is_id
 from versioned_io.model.places import FrameRef, PageRef
@@ -48,8 +48,14 @@ class CommitRecord:
 def encode_record(record: CommitRecord) -> bytes:
     """Return *record* as canonical JSON: keys sorted, no spaces, UTF-8.
 
+    Raises:
+        IntegrityError: Its number or order is larger than a catalog can keep. Run fsck.
+
     Source: docs/spec/format-v1.md, "Commit record".
     """
+    if max(record.commit.number, record.commit.order) > LARGEST_NUMBER:
+        msg = f"the commits of {record.commit.repo}@{record.commit.branch} have numbers that no writer gives; run fsck"
+        raise IntegrityError(msg)
     root, touched = record.commit.root, record.commit.touched
     fields: dict[str, Any] = {
         **record.commit.to_json(),
