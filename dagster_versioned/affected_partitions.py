@@ -12,9 +12,6 @@ from dagster_versioned import compat
 from dagster_versioned.commit_watch import CommitWatch, SensorTarget, name_keys
 from dagster_versioned.sensor_cursor import CausedBy, SensorCursor
 
-MAX_WAITING = 1_000
-"""How many keys without a partition the cursor remembers."""
-
 
 def request_partitions(
     context: dg.SensorEvaluationContext,
@@ -68,9 +65,8 @@ class _SortedOut:
     add_requests: list[dg.AddDynamicPartitionsRequest] = field(default_factory=list)
 
     def waiting(self, wanted: Mapping[str, CausedBy]) -> dict[str, CausedBy]:
-        """Return the unknown keys that the cursor keeps: if there are too many, the most recently touched ones."""
-        newest = sorted(self.unknown, key=lambda key: (wanted[key].commit, key), reverse=True)
-        return {key: wanted[key] for key in newest[:MAX_WAITING]}
+        """Return the unknown keys, which the cursor keeps."""
+        return {key: wanted[key] for key in self.unknown}
 
 
 def _wanted(watch: CommitWatch, changes: "vio.Changes", cursor: SensorCursor) -> dict[str, CausedBy]:

@@ -101,12 +101,6 @@ def add_partition_metadata(step: Step, asset_key: dg.AssetKey, metadata_of: Mapp
     step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata=merged)  # noqa: SLF001
 
 
-def runs_several_partitions_at_once(step: Step, asset_key: dg.AssetKey) -> bool:
-    """Return whether the asset's backfill policy puts more than one partition into a run."""
-    policy = step.job_def.asset_layer.get(asset_key).backfill_policy
-    return policy is not None and policy.max_partitions_per_run != 1
-
-
 def code_version_of(step: Step) -> str | None:
     """Return the code version that the step's assets declare, or else its op; ``key=version, …`` where they differ."""
     layer = step.job_def.asset_layer

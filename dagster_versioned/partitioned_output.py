@@ -9,8 +9,8 @@ import dagster as dg
 class PartitionedOutput(dict[str, Any]):
     """The values of several partitions, by partition key: the return value of a single-run backfill.
 
-    A plain ``dict`` has the same meaning if its keys are exactly the partitions of the run. This class has it whatever
-    the keys are, and for a single partition too.
+    In a run over several partitions a plain ``dict`` has the same meaning. In a run over one, a ``dict`` is the value
+    itself. So an asset that may run for either returns this class.
 
     >>> from dagster_versioned import PartitionedOutput
     >>> PartitionedOutput({"2012-01": 4.4, "2012-02": 13.5})["2012-02"]
@@ -18,12 +18,11 @@ class PartitionedOutput(dict[str, Any]):
     """
 
 
-def split_by_partition(obj: object, partition_keys: Sequence[str], *, several_per_run: bool) -> Mapping[str, Any]:
+def split_by_partition(obj: object, partition_keys: Sequence[str]) -> Mapping[str, Any]:
     """Return the value of each partition, in the order of *partition_keys*.
 
-    A `PartitionedOutput` is always split. A ``dict`` is split if the run has several partitions. If the run has one,
-    the ``dict`` is split only if the asset can run for several at once (*several_per_run*). Then its only key must be
-    that partition. Anything else is the value of the only partition.
+    A `PartitionedOutput` is always split, and a ``dict`` if the run has several partitions. Anything else is the value
+    of the only partition, as in Dagster's own IO managers.
 
     Raises:
         DagsterInvariantViolationError: There are several partitions, and keys are missing or too many; the message
@@ -32,10 +31,7 @@ def split_by_partition(obj: object, partition_keys: Sequence[str], *, several_pe
     if isinstance(obj, PartitionedOutput):
         return _checked(obj, partition_keys)
     if len(partition_keys) == 1:
-        (only,) = partition_keys
-        if several_per_run and isinstance(obj, dict) and set(obj) == {only}:
-            return {only: obj[only]}
-        return {only: obj}
+        return {partition_keys[0]: obj}
     if not isinstance(obj, dict):
         raise dg.DagsterInvariantViolationError(
             f"the run has {len(partition_keys)} partitions, but the output is one {type(obj).__name__}: "

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from versioned_io.errors import InvalidInputError
 from versioned_io.model.identifiers import CommitId, LineageId, parse_commit_id, parse_lineage_id
@@ -36,8 +37,11 @@ class SensorCursor:
         position = _BEFORE_FIRST if self.commit is None else self.commit
         if not self.waiting:
             return position
-        waiting = {key: [cause.commit, cause.lineage_id] for key, cause in sorted(self.waiting.items())}
-        return json.dumps({"commit": position, "waiting": waiting}, ensure_ascii=False)
+        waiting: dict[CausedBy, list[str]] = {}
+        for key, cause in sorted(self.waiting.items()):
+            waiting.setdefault(cause, []).append(key)
+        caused = [[cause.commit, cause.lineage_id, keys] for cause, keys in waiting.items()]
+        return json.dumps({"commit": position, "waiting": caused}, ensure_ascii=False)
 
 
 def parse_sensor_cursor(text: str) -> SensorCursor:
@@ -50,17 +54,25 @@ def parse_sensor_cursor(text: str) -> SensorCursor:
         if not text.startswith("{"):
             return SensorCursor(_parse_position(text))
         fields = json.loads(text)
-        waiting = {
-            key: CausedBy(parse_commit_id(commit), parse_lineage_id(lineage_id))
-            for key, (commit, lineage_id) in fields["waiting"].items()
-        }
-        return SensorCursor(_parse_position(fields["commit"]), waiting)
+        return SensorCursor(_parse_position(fields["commit"]), _parse_waiting(fields["waiting"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = (
             f"{text!r} is not a cursor of a commit sensor: use the ID of the last handled commit, "
             f"or {_BEFORE_FIRST!r} for the branch's first commit"
         )
         raise InvalidInputError(msg) from error
+
+
+def _parse_waiting(found: Any) -> dict[str, CausedBy]:  # noqa: ANN401 (any JSON value)
+    if isinstance(found, dict):  # an older form, which repeats the commit for each key
+        found = [[commit, lineage_id, [key]] for key, (commit, lineage_id) in found.items()]
+    waiting: dict[str, CausedBy] = {}
+    for commit, lineage_id, keys in found:
+        cause = CausedBy(parse_commit_id(commit), parse_lineage_id(lineage_id))
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise TypeError
+        waiting |= dict.fromkeys(keys, cause)
+    return waiting
 
 
 def _parse_position(text: str) -> CommitId | None:

@@ -85,7 +85,7 @@ class StepOutput:
             step=step,
             asset_key=context.asset_key if context.has_asset_key else None,
             place=place,
-            values=_values_of(context, step, obj, place),
+            values=_values_of(obj, place),
             message=_message_of(context),
             retry_key=None if step is None else _retry_key(context, step, place),
         )
@@ -159,12 +159,11 @@ def _partition_keys_of(context: dg.InputContext | dg.OutputContext) -> list[str]
     return as_keys_of(in_definition_order(keys, definition, compat.instance_of(context)), definition)
 
 
-def _values_of(context: dg.OutputContext, step: Step | None, obj: object, place: Place) -> dict[str | None, Any]:
+def _values_of(obj: object, place: Place) -> dict[str | None, Any]:
     keys = [key for key in place.stems if key is not None]
     if not keys:
         return {None: obj}
-    several = step is not None and compat.runs_several_partitions_at_once(step, context.asset_key)
-    split = split_by_partition(obj, keys, several_per_run=several)
+    split = split_by_partition(obj, keys)
     return {key: split[key] for key in keys}
 
 

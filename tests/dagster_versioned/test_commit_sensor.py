@@ -180,6 +180,14 @@ def test_keys_that_are_no_partitions_wait_in_the_cursor_and_fail_nothing(evaluat
     assert parse_sensor_cursor(again.cursor).waiting["2016-01"].commit == unknown.id
 
 
+def test_no_key_is_dropped_however_many_wait(evaluate, commit):
+    """2,000 of 3,000 keys were dropped without a word."""
+    commit({f"{year}/{month:02}.csv": b"early" for year in range(2016, 2266) for month in range(1, 13)})
+    data = evaluate([monthly], partitions=TEMPLATE)
+    assert len(parse_sensor_cursor(data.cursor).waiting) == 3_000
+    assert "3000 key(s) are not partitions" in data.skip_message
+
+
 def test_a_key_that_waited_is_requested_when_it_has_become_a_partition(evaluate, commit, store_url, instance):
     early = commit({"2016/01.csv": b"early"})
     cursor = evaluate([monthly], partitions=TEMPLATE).cursor

@@ -391,7 +391,29 @@ def test_each_partition_of_such_a_run_is_made_from_what_its_partition_mapping_sa
     assert [use.file.path for use in uses] == ["2012-02/data.parquet"]
 
 
-def test_a_run_over_one_partition_of_such_an_asset_stores_the_value_not_the_dict(instance, io_manager, monthly):
+def test_a_run_over_one_partition_of_such_an_asset_stores_a_dict_as_the_stock_manager_does(
+    instance, io_manager, tmp_path
+):
+    @dg.asset(
+        partitions_def=dg.StaticPartitionsDefinition(["NO", "SE"]), backfill_policy=dg.BackfillPolicy.single_run()
+    )
+    def countries(context: dg.AssetExecutionContext) -> dict[str, dict]:
+        return {key: {"capital": key} for key in context.partition_keys}
+
+    loaded = []
+    for manager in (io_manager, dg.FilesystemIOManager(base_dir=str(tmp_path / "stock"))):
+        options = {"resources": {"io_manager": manager}, "instance": instance}
+        dg.materialize([countries], partition_key="NO", **options)
+        loader = dg.Definitions([countries], resources={"io_manager": manager}).get_asset_value_loader(instance)
+        loaded.append(loader.load_asset_value("countries", partition_key="NO"))
+    assert loaded == [{"NO": {"capital": "NO"}}] * 2
+
+
+def test_a_partitioned_output_of_a_run_over_one_partition_is_taken_apart(instance, io_manager):
+    @dg.asset(partitions_def=MONTHS, backfill_policy=dg.BackfillPolicy.single_run())
+    def monthly(context: dg.AssetExecutionContext) -> PartitionedOutput:
+        return PartitionedOutput({key: pd.DataFrame({"month": [key] * 3}) for key in context.partition_keys})
+
     @dg.asset(partitions_def=MONTHS)
     def rows(monthly: pd.DataFrame) -> int:
         return len(monthly)

@@ -27,8 +27,28 @@ def test_a_cursor_is_read_back_as_it_was_written(cursor: SensorCursor) -> None:
     assert parse_sensor_cursor(str(cursor)) == cursor
 
 
+def test_a_cursor_of_before_is_read() -> None:
+    text = f'{{"commit": "{COMMIT}", "waiting": {{"a": ["{OTHER}", "{LINEAGE}"]}}}}'
+    assert parse_sensor_cursor(text) == SensorCursor(COMMIT, {"a": CausedBy(OTHER, LINEAGE)})
+
+
+def test_the_commit_that_many_keys_wait_for_is_written_once() -> None:
+    waiting = {f"key {number}": CausedBy(OTHER, LINEAGE) for number in range(3_000)}
+    assert len(str(SensorCursor(COMMIT, waiting))) < 50_000
+
+
 @pytest.mark.parametrize(
-    "text", ["", "main", "{}", "{", '{"commit": 1, "waiting": {}}', '{"commit": "beginning", "waiting": {"a": 1}}']
+    "text",
+    [
+        "",
+        "main",
+        "{}",
+        "{",
+        '{"commit": 1, "waiting": {}}',
+        '{"commit": "beginning", "waiting": {"a": 1}}',
+        '{"commit": "beginning", "waiting": [1]}',
+        f'{{"commit": "beginning", "waiting": [["{OTHER}", "{LINEAGE}", "a"]]}}',
+    ],
 )
 def test_what_is_no_cursor_is_refused_with_what_to_write_instead(text: str) -> None:
     with pytest.raises(InvalidInputError, match="use the ID of the last handled commit"):
