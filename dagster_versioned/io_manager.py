@@ -293,6 +293,7 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
                 type_hint=table_type,
                 allow_pickle=self.allow_pickle,
                 directory=self._checkouts.new_directory(kept=wanted.step is None),
+                plain=True,
             )
         except PathNotFoundError as error:
             return self._load_older(wanted, key, error, output)

@@ -7,6 +7,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from logging import Logger
+from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
@@ -19,6 +20,9 @@ from dagster_versioned.partitioned_output import split_by_partition
 
 ALLOW_MISSING_PARTITIONS = "allow_missing_partitions"
 """The metadata of a `dagster.AssetIn` that leaves out partitions without a value, as in Dagster's managers."""
+
+_READ_AS = (bytes, str, Path)
+"""Other annotations that say how a committed file is read."""
 
 _TABLE_PACKAGES = frozenset({"pandas", "polars", "pyarrow"})
 
@@ -137,7 +141,9 @@ class StepInput:
 
     @property
     def table_type(self) -> object:
-        """The annotation if it names a kind of table, to which a stored table of another kind is converted.
+        """The annotation if it names a kind of table, bytes, text or a path.
+
+        A stored table of another kind is converted to it, and a file that was committed as it is is read so.
 
         Any other value is returned as it was stored, and Dagster's own type check applies. For example, that check
         allows an input annotated ``list`` to be loaded element by element.
@@ -191,6 +197,8 @@ def _retry_key(context: dg.OutputContext, step: Step, place: Place) -> str:
 
 
 def _table_type(annotation: object) -> object:
+    if annotation in _READ_AS:
+        return annotation
     alternatives = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
     packages = {one.__module__.partition(".")[0] for one in alternatives if isinstance(one, type)}
     return annotation if packages & _TABLE_PACKAGES else None

@@ -57,6 +57,7 @@ USED_FROM_OUTSIDE = {
     "CountedObjects": "benchmarks count with it",
     "OURS": "a value of a strategy",
     "VersionedPlugin": "an entry point of pyproject.toml",
+    "import_definitions": "an entry point of pyproject.toml",
     "VersionedPath": "an entry point of pyproject.toml",
     "format_commands": "typer calls it",
     "iterate_frames": "tests read whole packs with it",

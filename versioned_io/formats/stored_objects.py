@@ -4,7 +4,7 @@ import re
 import types
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, NamedTuple, NewType, Union, get_args, get_origin
 
 import blake3
@@ -12,6 +12,7 @@ import blake3
 from versioned_io.errors import FormatError, IntegrityError, InvalidInputError, NotStorableError, PathNotFoundError
 from versioned_io.formats.local_trees import TreeFormat
 from versioned_io.formats.pickles import PICKLE, refuse_pickle
+from versioned_io.formats.plain_files import read_plain
 from versioned_io.formats.registry import (
     Encoded,
     Format,
@@ -35,6 +36,8 @@ FALLBACK_REASON = "fallback_reason"
 BELOW = "below"
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+_NOTHING_STORED = "no object was stored under this name"
 
 _TREE_DIGEST = "versioned-io 2026 tree object digest v1"
 
@@ -112,6 +115,7 @@ def load_object(
     type_hint: object = None,
     allow_pickle: bool = False,
     directory: Path | None = None,
+    plain: bool = False,
 ) -> object:
     """Return the object that `save_object` stored at *path_stem*, equal to what it was.
 
@@ -120,6 +124,8 @@ def load_object(
             Anything else must match the stored type. ``None`` and ``Any`` accept any stored object.
         allow_pickle: Load a pickle, which runs code that its writer chose.
         directory: Where a stored file or directory is put, below its own path; the caller owns it.
+        plain: Whether a file that `save_object` did not write is read by its extension; see
+            `versioned_io.formats.plain_files`. A directory is checked out into *directory*.
 
     Raises:
         PathNotFoundError: There is no object at *path_stem*.
@@ -129,7 +135,11 @@ def load_object(
     Cost: one lookup for each extension that a registered format has, and one read.
     """
     stem = parse_path(path_stem)
-    info = _find_file(snap, stem)
+    info = _find_plain(snap, stem) if plain else _find_file(snap, stem)
+    if plain and (info is None or FORMAT not in info.attributes):
+        return _load_plain(snap, stem, info, _classes_of(type_hint), directory)
+    if info is None:
+        raise PathNotFoundError(stem, snap.name, _NOTHING_STORED)
     name, version = _recorded_format(info)
     stored_as = find_format(name, version, info.path)
     if name == PICKLE and not allow_pickle:
@@ -239,7 +249,50 @@ def _find_file(snap: Snapshot, stem: str) -> FileInfo:
         if FORMAT in other.attributes and "/" not in other.path[len(stem) :]:
             name, version = _recorded_format(other)
             find_format(name, version, other.path)
-    raise PathNotFoundError(stem, snap.name, "no object was stored under this name")
+    raise PathNotFoundError(stem, snap.name, _NOTHING_STORED)
+
+
+def _find_plain(snap: Snapshot, stem: str) -> FileInfo | None:
+    """Return the file of an object, or the only file of that name with any extension; None if there is a directory."""
+    info = find_object(snap, stem)
+    if info is not None:
+        return info
+    found = [one for one in snap.glob(f"{escape_glob(stem)}.*") if "/" not in one.path[len(stem) :]]
+    if len(found) > 1:
+        msg = f"there are several files at {stem!r}: {', '.join(repr(one.path) for one in found)}; delete all but one"
+        raise InvalidInputError(msg)
+    if found:
+        return found[0]
+    if snap.is_directory(stem):
+        return None
+    raise PathNotFoundError(stem, snap.name, _NOTHING_STORED)
+
+
+def _load_plain(
+    snap: Snapshot, stem: str, info: FileInfo | None, wanted: WantedTypes, directory: Path | None
+) -> object:
+    value: object
+    if info is None or any(issubclass(one, PurePath) for one in wanted):
+        if directory is None:
+            msg = f"{stem!r} is a file or directory to be put somewhere: pass directory= to say where"
+            raise InvalidInputError(msg)
+        target = directory / stem
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if info is not None:
+            target = target.parent / info.path.rpartition("/")[2]
+            target.write_bytes(snap.read(info.path))
+        else:
+            target.mkdir(exist_ok=True)
+            snap.checkout(target, stem)
+        return target
+    value = read_plain(info.path, snap.read(info.path), wanted)
+    if not _accepts(wanted, value):
+        msg = (
+            f"{info.path!r} is a {full_type_name(type(value))}, which can't be read as "
+            f"{' or '.join(full_type_name(cls) for cls in wanted)}: ask for what it is, for bytes, or for no type"
+        )
+        raise InvalidInputError(msg)
+    return value
 
 
 def _recorded_format(info: FileInfo) -> tuple[str, int]:
