@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dagster_versioned.io_manager import VersionedIOManager, default_io_manager
     from dagster_versioned.maintenance_schedule import build_maintenance_schedule
     from dagster_versioned.partitioned_output import PartitionedOutput
+    from dagster_versioned.repo_assets import build_repo_assets
     from dagster_versioned.resource import VersionedStoreResource
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "__version__",
     "build_commit_sensor",
     "build_maintenance_schedule",
+    "build_repo_assets",
     "default_io_manager",
 ]
 
@@ -33,6 +35,7 @@ _HOMES = {
     "VersionedStoreResource": "resource",
     "build_commit_sensor": "commit_sensor",
     "build_maintenance_schedule": "maintenance_schedule",
+    "build_repo_assets": "repo_assets",
     "default_io_manager": "io_manager",
 }
 

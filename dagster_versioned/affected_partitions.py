@@ -36,9 +36,9 @@ def request_partitions(
     definition = target.definition
     if definition is None:
         raise dg.DagsterInvariantViolationError(f"{target} has no partitions to request")
-    wanted = _wanted(watch, changes, cursor)
+    wanted = wanted_of(watch, changes, cursor)
     with compat.partitions_loaded_from(context.instance):
-        sorted_out = _sort_out(wanted, definition)
+        sorted_out = sort_out(wanted, definition)
         requests = list(_requests(watch, target, {key: wanted[key] for key in sorted_out.known}))
     after = SensorCursor(changes.head.id if changes.head is not None else cursor.commit, sorted_out.waiting(wanted))
     remark = _remark(target, sorted_out)
@@ -57,8 +57,12 @@ def request_partitions(
 
 
 @dataclass(slots=True)
-class _SortedOut:
-    """The keys that are partitions (or become partitions by adding values), and the keys that are not."""
+class SortedOut:
+    """The keys that are partitions (or become partitions by adding values), and the keys that are not.
+
+    Attributes:
+        add_requests: The dynamic partitions to add.
+    """
 
     known: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
@@ -69,15 +73,17 @@ class _SortedOut:
         return {key: wanted[key] for key in self.unknown}
 
 
-def _wanted(watch: CommitWatch, changes: "vio.Changes", cursor: SensorCursor) -> dict[str, CausedBy]:
+def wanted_of(watch: CommitWatch, changes: "vio.Changes", cursor: SensorCursor) -> dict[str, CausedBy]:
+    """Return the keys that *changes* touched and those that wait in the cursor, sorted, each with its newest commit."""
     waiting = {key: cause for key, cause in cursor.waiting.items() if key not in changes.deleted}
     touched = {**changes.keys, **(changes.deleted if watch.request_deleted else {})}
     wanted = waiting | {key: CausedBy(commit.id, commit.lineage_id) for key, commit in touched.items()}
     return dict(sorted(wanted.items()))
 
 
-def _sort_out(wanted: Iterable[str], definition: dg.PartitionsDefinition[Any]) -> _SortedOut:
-    result = _SortedOut()
+def sort_out(wanted: Iterable[str], definition: dg.PartitionsDefinition[Any]) -> SortedOut:
+    """Return which keys are partitions, or become partitions by adding values, and which are neither."""
+    result = SortedOut()
     dimensions = _dimensions_of(definition)
     missing: dict[str, dict[str, None]] = {name: {} for name in dimensions}
     existing = {
@@ -191,7 +197,7 @@ def _describe(watch: CommitWatch, changes: "vio.Changes") -> str:
     return f"{what} that is to be run{deleted}"
 
 
-def _remark(target: SensorTarget, sorted_out: _SortedOut) -> str:
+def _remark(target: SensorTarget, sorted_out: SortedOut) -> str:
     if not sorted_out.unknown:
         return ""
     return (

@@ -51,6 +51,11 @@ def repo_of_asset(asset_key: dg.AssetKey, *, prefix: str = "") -> str:
     return name
 
 
+def asset_of_repo(repo: str) -> dg.AssetKey:
+    """Return the key of the asset whose repo has this name; of a name that no asset has, its parts between dots."""
+    return dg.AssetKey([_unescape(part) for part in repo.removeprefix("_=").split(".")])
+
+
 def stem_of_asset(asset_key: dg.AssetKey, partition_key: str | None, *, in_shared_repo: bool = False) -> str:
     """Return the path, without extension, of an asset's value or of one of its partitions.
 
@@ -87,6 +92,10 @@ def _escape_repo_part(part: str) -> str:
         character if _PLAIN_IN_REPO.match(character) else "".join(f"={byte:02X}" for byte in character.encode())
         for character in part
     )
+
+
+def _unescape(part: str) -> str:
+    return re.sub(r"((?:=[0-9A-F]{2})+)", lambda found: bytes.fromhex(found[1].replace("=", "")).decode(), part)
 
 
 def _escape_segment(segment: str) -> str:

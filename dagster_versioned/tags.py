@@ -17,3 +17,6 @@ BRANCH = "versioned/branch"
 
 INPUTS = "versioned/inputs"
 """Metadata: the exact files from which the materialisation was made."""
+
+DATA_VERSION = "dagster/data_version"
+"""Dagster's tag of a materialisation: its data version."""

@@ -41,7 +41,6 @@ SHARED_BASENAMES = {
 
 # Modules with one importer and fewer than 50 lines that are no part of the importer, and why.
 SMALL_MODULES = {
-    "airflow_versioned.links": "Airflow loads it by name, for its task pages",
     "airflow_versioned.plugin": "Airflow loads it by name, as a plugin",
     "versioned_io.catalog.migrations.env": "Alembic loads it",
     "versioned_io.catalog.texts": "its importer must not load SQLAlchemy",
