@@ -98,6 +98,7 @@ COMMANDS = [
     ["put", f"r@main:{EVIL}", "/etc/hostname"],
     ["rm", f"r@main:{EVIL}"],
     ["cp", f"r@main:{EVIL}", f"r@main:{EVIL}"],
+    ["import-dagster", f"/nowhere{EVIL}.py", "--from", EVIL],
     ["init", f"/nowhere\x1b[2J/\n{EVIL}"],
 ]
 
@@ -208,7 +209,8 @@ def test_who_owns_a_store_can_not_steer_the_terminal(evil, tmp_path, command, fi
 
 
 def test_every_command_is_tried():
-    tried = {" ".join(word for word in command if word.isalpha() or word == "cherry-pick") for command in COMMANDS}
+    hyphenated = {"cherry-pick", "import-dagster"}
+    tried = {" ".join(word for word in command if word.isalpha() or word in hyphenated) for command in COMMANDS}
     tried |= {" ".join(command) for commands in UPKEEP if commands != ["rebuild"] for command in commands}
     root = typer.main.get_command(app)
     names = [

@@ -283,7 +283,7 @@ def test_a_small_commit_takes_no_lease(any_store, write, monkeypatch):
     def fail(*_arguments, **_options):
         raise AssertionError("a lease was taken")
 
-    monkeypatch.setattr("versioned_io.versioning.transactions.lease.hold_lease", fail)
+    monkeypatch.setattr("versioned_io.catalog.collection.hold_lease", fail)
     write(any_store, "r@main", {"a": noise(1)})
 
 
