@@ -4,9 +4,6 @@ import io
 import pickle
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
@@ -15,6 +12,10 @@ import pytest
 import versioned_io as vio
 from versioned_io.errors import FormatError, InvalidInputError, PathNotFoundError
 from versioned_io.formats import load_object, save_object
+
+np = pytest.importorskip("numpy")
+pd = pytest.importorskip("pandas")
+pl = pytest.importorskip("polars")
 
 TABLE = pa.table({"city": ["oslo", "rome"], "rain": [3, 4]})
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
