@@ -53,8 +53,14 @@ class Lab:
 
     def rest(self):
         """Wait until the consumers of the items and their consumers have no run under way."""
-        for dag_id in ("relay.items.main.item", "copy_items", "relay.results.main.item", "use_results"):
+        for dag_id in (self.relay_of("items"), "copy_items", self.relay_of("results"), "use_results"):
             self.api.wait_for_runs(dag_id, 0)
+
+    def relay_of(self, repo):
+        """Return the DAG ID of the repo's relay, which ends in a digest."""
+        found = self.api.request("GET", f"/api/v2/dags?dag_id_pattern=relay.{repo}.main.&limit=100")["dags"]
+        (dag_id,) = [one["dag_id"] for one in found]
+        return dag_id
 
     def count(self, dag_id):
         return len(self.api.runs(dag_id))

@@ -175,12 +175,20 @@ class LocalObjects:
         """Delete the temporary files under *prefix* last written before *older_than*, and return how many.
 
         Processes that died inside `put` leave them; they hold no object.
+
+        Raises:
+            StorageError: One can't be deleted.
         """
         removed = 0
         for path in (self._root / check_prefix(prefix)).rglob(f"{_TEMPORARY_MARK}*"):
-            if datetime.fromtimestamp(path.stat().st_mtime, UTC) < older_than:
-                path.unlink()
-                removed += 1
+            try:
+                if datetime.fromtimestamp(path.stat().st_mtime, UTC) < older_than:
+                    path.unlink()
+                    removed += 1
+            except FileNotFoundError:
+                continue  # its writer has made an object of it, or another process deleted it
+            except OSError as error:
+                raise self._storage_error("delete", f"{prefix}{path.name}", error) from error
         return removed
 
     def _check_place(self) -> None:

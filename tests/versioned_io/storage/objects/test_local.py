@@ -85,8 +85,19 @@ def test_what_a_dead_writer_left_is_never_an_object(tmp_path):
     assert objects.remove_leftovers("packs/", older_than=now - timedelta(hours=1)) == 0
     assert leftover.exists()
     assert objects.remove_leftovers("packs/", older_than=now + timedelta(hours=1)) == 1
+
     assert not leftover.exists()
     assert objects.get("packs/ab/key") == b"x"
+
+
+def test_a_temporary_file_that_becomes_an_object_meanwhile_is_no_error(tmp_path, monkeypatch):
+    """Failed once in a run of sixteen writers beside a collector."""
+    (tmp_path / "packs").mkdir()
+    left = tmp_path / "packs" / ".tmp-0123456789abcdef"
+    left.write_bytes(b"x")
+    monkeypatch.setattr(Path, "rglob", lambda *_: [tmp_path / "packs" / ".tmp-gone", left])
+    now = datetime.now(UTC)
+    assert LocalObjects(tmp_path).remove_leftovers("packs/", older_than=now + timedelta(hours=1)) == 1
 
 
 def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path):
