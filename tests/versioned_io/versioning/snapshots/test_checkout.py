@@ -453,7 +453,8 @@ def test_a_target_that_is_swapped_for_a_link_meanwhile_is_not_followed(many, tmp
 def test_a_directory_of_the_work_that_is_swapped_for_a_link_is_not_followed(many, tmp_path):
     out, outside = tmp_path / "out", tmp_path / "outside"
     (outside / "e").mkdir(parents=True)
-    with pytest.raises(InvalidInputError, match="symbolic link"):
+    # Between the two steps of the swap another thread may find no directory at all.
+    with pytest.raises((InvalidInputError, FileNotFoundError)):
         many.checkout(out, progress=swaps_once(lambda: out.glob(".versioned-*/d"), outside))
     assert [path for path in outside.rglob("*") if path.is_file()] == []
 
