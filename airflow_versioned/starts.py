@@ -30,7 +30,7 @@ def resolve_start(store: "Store", declared: "DeclaredBranch", start: str) -> str
         start: May be a ref of the branch's repo, such as a tag, ``main~3`` or ``orders@main~3``.
 
     Raises:
-        NotFoundError: There is no such ref.
+        NotFoundError: The ref does not exist.
         InvalidInputError: The ref is of another repo.
 
     Cost: none, or 1 SELECT for a ref.

@@ -44,8 +44,9 @@ def build_repo_assets(
     program becomes a materialisation without a run. Its data version is the digest of the content. So staleness and
     automation conditions see exactly the partitions that a commit touched.
 
-    A commit is reported once for each partition, however many sensors look, and not if the partition's content is the
-    reported one. The sensors start running, since they launch nothing.
+    A partition is reported if its content differs from the last reported one. So a repeated tick, or another sensor on
+    the same repo, reports nothing again. Only two sensors whose ticks overlap may both report a commit; the data
+    version is then the same. The sensors start running, since they launch nothing.
 
     Args:
         refs: Branches, ``repo@branch``, or repos, whose branch is then ``main``. The repo ``raw.orders`` is the asset
