@@ -1,7 +1,9 @@
 """Fixtures that every suite may use: stores, and servers that live as long as the test session."""
 
+import contextlib
 import importlib.util
 import itertools
+import subprocess
 import uuid
 
 import pytest
@@ -67,6 +69,28 @@ def postgres_server(tmp_path_factory):
 def postgres_url(postgres_server):
     """The SQLAlchemy URL of an empty PostgreSQL database."""
     return postgres_server.create_database(f"test_{uuid.uuid4().hex}", driver="psycopg")
+
+
+@pytest.fixture
+def popen():
+    """`subprocess.Popen`, whose processes are killed and whose pipes are closed at the end of the test."""
+    with contextlib.ExitStack() as ends:
+
+        def start(*arguments, **options):
+            process = subprocess.Popen(*arguments, **options)
+            ends.callback(_end, process)
+            return process
+
+        yield start
+
+
+def _end(process):
+    process.kill()
+    process.wait(60)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 @pytest.fixture(scope="session")

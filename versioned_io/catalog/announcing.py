@@ -9,6 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, and_, or_, select, update
 
+from versioned_io.catalog.row_locks import hold_due_keys
 from versioned_io.catalog.tables import due_keys
 
 _BATCH = 400
@@ -30,6 +31,7 @@ def hold_keys(
         batch = keys[start : start + _BATCH]
         these = and_(due_keys.c.subscription_id == relay_id, due_keys.c.key.in_(batch))
         is_free = or_(due_keys.c.owner.is_(None), due_keys.c.owner == owner, lease <= now)
+        hold_due_keys(connection, relay_id, batch)
         connection.execute(update(due_keys).where(these, is_free).values(owner=owner, claimed_until=until))
         others = select(due_keys.c.key).where(these, due_keys.c.owner != owner, lease > now)
         mine.update(set(batch) - set(connection.execute(others).scalars()))
@@ -39,7 +41,9 @@ def hold_keys(
 def free_keys(connection: Connection, relay_id: int, keys: Sequence[str], *, owner: str) -> None:
     """End an announcer's leases on keys. Cost: 1 UPDATE for each 400 keys."""
     for start in range(0, len(keys), _BATCH):
-        these = and_(due_keys.c.subscription_id == relay_id, due_keys.c.key.in_(keys[start : start + _BATCH]))
+        batch = keys[start : start + _BATCH]
+        these = and_(due_keys.c.subscription_id == relay_id, due_keys.c.key.in_(batch))
+        hold_due_keys(connection, relay_id, batch)
         connection.execute(
             update(due_keys).where(these, due_keys.c.owner == owner).values(owner=None, claimed_until=None)
         )

@@ -140,7 +140,7 @@ def refuse_condemned(connection: Connection, names: Iterable[PackName]) -> None:
     wanted = sorted(names)
     for start in range(0, len(wanted), _BATCH):
         batch = wanted[start : start + _BATCH]
-        live = select(packs.c.name).where(packs.c.name.in_(batch), packs.c.state == LIVE).with_for_update(read=True)
-        missing = set(batch) - set(connection.execute(live).scalars())
+        live = select(packs.c.name).where(packs.c.name.in_(batch), packs.c.state == LIVE).order_by(packs.c.name)
+        missing = set(batch) - set(connection.execute(live.with_for_update(read=True)).scalars())
         if missing:
             raise PackCondemnedError(min(missing))

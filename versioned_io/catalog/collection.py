@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, select, te
 from versioned_io.catalog.chunk_index import LIVE
 from versioned_io.catalog.damages import forget_damages
 from versioned_io.catalog.dates import settle_dates
+from versioned_io.catalog.row_locks import hold_commits, hold_packs
 from versioned_io.catalog.tables import (
     branches,
     chunks,
@@ -146,6 +147,7 @@ def condemn_packs(connection: Connection, names: Collection[PackName], at: datet
     Cost: 1 UPDATE and 1 DELETE for each 500.
     """
     found: list[PackName] = []
+    hold_packs(connection, names)
     for batch in _batches(sorted(names)):
         condemned = (
             update(packs)
@@ -162,6 +164,7 @@ def condemn_packs(connection: Connection, names: Collection[PackName], at: datet
 def revive_packs(connection: Connection, names: Collection[PackName]) -> list[PackName]:
     """Make the condemned packs among *names* live again, because a commit references them; return these packs."""
     found: list[PackName] = []
+    hold_packs(connection, names)
     for batch in _batches(sorted(names)):
         revived = (
             update(packs)
@@ -182,10 +185,11 @@ def bury_packs(connection: Connection, seen: Sequence[PackRow]) -> list[PackName
     Cost: 1 SELECT, 3 UPDATEs and 1 DELETE for each 500.
     """
     buried: list[PackName] = []
+    hold_packs(connection, [row.name for row in seen])
     for batch in _batches([row.name for row in seen]):
         times = {row.name: row.condemned_at for row in seen}
         condemned = packs.c.name.in_(batch) & (packs.c.state == CONDEMNED)
-        held = connection.execute(select(packs.c.name, packs.c.condemned_at).where(condemned).with_for_update())
+        held = connection.execute(select(packs.c.name, packs.c.condemned_at).where(condemned))
         same = [PackName(row.name) for row in held if row.condemned_at == times[row.name]]
         connection.execute(update(packs).where(packs.c.name.in_(same)).values(state=DELETED))
         forget_damages(connection, same)
@@ -299,7 +303,9 @@ def branch_rules(connection: Connection) -> dict[tuple[str, str], tuple[CommitId
 
 def forget_commits(connection: Connection, commit_ids: Iterable[CommitId]) -> None:
     """Mark the data of these commits as expired. Their records and lineage stay. Cost: 1 UPDATE for each 500."""
-    for batch in _batches(sorted(commit_ids)):
+    ordered = sorted(commit_ids)
+    hold_commits(connection, ordered)
+    for batch in _batches(ordered):
         connection.execute(update(commits).where(commits.c.id.in_(batch)).values(state=CommitState.FORGOTTEN.value))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, false, literal, or_, select, true, update
 
+from versioned_io.catalog.row_locks import hold_due_keys
 from versioned_io.catalog.subscriptions import IS_GONE
 from versioned_io.catalog.tables import commits, due_keys, subscriptions
 from versioned_io.catalog.upserts import upsert
@@ -62,7 +63,9 @@ def withdraw_keys(connection: Connection, subscription_id: int, keys: Sequence[s
     Cost: 1 UPDATE for each 400 keys.
     """
     for start in range(0, len(keys), _BATCH):
-        batch = due_keys.c.key.in_(keys[start : start + _BATCH])
+        some = keys[start : start + _BATCH]
+        hold_due_keys(connection, subscription_id, some)
+        batch = due_keys.c.key.in_(some)
         connection.execute(
             update(due_keys)
             .where(due_keys.c.subscription_id == subscription_id, batch, _IS_DUE)
@@ -143,7 +146,7 @@ def mark_announced(connection: Connection, dues: Sequence[DueKey], now: datetime
 
     Cost: 1 UPDATE a request.
     """
-    for due in dues:
+    for due in sorted(dues, key=lambda one: (one.subscription_id, one.key)):
         same = and_(_is(due.subscription_id, due.key), due_keys.c.sequence == due.sequence)
         connection.execute(update(due_keys).where(same).values(announced_at=now))
 

@@ -77,14 +77,6 @@ def kept_trees(connection: Connection) -> Iterator[KeptTree]:
         yield KeptTree(row.id, row.parent_id, parse_root(row.root))
 
 
-def hold_commits(connection: Connection, commit_ids: Collection[CommitId]) -> None:
-    """Lock the commits until the transaction ends, so that none gets a child. Cost: 1 SELECT for each 500."""
-    ordered = sorted(commit_ids)
-    for start in range(0, len(ordered), _BATCH):
-        held = select(commits.c.id).where(commits.c.id.in_(ordered[start : start + _BATCH])).order_by(commits.c.id)
-        connection.execute(held.with_for_update(key_share=True)).all()
-
-
 def live_trees(connection: Connection) -> Iterator[tuple[CommitId, PageRef | None]]:
     """Yield every commit whose data is kept, with its tree. Cost: 1 SELECT."""
     return live_roots(connection)

@@ -110,17 +110,16 @@ def publish(
 
     Source: docs/design/0002-commit-protocol.md, "The commit point".
     """
-    # All writers lock in the same order, so that two transactions over the same branches can't deadlock.
+    # All writers and housekeeping lock in the order of `versioned_io.catalog.row_locks`, so that none deadlock.
     ordered = sorted(publications, key=lambda publication: publication.branch.id)
-    for publication in ordered:
-        if held is None:
-            _lock_head(connection, publication.branch)
-        refuse_condemned(connection, publication.reused_packs)
     parents = held
     if parents is None:
+        for publication in ordered:
+            _lock_head(connection, publication.branch)
         parents = hold_trees(connection, [one.commit.parent for one in ordered if one.commit.parent is not None])
     for publication in ordered:
         _refuse_moved_tree(parents, publication)
+    refuse_condemned(connection, frozenset[PackName]().union(*(one.reused_packs for one in ordered)))
     insert_packs(connection, content.packs, now)
     if content.healed:
         from versioned_io.catalog.damages import enter_healed
@@ -162,7 +161,7 @@ def hold_trees(connection: Connection, commit_ids: Iterable[CommitId]) -> dict[C
     Cost: 1 SELECT for each.
     """
     found: dict[CommitId, HeldTree] = {}
-    # In the order in which compaction locks them, to avoid a deadlock.
+    # Ascending, as `versioned_io.catalog.row_locks` says.
     for commit_id in sorted(set(commit_ids)):
         found[commit_id] = HeldTree(*connection.execute(_HELD_TREE, {"commit": commit_id}).one())
     return found

@@ -23,6 +23,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, 
 from versioned_io.catalog.chunk_index import LIVE
 from versioned_io.catalog.collection import CONDEMNED, STORED, PackRow
 from versioned_io.catalog.damages import healing_packs
+from versioned_io.catalog.row_locks import hold_packs
 from versioned_io.catalog.tables import commits, journal, maintenance, packs
 from versioned_io.catalog.upserts import upsert
 from versioned_io.model.commits import CommitState
@@ -229,6 +230,7 @@ def drop_from_rounds(connection: Connection, names: Collection[PackName]) -> Non
 
     Cost: 1 UPDATE for each 500.
     """
+    hold_packs(connection, names)
     for batch in _batches(sorted(names)):
         connection.execute(update(packs).where(packs.c.name.in_(batch)).values(mark_epoch=None))
 

@@ -74,17 +74,22 @@ def store(place):
         yield opened
 
 
-def run_writers(script, place, *, writers, commits):
-    location, catalog = place
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, location, catalog or "", f"w{number}", str(commits)], stderr=subprocess.PIPE
-        )
-        for number in range(writers)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=200)
-        assert process.returncode == 0, errors.decode()
+@pytest.fixture
+def run_writers(popen):
+    def run_writers(script, place, *, writers, commits):
+        location, catalog = place
+        processes = [
+            popen(
+                [sys.executable, "-c", script, location, catalog or "", f"w{number}", str(commits)],
+                stderr=subprocess.PIPE,
+            )
+            for number in range(writers)
+        ]
+        for process in processes:
+            _, errors = process.communicate(timeout=200)
+            assert process.returncode == 0, errors.decode()
+
+    return run_writers
 
 
 def check_line(store, ref="data@main"):
@@ -102,7 +107,7 @@ def content_of(store, ref):
     return {info.path: snapshot.read(info.path) for info in snapshot.walk()}
 
 
-def test_disjoint_commits_of_many_processes_all_land(place, store):
+def test_disjoint_commits_of_many_processes_all_land(place, store, run_writers):
     run_writers(DISJOINT, place, writers=WRITERS, commits=25)
     commits = check_line(store)
     assert len(commits) == 1 + WRITERS * 25
@@ -116,13 +121,15 @@ def test_disjoint_commits_of_many_processes_all_land(place, store):
     assert {(commit.stats.added, commit.stats.deleted) for commit in commits} == {(1, 0)}
 
 
-def test_writers_of_one_file_that_retry_on_conflict_lose_no_update(place, store):
+def test_writers_of_one_file_that_retry_on_conflict_lose_no_update(place, store, run_writers):
     run_writers(COUNTER, place, writers=FEW_WRITERS, commits=10)
     assert len(check_line(store)) == 1 + FEW_WRITERS * 10
     assert store.snapshot("data@main").read("counter.txt") == b"%d" % (FEW_WRITERS * 10)
 
 
-def test_transactions_over_two_branches_neither_wait_for_each_other_for_ever_nor_land_by_half(place, store):
+def test_transactions_over_two_branches_neither_wait_for_each_other_for_ever_nor_land_by_half(
+    place, store, run_writers
+):
     run_writers(SEVERAL, place, writers=FEW_WRITERS, commits=6)
     data, other = check_line(store), check_line(store, "other@main")
     assert [commit.lineage_id for commit in data[:-1]] == [commit.lineage_id for commit in other]

@@ -67,11 +67,15 @@ def place(request, tmp_path):
     return tmp_path / "store", catalog
 
 
-def start(script, place, *arguments):
-    location, catalog = place
-    command = [sys.executable, "-c", script, location, catalog or "", *map(str, arguments)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, text=True, **pipes)
+@pytest.fixture
+def start(popen):
+    def start(script, place, *arguments):
+        location, catalog = place
+        command = [sys.executable, "-c", script, location, catalog or "", *map(str, arguments)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return popen(command, text=True, **pipes)
+
+    return start
 
 
 def finish(process):
@@ -79,7 +83,7 @@ def finish(process):
     assert process.returncode == 0, errors
 
 
-def test_sixteen_writers_beside_gc_and_compaction_lose_nothing_and_do_nothing_twice(place, tmp_path):
+def test_sixteen_writers_beside_gc_and_compaction_lose_nothing_and_do_nothing_twice(place, tmp_path, start):
     location, catalog = place
     stop = tmp_path / "stop"
     writers = [start(WRITER, place, number, COMMITS) for number in range(WRITERS)]

@@ -13,6 +13,7 @@ from versioned_io.catalog import rounds
 from versioned_io.catalog.chunk_index import LIVE
 from versioned_io.catalog.collection import CONDEMNED, PackRow
 from versioned_io.catalog.damages import all_healed
+from versioned_io.catalog.row_locks import hold_packs
 from versioned_io.errors import InvalidInputError
 from versioned_io.maintenance.collection.expiry import forget_unreachable
 from versioned_io.maintenance.collection.guard import Guard
@@ -284,7 +285,9 @@ def _condemn(backend: Backend, tally: _Tally, dead: Sequence[PackRow], at: datet
     """
     for batch in batches(dead):
         with backend.catalog.write() as connection:
-            if rounds.hold_rounds(connection, seen):
+            is_held = rounds.hold_rounds(connection, seen)
+            hold_packs(connection, [row.name for row in batch])
+            if is_held:
                 # Every tree with a round was walked, and none has changed since, so none references these packs.
                 rounds.drop_from_rounds(connection, [row.name for row in batch if row.round is not None])
                 seen += 1

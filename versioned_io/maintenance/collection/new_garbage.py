@@ -14,7 +14,7 @@ from versioned_io.catalog import collection as catalog
 from versioned_io.catalog.chunk_index import LIVE
 from versioned_io.maintenance.collection.garbage import delete_condemned, is_due
 from versioned_io.maintenance.collection.guard import Guard
-from versioned_io.maintenance.collection.new_marks import enter_marks, enter_most, mark_new
+from versioned_io.maintenance.collection.new_marks import PackChange, enter_marks, enter_most, mark_new
 from versioned_io.maintenance.collection.orphans import batches
 from versioned_io.maintenance.fsck.remaking import remake_pages
 from versioned_io.model.identifiers import CommitId, PackName
@@ -84,8 +84,8 @@ def _collect_once(
 
     # In batches, since every writer waits while one is done. The next collection judges packs that were left out.
     changes = [
-        *(partial(revive, names=some) for some in batches(to_revive)),
-        *(partial(condemn, names=some) for some in batches(to_condemn)),
+        *(PackChange(some, partial(revive, names=some)) for some in batches(to_revive)),
+        *(PackChange(some, partial(condemn, names=some)) for some in batches(to_condemn)),
     ]
     if not enter_marks(backend, marks, changes):
         return False

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
 from versioned_io.catalog import rounds as catalog
 from versioned_io.catalog.collection import PackRow
 from versioned_io.catalog.rounds import FoundPack, RoundedCommit
+from versioned_io.catalog.row_locks import hold_commits, hold_packs
 from versioned_io.maintenance.collection.marking import Marks, TreeWalk
 from versioned_io.model.identifiers import CommitId, PackName
 from versioned_io.model.places import PageRef
@@ -128,7 +129,14 @@ def _mark(backend: Backend, listing: "_Listing", progress: Callable[[int], None]
             return marks
 
 
-def enter_marks(backend: Backend, marks: NewMarks, changes: Sequence[Callable[[Connection], object]] = ()) -> bool:
+class PackChange(NamedTuple):
+    """A change of the rows of some packs, for `enter_marks`."""
+
+    names: Sequence[PackName]
+    run: Callable[[Connection], object]
+
+
+def enter_marks(backend: Backend, marks: NewMarks, changes: Sequence[PackChange] = ()) -> bool:
     """Write the rounds of the packs and commits of *marks*; return whether that has begun.
 
     If another process has entered a round since the commits were listed, nothing is written: mark again. A process that
@@ -146,7 +154,7 @@ def enter_marks(backend: Backend, marks: NewMarks, changes: Sequence[Callable[[C
     walked = sorted(marks.walked, key=lambda one: one[0].id)
     # Packs before commits, since every pack that a commit with a round references must have a round.
     steps: list[Callable[[Connection], object]] = [
-        *changes,
+        *(change.run for change in changes),
         *(partial(_enter_packs, names=some, found=marks.found) for some in _batches(names, _BATCH)),
         *(partial(catalog.enter_commits, walked=some) for some in _batches(walked, _BATCH)),
     ]
@@ -156,6 +164,9 @@ def enter_marks(backend: Backend, marks: NewMarks, changes: Sequence[Callable[[C
             return False
         # Written first, so that the next process after a crash uses higher numbers than any pack has.
         catalog.set_last_round(connection, marks.last)
+        if are_few:
+            hold_commits(connection, [one.id for one, _ in walked])
+            hold_packs(connection, {*names, *(name for change in changes for name in change.names)})
         for step in steps if are_few else steps[:1]:
             step(connection)
     for step in [] if are_few else steps[1:]:

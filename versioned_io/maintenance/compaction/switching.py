@@ -11,6 +11,7 @@ from versioned_io.catalog import rounds
 from versioned_io.catalog.chunk_index import insert_packs, refuse_condemned
 from versioned_io.catalog.damages import move_healed
 from versioned_io.catalog.moving import MovedBlock, MovedRecord, NewTree
+from versioned_io.catalog.row_locks import hold_commits
 from versioned_io.maintenance.collection.new_marks import Scope
 from versioned_io.model.identifiers import CommitId, PackName
 from versioned_io.model.places import FrameRef, PackInfo
@@ -48,11 +49,11 @@ class Switch:
 def switch(backend: Backend, move: Switch, lease: Lease, enter: Callable[[Connection], None] | None) -> None:
     """Make the catalog refer to the copies, all or nothing. The next mark walks the trees again."""
     with backend.catalog.write() as connection:
-        catalog.hold_commits(connection, {*(tree.commit for tree in move.trees), *move.records})
+        hold_commits(connection, {*(tree.commit for tree in move.trees), *move.records})
         insert_packs(connection, move.packs, backend.clock())
+        move_healed(connection, move.frames)
         catalog.forget_chunks(connection, sorted(move.blank))  # first: no writer may find a chunk that is zeros
         catalog.move_chunks(connection, move.blocks)
-        move_healed(connection, move.frames)
         catalog.move_trees(connection, move.trees)
         catalog.move_records(connection, move.records)
         catalog.move_journal(connection, move.journal)
@@ -74,7 +75,7 @@ def switch_in_batches(backend: Backend, move: Switch, lease: Lease, scope: Scope
         with backend.catalog.write() as connection:
             # No collector uses the rounds during this change. Rounds are locked before commits, as in marking.
             is_held = rounds.hold_rounds(connection, seen)
-            catalog.hold_commits(connection, {*(tree.commit for tree in part.trees), *part.records})
+            hold_commits(connection, {*(tree.commit for tree in part.trees), *part.records})
             if number:
                 refuse_condemned(connection, names)
             else:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from versioned_io.catalog import collection as catalog
+from versioned_io.catalog.row_locks import hold_packs
 from versioned_io.errors import PackLostError
 from versioned_io.maintenance.collection.garbage import mark_store
 from versioned_io.maintenance.collection.guard import Guard
@@ -32,6 +33,7 @@ def remove_packs(guard: Guard, victims: set[PackName], report: Callable[[str, in
     # The mark begins after the condemnation, so every commit that references one of the packs is already visible.
     alive = records | mark_store(backend, progress=lambda pages: report("mark", pages)).packs
     with backend.catalog.write() as connection:
+        hold_packs(connection, victims)
         catalog.revive_packs(connection, victims & alive)
         buried = catalog.bury_packs(connection, [row for row in seen if row.name not in alive])
         orphans = catalog.bury_orphans(connection, [(name, 0) for name in sorted(victims - alive)], now)

@@ -19,6 +19,7 @@ from versioned_io.catalog.consistency import (
     revive_deleted,
 )
 from versioned_io.catalog.damages import packs_to_leave
+from versioned_io.catalog.row_locks import hold_packs
 from versioned_io.errors import CatalogOlderError
 from versioned_io.errors.root import counted
 from versioned_io.maintenance.evidence.contents import PackNotes, decode_notes
@@ -328,6 +329,7 @@ def _repair(backend: Backend, packs: _Packs, wrong_places: Sequence[IndexRow]) -
     if not (wrong_places or packs.wrong_sizes or missing or buried or packs.condemned):
         return ()
     with backend.catalog.write() as connection:
+        hold_packs(connection, {*buried, *packs.condemned, *(one.pack for one in packs.wrong_sizes)})
         entered = enter_packs(connection, missing, backend.clock())
         done += [f"pack {name}, which commits reference, was entered in the catalog again" for name in entered]
         # No collection deletes a referenced pack, whatever the state in its row, so its object still exists.

@@ -195,7 +195,8 @@ def _complete(connection: Connection, completed: Sequence[DueKey], backend: Back
     from versioned_io.catalog.collection import catalog_time
     from versioned_io.catalog.due_keys import complete_key
 
-    for due in completed:
+    # Sorted, as `versioned_io.catalog.row_locks` says.
+    for due in sorted(completed, key=lambda one: (one.subscription_id, one.key)):
         complete_key(connection, due, catalog_time(connection, backend.clock()))
 
 

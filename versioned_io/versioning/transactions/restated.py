@@ -14,7 +14,8 @@ from versioned_io.catalog.damages import all_healed
 from versioned_io.catalog.idempotency import parse_first_try
 from versioned_io.catalog.journal import entries_of
 from versioned_io.catalog.lineage import inputs_of
-from versioned_io.catalog.moving import MovedRecord, hold_commits, move_journal, move_records, packs_of
+from versioned_io.catalog.moving import MovedRecord, move_journal, move_records, packs_of
+from versioned_io.catalog.row_locks import hold_commits
 from versioned_io.catalog.tables import confirmations, idempotency_keys, journal
 from versioned_io.model.commits import Commit, Confirmation
 from versioned_io.model.identifiers import CommitId, PackName

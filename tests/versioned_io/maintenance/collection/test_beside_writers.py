@@ -69,10 +69,14 @@ def place(request, tmp_path):
     return tmp_path / "store", catalog
 
 
-def start(script, place, *arguments):
-    location, catalog = place
-    command = [sys.executable, "-c", script, location, catalog or "", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE)
+@pytest.fixture
+def start(popen):
+    def start(script, place, *arguments):
+        location, catalog = place
+        command = [sys.executable, "-c", script, location, catalog or "", *map(str, arguments)]
+        return popen(command, stderr=subprocess.PIPE)
+
+    return start
 
 
 def finish(process):
@@ -80,7 +84,7 @@ def finish(process):
     assert process.returncode == 0, errors.decode()
 
 
-def test_nothing_is_lost_while_garbage_is_collected_and_packs_are_rewritten(place):
+def test_nothing_is_lost_while_garbage_is_collected_and_packs_are_rewritten(place, start):
     location, catalog = place
     stop = location.parent / "stop"
     keepers = [start(KEEPER, place, stop) for _ in range(2)]

@@ -15,7 +15,7 @@ from versioned_io.errors import ExistsError, InvalidInputError, NotFoundError
 from versioned_io.maintenance.collection import new_marks, orphans
 from versioned_io.maintenance.collection.garbage import mark_store
 from versioned_io.maintenance.collection.new_garbage import collect_new
-from versioned_io.maintenance.collection.new_marks import enter_marks, find_scope, mark_new
+from versioned_io.maintenance.collection.new_marks import PackChange, enter_marks, find_scope, mark_new
 from versioned_io.maintenance.compaction import compaction
 from versioned_io.maintenance.compaction.compaction import PackGroup, merge_packs
 
@@ -183,7 +183,7 @@ def test_a_mark_that_another_process_overtook_enters_nothing(any_store, write):
     write(any_store, "r@main", {"a": b"2"})
     collect_new(any_store._backend, grace=timedelta(1))
     judged = []
-    assert not enter_marks(any_store._backend, slow, [judged.append])
+    assert not enter_marks(any_store._backend, slow, [PackChange([], judged.append)])
     assert judged == []
     check(any_store)
 
