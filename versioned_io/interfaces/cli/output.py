@@ -24,8 +24,6 @@ _FEW_PATHS = 6
 # takes.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _WITHOUT_STYLES: Final = ("", "dumb", "unknown")
-_FORCING: Final = {"FORCE_COLOR", "TTY_COMPATIBLE"}
-"""Variables by which a user has rich write for a terminal that it does not see."""
 _BETWEEN: Final = "  "
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -149,22 +147,33 @@ def _bold() -> tuple[str, str]:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table that fits the terminal; long cells fold."""
+    """Print a table. On a terminal long cells fold to its width; elsewhere each row is one line, however long."""
     lines = [tuple(visible(cell) for cell in row) for row in (headings, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    if not _fits(lines, widths):
+    widths = [max(map(_columns_of, column)) for column in zip(*lines, strict=True)]
+    if not _fits(widths):
         _print_folded(lines)
         return
     bold, end = _bold()
     for number, line in enumerate(lines):
-        text = _BETWEEN.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        cells = (cell + " " * (width - _columns_of(cell)) for cell, width in zip(line, widths, strict=True))
+        text = _BETWEEN.join(cells)
         sys.stdout.write((text if number else f"{bold}{text}{end}") + "\n")
 
 
-def _fits(lines: Sequence[Sequence[str]], widths: Sequence[int]) -> bool:
-    """Return whether a table needs no rich, whose import takes as long as typer's: it is narrow, and of ASCII."""
-    is_narrow = sum(widths) + len(_BETWEEN) * (len(widths) - 1) <= shutil.get_terminal_size().columns
-    return is_narrow and not _FORCING & os.environ.keys() and all(cell.isascii() for line in lines for cell in line)
+def _columns_of(cell: str) -> int:
+    """Return how many columns of a terminal *cell* takes; only wide letters need rich, which is slow to import."""
+    if cell.isascii():
+        return len(cell)
+    from rich.cells import cell_len
+
+    return cell_len(cell)
+
+
+def _fits(widths: Sequence[int]) -> bool:
+    """Return whether no cell has to fold: stdout is not a terminal, or the table is as wide as it at most."""
+    return not sys.stdout.isatty() or (
+        sum(widths) + len(_BETWEEN) * (len(widths) - 1) <= shutil.get_terminal_size().columns
+    )
 
 
 def _print_folded(lines: Sequence[Sequence[str]]) -> None:
@@ -222,8 +231,6 @@ def describe_run(commit: "Commit") -> list[str]:
 
 def print_graph(graph: "LineageGraph", *, newest_first: bool, every_file: bool) -> None:
     """Print each commit of a lineage graph once, with the exact files that it was made from, or the first few."""
-    from rich.text import Text
-
     names: dict[str, str] = {commit.id: f"{commit.repo}@{commit.branch} #{commit.number}" for commit in graph.commits}
     files: dict[tuple[str, str], list[str]] = {edge: [] for edge in graph.edges}
     for use in graph.files:
@@ -237,7 +244,7 @@ def print_graph(graph: "LineageGraph", *, newest_first: bool, every_file: bool) 
         for (consumer, source), paths in files.items():
             if consumer == commit.id:
                 shown = _shown(sorted(set(paths)), every_file=every_file)
-                console().print(Text(visible(f"  from {names.get(source, source)}: {shown}")))
+                print_line(f"  from {names.get(source, source)}: {shown}")
 
 
 def _shown(paths: Sequence[str], *, every_file: bool) -> str:

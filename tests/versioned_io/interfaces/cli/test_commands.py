@@ -882,3 +882,46 @@ def test_put_says_what_it_does_not_keep_and_programs_stay_programs(terminal, wea
     terminal.run("checkout", "weather@main:bin", str(tmp_path / "all"))
     for path in (tmp_path / "one", tmp_path / "all" / "run"):
         assert path.stat().st_mode & 0o100
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory):
+    """A store in which everything has a name of more than a hundred characters, and commits that use each other."""
+    place = tmp_path_factory.mktemp("long") / "store"
+    repo, branch = "r" * 60 + "." + "epo" * 10, "b" * 100
+    paths = [f"{'directory' * 12}/{number}{'file' * 20}.csv" for number in range(3)]
+    with vio.create_store(place) as store:
+        store.create_repo(repo, description="described " * 20)
+        store.create_branch(f"{repo}@{branch}", at=f"{repo}@main")
+        with store.transaction(f"{repo}@main", message="said " * 30) as tx:
+            for path in paths:
+                tx.write(path, b"1")
+        store.create_tag(f"{repo}@{'t' * 100}", at=f"{repo}@main")
+        store.create_repo("made")
+        with store.run("j" * 120), store.transaction("made@main") as tx:
+            tx.write("sum", b"".join(store.snapshot(f"{repo}@main").read(path) for path in paths))
+        store.subscription("s" * 150, f"{repo}@main").collect()
+    return place, {"R": repo, "B": branch, "P": paths[0]}
+
+
+@pytest.mark.parametrize(
+    ("command", "whole"),
+    [
+        ("repo list", "{R}"),
+        ("repo show {R}", "main"),
+        ("branch list {R}", "{B}"),
+        ("tag list {R}", "t" * 100),
+        ("ls {R}@main -r", "{P}"),
+        ("show {R}@main", "{P}"),
+        ("diff {R}@{B} {R}@main", "{P}"),
+        ("reflog {R}@{B}", "create_branch"),
+        ("lineage upstream made@main", "{P}"),
+        ("log {R}@main", "said " * 29 + "said"),
+    ],
+)
+def test_nothing_is_folded_or_cut_through_a_pipe(long_names, command, whole):
+    place, names = long_names
+    environment = {**os.environ, "COLUMNS": "40", "VERSIONED_STORE": str(place)}
+    words = [PROGRAM, *(word.format(**names) for word in command.split())]
+    shown = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+    assert whole.format(**names) in shown, shown

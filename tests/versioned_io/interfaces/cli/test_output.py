@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -31,13 +32,25 @@ def test_a_narrow_table_is_printed_as_rich_prints_it(table):
     )
 
 
-def test_a_table_that_does_not_fit_is_folded(monkeypatch):
+LONG = ("a" * 200, "\u8868" * 120, "b c " * 40 + "end")
+
+
+def test_a_table_that_is_no_terminal_s_has_one_line_for_each_row_however_long(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes any stream for a terminal then
+    lines = printed(lambda: output.print_table(("one", "two", "three"), [LONG, ("1", "2", "3")])).splitlines()
+    assert [line.rstrip().split("  ")[-1].strip() for line in lines] == ["three", LONG[2], "3"]
+    assert lines[1].startswith(f"{LONG[0]}  {LONG[1]}  ")
+
+
+def test_a_table_that_does_not_fit_a_terminal_is_folded(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
-    text = printed(lambda: output.print_table(("name", "what"), [("a" * 20, "b" * 20)]))
-    assert max(map(len, text.splitlines())) <= 30
+    text = printed(lambda: output.print_table(("name", "what"), [("a" * 20, "b" * 20)]), is_terminal=True)
+    assert len(text.splitlines()) > 2
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines())) <= 30
 
 
-def test_a_table_with_wide_letters_is_measured_by_rich():
+def test_a_table_with_wide_letters_is_measured_in_columns():
     text = printed(lambda: output.print_table(("name", "size"), [("\u8868", "1 B"), ("ab", "2 B")]))
     assert text.splitlines()[1:] == ["\u8868    1 B ", "ab    2 B "]
 
@@ -53,10 +66,17 @@ def test_a_heading_is_bold_on_a_terminal_that_knows_it(term, start, monkeypatch)
         assert os.read(seen.fileno(), 100).startswith(start)
 
 
-def printed(call):
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def printed(call, *, is_terminal=False):
     """Return what *call* prints."""
     with pytest.MonkeyPatch.context() as patch:
-        stream = io.StringIO()
+        stream = Terminal() if is_terminal else io.StringIO()
         patch.setattr("sys.stdout", stream)
         patch.setattr(output, "console", lambda: Console(file=stream, highlight=False))
         call()
