@@ -11,6 +11,7 @@ import versioned_io as vio
 from dagster_versioned import compat
 from dagster_versioned.commit_watch import CommitWatch, SensorTarget, name_keys
 from dagster_versioned.sensor_cursor import CausedBy, SensorCursor
+from versioned_io.errors import CommitForgottenError
 
 
 def request_partitions(
@@ -47,7 +48,7 @@ def request_partitions(
     skip_reason = None
     if not requests:
         why = unmatched or _describe(watch, changes)
-        skip_reason = ". ".join(filter(None, [why, remark]))
+        skip_reason = ". ".join(filter(None, [why, remark, changes.unknown]))
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=skip_reason,
@@ -182,7 +183,10 @@ def describe_unmatched(
     if watch.partitions is None or changes.head is None or not changes.commits or changes.keys or changes.deleted:
         return None
     repo = watch.ref.repo
-    paths = store.diff(cursor.commit and f"{repo}@{cursor.commit}", f"{repo}@{changes.head.id}").column("path")
+    try:
+        paths = store.diff(cursor.commit and f"{repo}@{cursor.commit}", f"{repo}@{changes.head.id}").column("path")
+    except CommitForgottenError:
+        return None  # the changed keys are known without its data, but not the other paths
     if not len(paths):
         return None
     news = f"{len(changes.commits)} new commit(s) on {watch.ref} changed {len(paths)} path(s)"

@@ -168,6 +168,8 @@ def _evaluate(
             "set the cursor to one that it has, or to 'beginning'"
         )
         raise InvalidInputError(msg) from error
+    if changes.unknown:
+        context.log.warning("%s: %s", watch.ref, changes.unknown)
     target = find_target()
     unmatched = describe_unmatched(watch, store, changes, cursor)
     if target.definition is None:
@@ -210,7 +212,8 @@ def _request_whole(
     after = str(SensorCursor(head.id))
     if not (changes.keys or changes.deleted):
         what = "files" if watch.partitions is None else f"partitions of {watch.partitions!r}"
-        return dg.SensorResult(skip_reason=unmatched or f"{news} left its {what} as they were", cursor=after)
+        why = unmatched or f"{news} left its {what} as they were"
+        return dg.SensorResult(skip_reason=". ".join(filter(None, [why, changes.unknown])), cursor=after)
     unfinished = _unfinished(context, watch, changes)
     if unfinished is not None:
         return dg.SensorResult(

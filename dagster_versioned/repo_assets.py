@@ -141,6 +141,8 @@ class _Reporter:
             changes = store.changes(str(self._branch), since=cursor.commit, partitions=watch.partitions, key=watch.key)
         except (StoreNotFoundError, RepoNotFoundError, RefNotFoundError) as error:
             return dg.SensorResult(skip_reason=f"{self._branch} does not exist yet: {error}")
+        if changes.unknown:
+            context.log.warning("%s: %s", self._branch, changes.unknown)
         head = changes.head
         if head is None:
             return dg.SensorResult(skip_reason=f"no commit on {self._branch}")

@@ -281,6 +281,49 @@ def test_a_cursor_of_another_store_is_an_error_that_says_what_to_do(evaluate, co
     assert caught.value is not None
 
 
+def forget(store) -> None:
+    """Expire the data of all commits but the head's."""
+    store.set_retention("weather@main", keep_last=1)
+    store.gc(grace=timedelta(0), expire=timedelta(0))
+
+
+@pytest.mark.parametrize("asset", [monthly, model], ids=["partitioned", "whole"])
+def test_the_sensor_goes_on_when_the_commit_of_its_cursor_is_dropped(evaluate, commit, opened, asset):
+    commit({f"2012/{month:02}.csv": b"1" for month in range(1, 10)})
+    dropped = commit({"2012/03.csv": b"wrong"})
+    opened.drop("weather@main")
+    data = evaluate([asset], partitions=TEMPLATE, cursor=dropped.id)
+    assert keys_of(data) == (["2012-03"] if asset is monthly else [])
+    after = commit({"2012/04.csv": b"2"})
+    data = evaluate([asset], partitions=TEMPLATE, cursor=dropped.id)
+    assert keys_of(data) == (["2012-03", "2012-04"] if asset is monthly else [None])
+    assert data.cursor == after.id
+
+
+def test_the_sensor_goes_on_when_the_commit_of_its_cursor_has_expired(evaluate, commit, opened):
+    seen = commit({f"2012/{month:02}.csv": b"1" for month in range(1, 10)})
+    commit({"2012/03.csv": b"2", "notes": b"1"})
+    head = commit({"2012/05.csv": b"2"})
+    forget(opened)
+    data = evaluate([monthly], partitions=TEMPLATE, cursor=seen.id)
+    assert (keys_of(data), data.cursor) == (["2012-03", "2012-05"], head.id)
+    other = commit({"notes": b"2"})
+    forget(opened)
+    data = evaluate([monthly], partitions=TEMPLATE, cursor=head.id)
+    assert (data.run_requests, data.cursor) == ([], other.id)
+    assert "changed no partition of" in data.skip_message
+
+
+def test_the_sensor_goes_on_after_a_squash(evaluate, commit, opened):
+    commit({f"2012/{month:02}.csv": b"1" for month in range(1, 10)})
+    seen = commit({"2012/03.csv": b"2"})
+    commit({"2012/05.csv": b"2"})
+    squashed = opened.squash("weather@main")
+    forget(opened)
+    data = evaluate([monthly], partitions=TEMPLATE, cursor=seen.id)
+    assert (keys_of(data), data.cursor) == (["2012-05"], squashed.id)
+
+
 def test_the_store_can_be_a_resource(evaluate, commit, store_url):
     commit({"2012/01.csv": b"1"})
     resource = VersionedStoreResource(store=store_url)

@@ -1,20 +1,21 @@
 """Which partition keys changed between two commits of a branch, in time proportional to the change."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from versioned_io.catalog.commits import get_commit, history_batch
+from versioned_io.catalog.commits import get_commit
 from versioned_io.errors import CommitNotFoundError, InvalidInputError
-from versioned_io.model.columns import groups_of, text_scalar
+from versioned_io.model.columns import groups_of
 from versioned_io.model.commits import Commit, CommitState
 from versioned_io.model.identifiers import CommitId
 from versioned_io.model.partitions import PartitionTemplate
+from versioned_io.processing.expired import Differences, Paths, differences_of, differences_to_expired
+from versioned_io.processing.seen_histories import commits_after
 from versioned_io.storage.pages.diff import diff
-from versioned_io.storage.pages.read import lookup_many
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.snapshots.snapshot import Snapshot
 
@@ -32,12 +33,14 @@ class Changes:
         keys: The partition keys whose files differ from the seen ones, sorted. Each has the newest commit that touched
             one of its files; at that commit all its files are as at *head*. Changes that were undone are not here.
         deleted: Keys whose last file is gone, each with the commit that deleted it.
+        unknown: The gaps in this report, because the data of the seen commit has expired; empty without gaps.
     """
 
     head: Commit | None
     commits: tuple[Commit, ...]
     keys: dict[str, Commit]
     deleted: dict[str, Commit]
+    unknown: str = ""
 
 
 def affected_keys(backend: Backend, old: Commit | None, new: Commit | None, template: PartitionTemplate) -> list[str]:
@@ -57,7 +60,8 @@ def find_changes(
     """Return what changed on a branch between the commit *since* and its *head*.
 
     Args:
-        since: The commit that was seen last; None for the time before the first. It need not be on the branch any more.
+        since: The commit that was seen last; None for the time before the first. It need not be on the branch any more,
+            and its data may have expired: see `differences_to_expired`.
         template: The template that maps paths to keys; None for one key, `WHOLE_BRANCH`.
 
     Raises:
@@ -68,7 +72,7 @@ def find_changes(
 
     Cost: 1 SELECT if nothing changed. Otherwise 5 to 7 SELECTs, and 2 more for each 200 commits between. Also the pages
         that differ, and 1 look-up for each deleted key. A commit between, whose changes later ones replaced, adds the
-        pages that it changed.
+        pages that it changed. If the pages of *since* were deleted, all pages of the head are read.
     """
     old = _seen(backend, since)
     if old is not None and head is not None and old.repo != head.repo:
@@ -76,22 +80,31 @@ def find_changes(
         raise InvalidInputError(msg)
     if head is None or (old is not None and old.id == head.id):
         return Changes(head, (), {}, {})
-    commits = tuple(reversed(list(_commits_after(backend, old, head))))
+    commits = tuple(reversed(list(commits_after(backend, old, head))))
     if template is None:
         same = old is not None and old.tree_digest == head.tree_digest
         whole = {} if same or (old is None and head.readable_root is None) else {WHOLE_BRANCH: head}
         return Changes(head, commits, whole, {})
-    changed = _changed(backend, old, head)
-    written = changed.filter(pc.not_equal(changed.column("change"), text_scalar("deleted"))).column("path")
-    writers = lookup_many(head.readable_root, written.to_pylist(), source=backend.pages).select(["path", "commit"])
-    touched = _newest_touches(backend, old, commits, writers, template)
-    gone = changed.filter(pc.equal(changed.column("change"), text_scalar("deleted"))).column("path")
+    found = _differences(backend, old, head, commits)
+    written = found.written.column("path")
+    touched = _newest_touches(backend, old, commits, found.written, template)
     keys = dict.fromkeys(_distinct(template.keys_of(written)), head)
     deleted: dict[str, Commit] = {}
-    for key in _distinct(template.keys_of(gone)) - set(keys):
+    for key in _distinct(template.keys_of(found.gone)) - set(keys):
         remains = next(Snapshot(backend, head.repo, head.id, head).glob(template.glob_of(key)), None) is not None
         (keys if remains else deleted)[key] = head
-    return Changes(head, commits, _sorted_with(touched, keys), _sorted_with(touched, deleted))
+    return Changes(head, commits, _sorted_with(touched, keys), _sorted_with(touched, deleted), found.unknown)
+
+
+def _differences(backend: Backend, old: Commit | None, head: Commit, commits: Sequence[Commit]) -> Differences:
+    """Return in which files *head* differs from *old*, whose data may have expired."""
+    if old is None or _is_kept(old):
+        return differences_of(backend, head, _changed(backend, old, head))
+    left = tuple(reversed(list(commits_after(backend, head, old))))
+    before = (*left, *commits)[0].parent if left or commits else None
+    with backend.catalog.read() as connection:
+        fork = None if before is None else get_commit(connection, before)
+    return differences_to_expired(backend, Paths(old, head, left, commits, fork))
 
 
 def _sorted_with(touched: Mapping[str, Commit], keys: Mapping[str, Commit]) -> dict[str, Commit]:
@@ -109,29 +122,6 @@ def _seen(backend: Backend, since: CommitId | None) -> Commit | None:
             # Somebody has seen it, so it is a mistake or a sign that the catalog was rolled back.
             backend.catalog.refuse_older(connection)
             raise
-
-
-def _commits_after(backend: Backend, old: Commit | None, head: Commit) -> Iterator[Commit]:
-    """Yield the commits of the history of *head* that are not in that of *old*, newest first."""
-    theirs = iter(()) if old is None else _walk(backend, old)
-    other = next(theirs, None)
-    for commit in _walk(backend, head):
-        while other is not None and other.number > commit.number:
-            other = next(theirs, None)
-        if other is not None and other.id == commit.id:
-            return
-        yield commit
-
-
-def _walk(backend: Backend, commit: Commit) -> Iterator[Commit]:
-    newest: CommitId | None = commit.id
-    after: Commit | None = None
-    while newest is not None:
-        with backend.catalog.read() as connection:
-            batch = history_batch(connection, newest, after=after)
-        yield from batch
-        after = batch[-1]
-        newest = after.parent
 
 
 def _changed(backend: Backend, old: Commit | None, new: Commit | None) -> pa.Table:

@@ -128,7 +128,9 @@ class History:
         [2]
 
         Args:
-            since: The ID of the commit that was seen last; None to begin before the first commit.
+            since: The ID of the commit that was seen last; None to begin before the first commit. If its data has
+                expired, ``unknown`` of the result names the gaps. No changed file that the branch has is left
+                out.
             partitions: A template such as ``{year}/{month}.csv``; None for the one key ``"*"``.
             key: How the fields make a key; by default joined with ``-``.
 

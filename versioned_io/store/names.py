@@ -339,8 +339,8 @@ class Names:
         """Remove the newest commit of the branch ``repo@branch`` permanently, and return it.
 
         Its parent becomes the head. Its record and lineage stay, its data is unreadable at once, and `gc` deletes the
-        bytes that only it had. Use `reset` for a commit that must stay readable or that consumers have seen. A consumer
-        with a cursor outside the store can't continue from a dropped commit.
+        bytes that only it had. Use `reset` for a commit that must stay readable. A consumer with a cursor outside the
+        store continues with the changes that are still known: see `changes`.
 
         >>> store.drop("weather@main").message
         'correct February'
