@@ -41,7 +41,7 @@ BUDGETS = {
         UPKEEP | WRITING | COPYING_OUT | CAUSING,
     ),
     "names": (
-        ("repo list", "repo show r", "branch list r", "tag list r", "log r@main"),
+        ("repo list", "repo show r", "branch list r", "tag list r", "log r@main", "status"),
         FOREIGN | LAYOUT | SQL | COLUMNS,
         UPKEEP | WRITING | COPYING_OUT | CAUSING | FILES,
     ),

@@ -34,7 +34,7 @@ class Store:
         self._history = History(backend, resolver)
         self._merging = Merging(backend, resolver)
         self._lineage = Lineage(backend, resolver)
-        self._maintenance = Maintenance(backend)
+        self._maintenance = Maintenance(backend, warning)
 
     def __repr__(self) -> str:
         return f"Store({self._url!r})"
@@ -115,6 +115,7 @@ class Store:
     upstream = forward("_lineage", Lineage.upstream)
     downstream = forward("_lineage", Lineage.downstream)
 
+    status = forward("_maintenance", Maintenance.status)
     fsck = forward("_maintenance", Maintenance.fsck)
     backup = forward("_maintenance", Maintenance.backup)
     stats = forward("_maintenance", Maintenance.stats)

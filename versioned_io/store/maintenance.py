@@ -35,14 +35,37 @@ if TYPE_CHECKING:
     from versioned_io.maintenance.erasure.redacting import RedactReport
     from versioned_io.maintenance.fsck.findings import FsckReport
     from versioned_io.maintenance.size.stats import StoreStats
+    from versioned_io.maintenance.upkeep.store_status import StoreStatus
     from versioned_io.maintenance.upkeep.upkeep import MaintainReport, MaintenanceStatus
 
 
 class Maintenance:
     """Checking, collecting, compacting, backing up and purging."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, warning: str | None = None) -> None:
         self._backend = backend
+        self._warning = warning
+
+    def status(self) -> "StoreStatus":
+        """Return the state of the store at one moment: heads, waiting work, maintenance and noted problems.
+
+        It reports what is noted already, and looks for nothing: `fsck` reads the bytes.
+
+        >>> found = store.status()
+        >>> [(repo.name, branch.number) for repo in found.repos for branch in repo.branches]
+        [('weather', 2)]
+        >>> found.overdue, found.problems
+        (None, ())
+
+        Raises:
+            FormatError, IntegrityError: The object that names the store's owner is newer or damaged.
+
+        Cost: 6 SELECTs and 1 listing of the beacons, with 1 GET of the owner. One of the SELECTs reads
+            the rows of all keys of subscriptions.
+        """
+        from versioned_io.maintenance.upkeep.store_status import status_of_store
+
+        return status_of_store(self._backend, self._warning)
 
     def fsck(
         self,

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -79,6 +80,7 @@ def questions(made):
         "log of a directory": lambda store: list(store.log("weather@main", path="1")),
         "log of nothing": lambda store: list(store.log("weather@main", path="2")),
         "repos": lambda store: store.repos(),
+        "status": lambda store: replace(store.status(), catalog=""),
         "branches": lambda store: store.branches("weather"),
         "diff": lambda store: store.diff("weather@main~3", "weather@main").to_pylist(),
         "warning": lambda store: store.warning,

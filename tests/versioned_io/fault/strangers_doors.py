@@ -37,6 +37,8 @@ READS = (
     "lineage upstream other@main:out --files",
     "lineage downstream r@v1:a/x0 --json",
     "stats",
+    "status",
+    "status --json",
     "stats --exact --json",
     "stats r --exact",
     "fsck",

@@ -14,6 +14,7 @@ def main() -> None:
     | 6 | stored bytes are damaged |
     | 7 | another format, upgrade |
     | 8 | a gate was not passed |
+    | 9 | `status --check` found a problem, or overdue maintenance |
     | 1 | anything else |
     """
     from versioned_io.interfaces.cli.app import run

@@ -20,6 +20,7 @@ from versioned_io.interfaces.cli import (
     maintenance,
     merging,
     stats,
+    status,
     stores,
 )
 from versioned_io.interfaces.cli.help_sections import EPILOG, SectionedCommands
@@ -70,6 +71,7 @@ app.command("reflog")(stores.reflog)
 app.command("fsck")(maintenance.fsck)
 app.command("gc")(maintenance.gc)
 app.command("compact")(maintenance.compact)
+app.command("status")(status.status)
 app.command("maintain")(maintaining.maintain)
 app.command("purge")(maintenance.purge)
 app.command("redact")(maintenance.redact)

@@ -40,6 +40,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Maintenance": {
         "maintain": "Run the maintenance that is due.",
+        "status": "Show the state of the store at a glance.",
         "stats": "Show how large the store is.",
         "fsck": "Check every byte of the store.",
         "gc": "Expire unreachable commits and delete dead packs.",

@@ -3,7 +3,7 @@
 import re
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from versioned_io.interfaces.cli.output import (
     print_findings,
     print_json,
     print_table,
+    with_times,
 )
 from versioned_io.interfaces.cli.progress import counting
 from versioned_io.interfaces.cli.session import (
@@ -94,7 +95,7 @@ def _did(what: str, number: int) -> str:
 
 def _show_status(status: "MaintenanceStatus", *, as_json: bool) -> None:
     if as_json:
-        print_json(_plain({**asdict(status), "problems": list(status.problems)}))
+        print_json(with_times({**asdict(status), "problems": list(status.problems)}))
         return
     print_table(
         ("task", "done", "took"), [(one.task, _when(one.done_at), f"{one.seconds:.1f} s") for one in status.tasks]
@@ -115,12 +116,3 @@ def _show_status(status: "MaintenanceStatus", *, as_json: bool) -> None:
 
 def _when(at: datetime | None) -> str:
     return "never" if at is None else f"{at:%Y-%m-%d %H:%M}"
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 (whatever JSON can hold)
-    """Return *value* with times as text."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

@@ -27,7 +27,6 @@ WORDS: Final[Mapping[str, str]] = {
     "pull": f"{_NO_REMOTE} pull; {_GET}",
     "push": f"{_NO_REMOTE} push; {_PUT}",
     "rebase": "`versioned merge` and `versioned cherry-pick` bring changes from one branch into another",
-    "status": "local files are not followed; `versioned log repo@branch` shows commits, `versioned diff` what differs",
     "switch": f"no branch is the current one: each command names it, as repo@branch; {_GET}",
     "undo": "`versioned revert` makes a commit that reverts another, `versioned reset` moves a branch back",
     "upload": _PUT,

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -78,6 +79,15 @@ def say_how_to_undo(command: str | None) -> None:
 def print_json(value: object) -> None:
     """Print *value* as one JSON document."""
     sys.stdout.write(json_text(value, indent=2) + "\n")
+
+
+def with_times(value: Any) -> Any:  # noqa: ANN401 (whatever JSON can hold)
+    """Return *value* with each time as text."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {name: with_times(one) for name, one in value.items()}
+    return [with_times(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def commit_json(commit: "Commit") -> dict[str, Any]:

@@ -398,6 +398,22 @@ class OwnerCheck:
         self.checked = owner.number
 
 
+def owner_and_right(
+    connection: AnyConnection, catalog: Catalog, objects: ObjectStore, listing: BeaconListing
+) -> tuple[Owner | None, bool | None]:
+    """Return the owner of the store, and whether the catalog may write to it, as far as *listing* is told.
+
+    Raises:
+        FormatError, IntegrityError, StorageError: As `find_owner`.
+
+    Cost: 1 GET, 1 SELECT, and the cost of `address_of`.
+    """
+    if not listing.is_told:
+        return None, None
+    owner = find_owner(objects, listing)
+    return owner, _may_own(owner, read_properties(connection), address_of(connection, catalog, objects))
+
+
 def _not_owner(owner: Owner | None, address: CatalogAddress, objects: ObjectStore) -> NotOwnerError:
     return NotOwnerError(address.url, objects.url, "" if owner is None else owner.address.url)
 

@@ -26,7 +26,6 @@ def refusal(*words):
         ("push", "nothing to push; `versioned put"),
         ("pull", "nothing to pull; `versioned checkout"),
         ("clone", "`versioned checkout"),
-        ("status", "`versioned log"),
         ("chekout", "Did you mean 'checkout'"),
     ],
 )

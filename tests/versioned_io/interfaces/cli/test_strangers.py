@@ -83,6 +83,7 @@ COMMANDS = [
     ["merge", "r@other", "r@main"],
     ["reflog", "r@main"],
     ["stats"],
+    ["status"],
     ["fsck"],
     ["gc", "--dry-run"],
     ["compact", "--dry-run"],

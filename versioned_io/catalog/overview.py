@@ -1,0 +1,73 @@
+"""The state of the whole store at one moment, in plain SQL: heads, waiting work and noted problems."""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from versioned_io.catalog.plain import AnyConnection, only_row, rows
+from versioned_io.catalog.values import as_time
+from versioned_io.model.identifiers import CommitId
+
+_HEADS: Final = """SELECT r.name, r.description, b.name, b.head_id, c.number, c.created_at, b.is_protected
+    FROM repos r LEFT JOIN branches b ON b.repo_id = r.id LEFT JOIN commits c ON c.id = b.head_id
+    WHERE r.deleted_at IS NULL ORDER BY r.name, b.name"""
+_SUBSCRIPTIONS: Final = """SELECT s.name, r.name, b.name, s.partitions, s.relay, s.consumer, s.cursor_id, b.head_id,
+        (SELECT count(*) FROM due_keys d WHERE d.subscription_id = s.id AND d.sequence > d.done_sequence),
+        (SELECT min(d.requested_at) FROM due_keys d WHERE d.subscription_id = s.id AND d.sequence > d.done_sequence)
+    FROM subscriptions s JOIN branches b ON b.id = s.branch_id JOIN repos r ON r.id = b.repo_id
+    WHERE r.deleted_at IS NULL ORDER BY r.name, b.name, s.name"""
+_PROBLEMS: Final = "SELECT task, problem FROM maintenance WHERE problem IS NOT NULL ORDER BY task"
+# A content that has another copy is healed for every reader; see `versioned_io.catalog.damages`.
+_DAMAGES: Final = """SELECT count(*) FROM damages d
+    WHERE d.new_pack IS NULL AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.digest = d.digest)"""
+
+
+class HeadRow(NamedTuple):
+    """A branch with its head; a repo without a branch has one row with empty fields."""
+
+    repo: str
+    description: str
+    branch: str | None
+    head: CommitId | None
+    number: int
+    committed_at: datetime | None
+    is_protected: bool
+
+
+class WaitingRow(NamedTuple):
+    """A subscription with the number of its due keys."""
+
+    name: str
+    repo: str
+    branch: str
+    partitions: str | None
+    relay: str | None
+    consumer: str | None
+    is_behind: bool
+    due: int
+    oldest_request: datetime | None
+
+
+def list_heads(connection: AnyConnection) -> list[HeadRow]:
+    """Return the branches of all repos that are not deleted, sorted by repo and branch. Cost: 1 SELECT."""
+    return [
+        HeadRow(repo, description, branch, head, number or 0, None if at is None else as_time(at), bool(is_protected))
+        for repo, description, branch, head, number, at, is_protected in rows(connection, _HEADS)
+    ]
+
+
+def count_waiting(connection: AnyConnection) -> list[WaitingRow]:
+    """Return all subscriptions, sorted by branch and name. Cost: 1 SELECT, which reads every row of their keys."""
+    return [
+        WaitingRow._make((*facts, cursor != head, due, None if oldest is None else as_time(oldest)))
+        for *facts, cursor, head, due, oldest in rows(connection, _SUBSCRIPTIONS)
+    ]
+
+
+def list_task_problems(connection: AnyConnection) -> list[tuple[str, str]]:
+    """Return the maintenance tasks whose last run noted a problem, with the problem. Cost: 1 SELECT."""
+    return [(str(task), str(problem)) for task, problem in rows(connection, _PROBLEMS)]
+
+
+def count_damages(connection: AnyConnection) -> int:
+    """Return the number of contents that are noted as damaged and have no intact copy. Cost: 1 SELECT."""
+    return int(only_row(rows(connection, _DAMAGES))[0])
