@@ -116,6 +116,12 @@ def dangling_sources(connection: Connection) -> Iterator[tuple[str, str]]:
             yield commit_id, f"{table.name}.{column.name} names the commit {missing}, which is missing"
 
 
+def misdated_confirmations(connection: Connection) -> Iterator[str]:
+    """Yield each commit whose confirmations have another order than itself. Cost: 1 SELECT."""
+    query = select(confirmations.c.commit_id).join(commits, commits.c.id == confirmations.c.commit_id)
+    yield from connection.execute(query.where(confirmations.c.order != commits.c.order).distinct()).scalars()
+
+
 def dangling_references(connection: Connection) -> Iterator[tuple[str, str]]:
     """Yield (row, problem) for each row with a dangling foreign key, except for links that other checks report.
 

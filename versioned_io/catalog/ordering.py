@@ -1,7 +1,7 @@
 """The order of commits, independent of clocks: each comes after every commit that was visible when it was made."""
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -59,6 +59,19 @@ def settle_orders(facts: Iterable[OrderFacts]) -> dict[CommitId, int]:
             if not left[after]:
                 heapq.heappush(ready, _key(by_id[after]))
     return orders
+
+
+def misplaced(facts: Iterable[OrderFacts], orders: Mapping[CommitId, int]) -> Iterator[CommitId]:
+    """Yield each commit whose order is not the one that `settle_orders` makes of the orders of its sources.
+
+    Args:
+        orders: The order of each commit in the catalog.
+    """
+    for one in facts:
+        least = 1 + max((orders[source] for source in one.sources if source in orders), default=0)
+        order = orders[one.id]
+        if order < least or (one.recorded and order != max(one.recorded, least)):
+            yield one.id
 
 
 def _key(one: OrderFacts) -> tuple[int, datetime, CommitId]:

@@ -6,6 +6,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from versioned_io.catalog.ordering import OrderFacts
 from versioned_io.errors import FormatError, IntegrityError, NotFoundError, ObjectNotFoundError
 from versioned_io.model.columns import column_of
 from versioned_io.model.commits import Commit
@@ -137,6 +138,14 @@ class Contents:
             first, last = sorted([known, (recorded, pack)], key=lambda pair: pair[1])
             of_repo[recorded.sequence] = last
             self.others.append(first)
+
+
+def order_facts(record: CommitRecord) -> OrderFacts:
+    """Return the facts in a record that determine the order of its commit."""
+    commit = record.commit
+    written_by = (file.written_by for file in record.inputs)
+    sources = {one for one in (commit.parent, commit.merged, *commit.provenance, *written_by) if one is not None}
+    return OrderFacts(commit.id, tuple(sources), commit.order, commit.created_at)
 
 
 def read_packs(

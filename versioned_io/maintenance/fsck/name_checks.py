@@ -6,13 +6,20 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import Connection, select
 
 from versioned_io.catalog.commits import get_commits
-from versioned_io.catalog.consistency import broken_links, dangling_references, dangling_sources, named_heads
+from versioned_io.catalog.consistency import (
+    broken_links,
+    dangling_references,
+    dangling_sources,
+    misdated_confirmations,
+    named_heads,
+)
 from versioned_io.catalog.idempotency import parse_first_try
 from versioned_io.catalog.journal import read_entry
 from versioned_io.catalog.lineage import inputs_of
+from versioned_io.catalog.ordering import OrderFacts, misplaced
 from versioned_io.catalog.renamed import RECORDED_NAME
 from versioned_io.catalog.tables import branches, commits, idempotency_keys, journal, repos, tags
-from versioned_io.maintenance.evidence.contents import Contents, PackNotes, read_notes
+from versioned_io.maintenance.evidence.contents import Contents, PackNotes, order_facts, read_notes
 from versioned_io.maintenance.evidence.replaying import KnownBeside, ReplayedNames, find_names
 from versioned_io.maintenance.evidence.standing import judge
 from versioned_io.maintenance.fsck.findings import Findings
@@ -51,6 +58,7 @@ class NameCheck:
     lost_entries: list[int] = field(default_factory=list)
     _damaged_repos: set[str] = field(default_factory=set)
     _trees: list[tuple[Commit, PageRef]] = field(default_factory=list)
+    _order_facts: list[OrderFacts] = field(default_factory=list)
 
     def check(self) -> None:
         """Check all names, all commits, the journal and their rows, in one consistent state."""
@@ -81,6 +89,8 @@ class NameCheck:
             self.findings.add("history", commit_id, found)
         for commit_id, found in dangling_sources(connection):
             self.findings.add("lineage", commit_id, found)
+        for confirming in misdated_confirmations(connection):
+            self.findings.add("lineage", confirming, "its confirmations have another order than itself")
         for where, found in dangling_references(connection):
             self.findings.add("catalog", where, found)
 
@@ -88,6 +98,7 @@ class NameCheck:
         query = select(commits.c.id, commits.c.pack).order_by(commits.c.repo_id, commits.c.number.desc(), commits.c.id)
         rows = [(CommitId(row.id), PackName(row.pack)) for row in connection.execute(query)]
         self._read_more({pack for _, pack in rows})
+        orders: dict[CommitId, int] = {}
         for start in range(0, len(rows), _BATCH):
             batch = dict(rows[start : start + _BATCH])
             inputs = self._inputs_of(connection, list(batch))
@@ -96,8 +107,12 @@ class NameCheck:
                 self.findings.progress("commits", len(self.commits))
                 with self.findings.guarded("commit", commit_id):
                     self._check_record(commit, batch[commit_id], inputs.get(commit_id, set()))
+                orders[commit_id] = commit.order
                 if commit.root is not None and commit.state is CommitState.LIVE:
                     self._trees.append((commit, commit.root))
+        for commit_id in misplaced(self._order_facts, orders):
+            found = f"its order {orders[commit_id]} is neither the one in its record nor follows on those of its inputs"
+            self.findings.add("lineage", commit_id, found)
 
     def _load(self, connection: Connection, commit_ids: Sequence[CommitId]) -> Mapping[CommitId, Commit]:
         """Return the commits whose rows can be read; report the others."""
@@ -127,13 +142,16 @@ class NameCheck:
         notes = self.notes.get(pack)
         records = [] if notes is None else [one for one in notes.records if one.commit.id == commit.id]
         told = replace(commit, repo=commit.repo_in_packs)
-        right = any(
-            one.commit == told
+        right = [
+            one
+            for one in records
+            if one.commit == told
             and _nameless(one.inputs) == _nameless(inputs)
             and (one.commit.touched is None or commit.touched in {None, one.commit.touched})
-            for one in records
-        )
-        if not right:
+        ]
+        if right:
+            self._order_facts.append(order_facts(right[0]))
+        else:
             self._damaged_repos.add(commit.repo_in_packs)
             found = f"pack {pack} holds no record that matches its row in the catalog"
             if notes is not None and notes.damages and not records:

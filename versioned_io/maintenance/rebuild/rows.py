@@ -8,11 +8,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select, text
 
-from versioned_io.catalog.ordering import OrderFacts, settle_orders
+from versioned_io.catalog.ordering import settle_orders
 from versioned_io.catalog.publishing import insert_commit_row, insert_confirmations, insert_sources
 from versioned_io.catalog.renamed import RECORDED_NAME
 from versioned_io.catalog.tables import branches, commits, idempotency_keys, journal, repos, segments, tags
 from versioned_io.catalog.upserts import upsert
+from versioned_io.maintenance.evidence.contents import order_facts
 from versioned_io.maintenance.evidence.replaying import ReplayedNames, Repo
 from versioned_io.model.commits import Commit, CommitState, InputFile
 from versioned_io.model.identifiers import CommitId, PackName
@@ -58,7 +59,7 @@ def add_commits(
 
     Cost: 2 or 3 INSERTs and at most 2 SELECTs for each.
     """
-    orders = settle_orders(_order_facts(record) for record, _ in found.kept.values())
+    orders = settle_orders(order_facts(record) for record, _ in found.kept.values())
     new = [pair for pair in found.kept.values() if pair[0].commit.id not in taken]
     new.sort(key=lambda pair: (pair[0].commit.number, orders[pair[0].commit.id]))
     there = {*taken, *found.kept}
@@ -114,13 +115,6 @@ class _Segments:
 
 def _as_there(file: InputFile, there: AbstractSet[CommitId]) -> InputFile:
     return file if file.confirmed_by in there else replace(file, confirmed_by=None)
-
-
-def _order_facts(record: CommitRecord) -> OrderFacts:
-    commit = record.commit
-    written_by = (file.written_by for file in record.inputs)
-    sources = {one for one in (commit.parent, commit.merged, *commit.provenance, *written_by) if one is not None}
-    return OrderFacts(commit.id, tuple(sources), commit.order, commit.created_at)
 
 
 def add_entries(connection: Connection, entries: Sequence[tuple[RecordedEntry, PackName]]) -> None:

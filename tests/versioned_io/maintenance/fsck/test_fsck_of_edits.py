@@ -36,7 +36,6 @@ HARMLESS = {
     ("packs", "condemned_at"),
     ("commits", "touched"),
     ("commits", "mark_epoch"),
-    ("commits", "order"),
     ("properties", "value"),
     ("properties", "name"),
     ("repos", "id"),
@@ -134,6 +133,27 @@ def test_names_that_the_packs_do_not_tell_of_are_found(whole, tmp_path, statemen
     with contextlib.closing(sqlite3.connect(place / "catalog.db")) as connection, connection:
         assert connection.execute(statement).rowcount > 0
     assert fsck_of(place)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        """UPDATE commits SET "order" = "order" + 1 WHERE id = (SELECT head_id FROM branches WHERE name = 'dev')""",
+        """UPDATE commits SET "order" = "order" - 1 WHERE parent_id IS NOT NULL""",
+        """UPDATE commits SET "order" = 0""",
+        """UPDATE confirmations SET "order" = "order" + 1""",
+    ],
+)
+def test_an_order_that_the_records_do_not_tell_is_found(whole, tmp_path, statement):
+    place = tmp_path / "s"
+    shutil.copytree(whole, place)
+    with vio.open_store(place) as store, store.run("checks"), store.transaction("r@main") as tx:
+        tx.write("a", b"2")  # equal bytes, confirmed
+        tx.write("b", b"new")
+    assert not fsck_of(place)
+    with contextlib.closing(sqlite3.connect(place / "catalog.db")) as connection, connection:
+        assert connection.execute(statement).rowcount > 0
+    assert any(problem.startswith("lineage: ") for problem in fsck_of(place))
 
 
 def forged(place, change):
