@@ -20,11 +20,13 @@ if TYPE_CHECKING:
         RunInfo,
     )
     from versioned_io.model.due_keys import DueKey
+    from versioned_io.model.due_states import DueStatus, KeyState, KeyStatus, Repetition
     from versioned_io.model.partitions import PartitionTemplate
     from versioned_io.model.retention import RetentionRule
-    from versioned_io.processing.announcing import BranchWatch, Relay
+    from versioned_io.processing.announcing import Relay
     from versioned_io.processing.changes import Changes
     from versioned_io.processing.subscriptions import Subscription
+    from versioned_io.processing.watching import BranchWatch
     from versioned_io.store import Store
     from versioned_io.store.backups import list_backups, prune_backups, verify_backups
     from versioned_io.store.opening import create_store, open_or_create_store, open_store
@@ -49,19 +51,23 @@ _HOMES = {
     "Announcement": "model.announcements",
     "BranchInfo": "model.commits",
     "BranchState": "model.announcements",
-    "BranchWatch": "processing.announcing",
+    "BranchWatch": "processing.watching",
     "Changes": "processing.changes",
     "Commit": "model.commits",
     "CommitStats": "model.commits",
     "DueKey": "model.due_keys",
+    "DueStatus": "model.due_states",
     "FileInfo": "versioning.snapshots.file_info",
     "FileKind": "versioning.snapshots.file_info",
     "InputFile": "model.commits",
+    "KeyState": "model.due_states",
+    "KeyStatus": "model.due_states",
     "LineageGraph": "versioning.lineage",
     "MissedKey": "model.announcements",
     "PartitionTemplate": "model.partitions",
     "Relay": "processing.announcing",
     "RepoInfo": "model.commits",
+    "Repetition": "model.due_states",
     "RetentionRule": "model.retention",
     "Run": "versioning.runs.run",
     "RunInfo": "model.commits",
@@ -97,13 +103,17 @@ __all__ = [
     "Commit",
     "CommitStats",
     "DueKey",
+    "DueStatus",
     "FileInfo",
     "FileKind",
     "InputFile",
+    "KeyState",
+    "KeyStatus",
     "LineageGraph",
     "MissedKey",
     "PartitionTemplate",
     "Relay",
+    "Repetition",
     "RepoInfo",
     "RetentionRule",
     "Run",

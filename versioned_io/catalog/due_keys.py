@@ -57,6 +57,34 @@ def request_keys(connection: Connection, subscription_id: int, keys: Mapping[str
         )
 
 
+def repeat_keys(
+    connection: Connection, subscription_id: int, keys: Sequence[str], now: datetime, *, head: CommitId, is_relay: bool
+) -> list[str]:
+    """Request *keys* again as of *head*, and return those for which no unclaimed request was waiting already.
+
+    Args:
+        is_relay: Whether the subscription is a relay's own: its keys are never claimed, so an announced one is settled.
+
+    Cost: 1 UPDATE; 1 SELECT for each 400 keys; and as `request_keys` where a request is made.
+    """
+    # Never 1, which marks the requests of the first collection; `Relay.adopt` tells them by that.
+    raised = case((subscriptions.c.sequence < 1, 2), else_=subscriptions.c.sequence + 1)
+    this = subscriptions.c.id == subscription_id
+    if not connection.execute(update(subscriptions).where(this).values(sequence=raised)).rowcount:
+        raise NotFoundError(IS_GONE)
+    unclaimed = or_(due_keys.c.claimed_sequence.is_(None), due_keys.c.claimed_sequence != due_keys.c.sequence)
+    waits = due_keys.c.announced_at.is_(None) if is_relay else unclaimed
+    wanted = sorted(set(keys))
+    waiting: set[str] = set()
+    for start in range(0, len(wanted), _BATCH):
+        these = and_(due_keys.c.subscription_id == subscription_id, due_keys.c.key.in_(wanted[start : start + _BATCH]))
+        waiting.update(connection.execute(select(due_keys.c.key).where(these, _IS_DUE, waits)).scalars())
+    fresh = [key for key in wanted if key not in waiting]
+    if fresh:
+        request_keys(connection, subscription_id, dict.fromkeys(fresh, head), now)
+    return fresh
+
+
 def withdraw_keys(connection: Connection, subscription_id: int, keys: Sequence[str]) -> None:
     """Make *keys* no longer due, because their last file was deleted.
 
@@ -336,4 +364,5 @@ def _to_due(row: Row[Any]) -> DueKey:
         owner=row.owner,
         claimed_until=row.claimed_until,
         is_done=row.done_sequence >= row.sequence,
+        done_by=row.done_by,
     )

@@ -19,6 +19,7 @@ class DueKey:
         owner: The present or last owner of its lease, or None.
         claimed_until: When the owner's lease ends, or None.
         is_done: Whether it is already completed: then the claim is a retry of its owner, or a request by hand.
+        done_by: The owner that completed an earlier request, or this one; None if no owner has.
     """
 
     subscription_id: int
@@ -33,3 +34,4 @@ class DueKey:
     owner: str | None
     claimed_until: datetime | None
     is_done: bool
+    done_by: str | None

@@ -54,6 +54,20 @@ def affected_keys(backend: Backend, old: Commit | None, new: Commit | None, temp
     return sorted(_distinct(template.keys_of(_changed(backend, old, new).column("path"))))
 
 
+def keys_at(backend: Backend, commit: Commit, template: PartitionTemplate | None) -> list[str]:
+    """Return the keys of the files of a commit, sorted; `WHOLE_BRANCH` without a template, if there is a file.
+
+    Raises:
+        PartitionKeyError: A path can be read as a key in two ways; give the template a ``key``.
+
+    Cost: every page of the tree; the root page without a template.
+    """
+    if template is not None:
+        return affected_keys(backend, None, commit, template)
+    is_empty = next(Snapshot(backend, commit.repo, commit.id, commit).walk(), None) is None
+    return [] if is_empty else [WHOLE_BRANCH]
+
+
 def find_changes(
     backend: Backend, head: Commit | None, since: CommitId | None, template: PartitionTemplate | None
 ) -> Changes:

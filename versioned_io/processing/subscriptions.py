@@ -1,6 +1,6 @@
 """Durable cursors: a consumer reads the commits after its cursor, decides, and advances it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -11,6 +11,7 @@ from versioned_io.catalog.collection import catalog_time
 from versioned_io.catalog.commits import get_commit, resolve_ref, resolve_watched
 from versioned_io.catalog.subscriptions import SubscriptionRow
 from versioned_io.errors import InvalidInputError, NotFoundError, PartitionKeyError
+from versioned_io.errors.root import quoted
 from versioned_io.model.arguments import (
     parse_flag,
     parse_items,
@@ -20,10 +21,11 @@ from versioned_io.model.arguments import (
 )
 from versioned_io.model.commits import Commit
 from versioned_io.model.due_keys import DueKey
+from versioned_io.model.due_states import Repetition
 from versioned_io.model.identifiers import CommitId, parse_commit_id
 from versioned_io.model.partitions import PartitionTemplate
 from versioned_io.model.refs import BranchRef, Ref
-from versioned_io.processing.changes import WHOLE_BRANCH, Changes, find_changes
+from versioned_io.processing.changes import WHOLE_BRANCH, Changes, find_changes, keys_at
 from versioned_io.versioning.backend.backend import Backend
 
 DEFAULT_LEASE_S = 3600.0
@@ -237,6 +239,46 @@ class Subscription:
         """
         with self._backend.catalog.read() as connection:
             return due_catalog.get_key(connection, self.id, parse_text(key, "key"))
+
+    def request(self, keys: Iterable[str] | None = None) -> Repetition:
+        """Request keys again at the branch's head, each once, such as after a change of the code that processes them.
+
+        Changes that were not collected are collected first. A key that waits unclaimed already is left as it is, so two
+        calls in a row ask for one run of each key. A key that an owner works on now is due again after that.
+
+        >>> retrain = store.subscription("retrain", "weather@main", partitions="{year}/{month}.csv", start="now")
+        >>> retrain.request(["2012-01"]).requested
+        ('2012-01',)
+        >>> retrain.request().requested
+        ('2012-02',)
+
+        Args:
+            keys: By default every key that has a file at the head.
+
+        Raises:
+            PartitionKeyError: The template can't produce one of *keys*.
+            InvalidInputError: No file of the branch belongs to one of *keys*, or the branch has no commit.
+
+        Cost: as `collect`; then 3 SELECTs, every page of the tree, and 1 SQL transaction of 3 statements if all keys
+            wait already. Else of 5 statements, 2 more for each further 400 keys.
+        """
+        self.collect()
+        ref = Ref(self.branch.repo, self.branch.branch)
+        head = resolve_watched(self._backend.catalog, ref, self._backend.clock())
+        there = [] if head is None else keys_at(self._backend, head, self._template)
+        wanted = there if keys is None else sorted(set(parse_items(keys, str, "keys")))
+        for key in wanted:
+            self._check_key(key)
+        missing = sorted(set(wanted).difference(there))
+        if head is None or missing:
+            what = f"{self.branch} has no file of {quoted(missing[0])}" if missing else f"{self.branch} has no commit"
+            msg = f"{what}, so there is nothing to process again"
+            raise InvalidInputError(msg)
+        is_relay = self.relay is not None and self.consumer is None
+        with self._backend.catalog.write() as connection:
+            now = self._now(connection)
+            fresh = due_catalog.repeat_keys(connection, self.id, wanted, now, head=head.id, is_relay=is_relay)
+        return Repetition(tuple(fresh), tuple(sorted(set(wanted).difference(fresh))), head)
 
     def claim(
         self,

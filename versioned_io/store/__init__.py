@@ -104,6 +104,7 @@ class Store:
     relay = forward("_history", History.relay)
     watch = forward("_history", History.watch)
     subscriptions = forward("_history", History.subscriptions)
+    due = forward("_history", History.due)
 
     merge = forward("_merging", Merging.merge)
     cherry_pick = forward("_merging", Merging.cherry_pick)

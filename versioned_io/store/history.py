@@ -17,9 +17,11 @@ from versioned_io.versioning.backend.backend import Backend
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from versioned_io.processing.announcing import BranchWatch, Relay
+    from versioned_io.model.due_states import DueStatus
+    from versioned_io.processing.announcing import Relay
     from versioned_io.processing.changes import Changes
     from versioned_io.processing.subscriptions import Subscription
+    from versioned_io.processing.watching import BranchWatch
 
 
 class History:
@@ -230,7 +232,7 @@ class History:
         >>> watch.look().waiting
         frozenset({('airflow:check:{year}/{month}.csv',)})
         """
-        from versioned_io.processing.announcing import BranchWatch
+        from versioned_io.processing.watching import BranchWatch
 
         return BranchWatch(
             self._backend,
@@ -259,6 +261,39 @@ class History:
         with self._backend.catalog.read() as connection:
             rows = list_subscriptions(connection, parse_branch_ref(branch), prefix=prefix)
         return [Subscription(self._backend, row) for row in rows]
+
+    def due(self, branch: str | None = None, *, key: str | None = None, limit: int | None = None) -> "list[DueStatus]":
+        """Return every subscription with the keys that are due, what became of them, and why no more runs.
+
+        >>> retrain = store.subscription("retrain", "weather@main", partitions="{year}/{month}.csv")
+        >>> _ = retrain.collect()
+        >>> _ = retrain.claim("2012-02", owner="worker-1")
+        >>> (status,) = store.due("weather@main")
+        >>> [(one.due.key, one.state.value) for one in status.keys]
+        [('2012-01', 'waiting'), ('2012-02', 'claimed')]
+        >>> status.why
+        '1 key due, and no owner has claimed it; 1 key claimed by worker-1'
+
+        Args:
+            branch: By default every branch of the store.
+            key: Only the newest request for this key, due or done; a subscription without one has no keys.
+            limit: At most this many keys of each subscription; *why* counts only these.
+
+        Returns:
+            Sorted by branch, then by name. Subscriptions that the branch of a deleted repo had are left out.
+
+        Raises:
+            NotFoundError: There is no such branch.
+
+        Cost: 1 SELECT, and 2 for each subscription; 1 more to check *branch*.
+        """
+        from versioned_io.catalog.waiting import list_statuses
+
+        ref = None if branch is None else self._existing_branch(branch)
+        wanted = None if key is None else parse_text(key, "key")
+        most = parse_optional_count(limit, "limit")
+        with self._backend.catalog.ask() as connection:
+            return list_statuses(connection, self._backend.clock(), branch=ref, key=wanted, limit=most)
 
     def _existing_branch(self, branch: str) -> BranchRef:
         ref = parse_branch_ref(branch)

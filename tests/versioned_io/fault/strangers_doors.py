@@ -49,6 +49,7 @@ READS = (
     "purge r:a/x0 --dry-run",
     "maintain --status",
     "recover --dry-run",
+    "due r@main",
     "repo list",
     "repo show r",
     "branch list r",

@@ -55,7 +55,7 @@ STORE_CALLS = [
         ("reset", "to"), ("diff", "old"), ("affected", "old"), ("affected", "key"), ("changes", "since"),
         ("changes", "partitions"), ("changes", "key"), ("subscription", "partitions"), ("subscription", "key"),
         ("squash", "since"), ("revert", "since"), ("stats", "repo"), ("transaction", "lineage_id"),
-        ("run", "lineage_id"), ("relay", "partitions"), ("relay", "key"),
+        ("run", "lineage_id"), ("relay", "partitions"), ("relay", "key"), ("due", "branch"),
     ]),
     *((call, argument, [*NO_TEXT, "\ud800", "a\0b"]) for call, argument in [
         ("create_repo", "description"), ("subscription", "name"), ("subscriptions", "prefix"), ("merge", "message"),
@@ -77,7 +77,7 @@ STORE_CALLS = [
     ]),
     *((call, argument, NO_COUNT) for call, argument in [
         ("log", "limit"), ("compact", "small_bytes"), ("compact", "max_bytes"), ("set_retention", "keep_last"),
-        ("watch", "most_keys"),
+        ("watch", "most_keys"), ("due", "limit"),
     ]),
     *((call, argument, NO_SPAN) for call, argument in [
         ("gc", "grace"), ("gc", "expire"), ("set_retention", "keep_for"),
@@ -89,6 +89,7 @@ STORE_CALLS = [
     ("downstream", "digest", [*NO_TEXT, *NO_NAME, "0" * 63]),
     ("compact", "min_live", [*NO_SECONDS, 1.1]),
     ("set_retention", "keep_last", [0]),
+    ("due", "key", [*NO_TEXT, "\ud800", "a\0b"]),
     ("relay", "name", [None, ""]),
     ("watch", "relay", [None, ""]),
     ("watch", "redeliver_after_s", NO_SECONDS),

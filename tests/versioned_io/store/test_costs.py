@@ -307,6 +307,13 @@ CASES = [
     Case("Store.relay", "1 SELECT", relay_of),
     Case("Store.watch", "1 SELECT", lambda store: store.watch(MAIN, relay="airflow", redeliver_after_s=300.0)),
     Case("Store.subscriptions", "2 SELECTs", lambda store: store.subscriptions(MAIN)),
+    Case(
+        "Store.due",
+        "1 SELECT, and 2 for each subscription; 1 more to check *branch*",
+        lambda store: store.due(MAIN),
+        lambda store: (collected(store), store)[1],
+        counts="4 SELECTs",
+    ),
     Case("Store.merge", "1 PUT, 1 SQL transaction, 9 to 20 SELECTs", lambda store: store.merge(DEV, into=MAIN)),
     Case(
         "Store.merge",
@@ -527,6 +534,20 @@ CASES = [
         counts="1 SQL transaction of 3 statements",
     ),
     Case("Subscription.mark_announced", "none without requests", lambda retrain: retrain.mark_announced([]), collected),
+    Case(
+        "Subscription.request",
+        "then 3 SELECTs, every page of the tree, and 1 SQL transaction of 3 statements",
+        lambda retrain: retrain.request(),
+        collected,
+        counts="4 SELECTs, 1 SQL transaction of 3 statements",
+    ),
+    Case(
+        "Relay.request",
+        "4 SELECTs, and for each subscription as `Subscription.request`",
+        lambda relay: relay.request(),
+        settled,
+        counts="4 SELECTs, 8 SELECTs, 2 SQL transactions of 8 statements",
+    ),
     Case("Subscription.pending", "9 to 11 SELECTs", lambda retrain: retrain.pending(), behind),
     Case(
         "Subscription.unannounced", "1 SELECT", lambda retrain: retrain.unannounced(redeliver_after_s=300.0), collected

@@ -12,6 +12,7 @@ from versioned_io import __version__
 from versioned_io.interfaces.cli import (
     backups,
     copying,
+    due,
     files,
     history,
     importing,
@@ -96,6 +97,7 @@ app.command("mv")(copying.move)
 app.command("log")(history.log)
 app.command("show")(history.show)
 app.command("diff")(history.diff)
+app.command("due")(due.due)
 app.add_typer(lineage.app, name="lineage")
 
 _INTERRUPTED = 130

@@ -37,6 +37,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Lineage": {
         "lineage": "Trace commits and files to their inputs, and to their results.",
+        "due": "Show which partition keys are due, who holds them, and why.",
     },
     "Maintenance": {
         "maintain": "Run the maintenance that is due.",

@@ -591,6 +591,7 @@ def test_every_command_of_the_installed_program_runs(run_fresh, tmp_path):
     assert run("checkout", "r@main", str(tmp_path / "all"))["files"] == 1
     assert run("squash", "r@main")["commit"]["number"] == 1
     assert run("stats")["commits"] == 7
+    assert run("due")["subscriptions"] == []
     assert [step["problem"] for step in run("maintain")["steps"] if step["problem"]] == []
     assert run("redact", "--dry-run")["commits"] == []
     kept = run("backup", str(tmp_path / "backup"))

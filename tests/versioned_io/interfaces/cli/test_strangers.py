@@ -51,6 +51,7 @@ def evil(tmp_path_factory):
         with store.transaction("r@main", message="line\nsecond\x1b[1A", author=EVIL) as tx:
             tx.write("d/more", b"y")
         store.create_tag("r@one", at="r@main")
+        store.subscription(EVIL, "r@main").collect()
         store.create_branch("r@other", at="r@main~1")
         with store.transaction("r@other", author=EVIL) as tx:
             tx.write("d/plain", b"conflict")
@@ -82,6 +83,7 @@ COMMANDS = [
     ["lineage", "downstream", "r@main~2"],
     ["merge", "r@other", "r@main"],
     ["reflog", "r@main"],
+    ["due"],
     ["stats"],
     ["status"],
     ["fsck"],
