@@ -18,7 +18,7 @@ from airflow_versioned.branch import DeclaredBranch
 from airflow_versioned.connections import StoreAddress
 from airflow_versioned.events import MAX_KEYS_PER_TASK, build_extra, emit_events
 from airflow_versioned.naming import build_dag_id
-from airflow_versioned.runs import LINEAGE_CONF, WAKE_UP_CONF, name_task
+from airflow_versioned.runs import KEYS_CONF, LINEAGE_CONF, WAKE_UP_CONF, name_task, read_requested_keys
 from airflow_versioned.starts import resolve_start
 from versioned_io import Announcement, MissedKey
 
@@ -77,6 +77,7 @@ def build_relay(
 
         @task(outlets=[asset])
         def announce() -> list[int]:
+            request_again(declared, start)
             announcement = announce_due(asset, declared, consumers, start)
             get_current_context()["ti"].xcom_push(ANNOUNCED, announcement.to_json())
             return list(range(min(math.ceil(announcement.left / MAX_KEYS_PER_TASK), MAX_MORE_TASKS)))
@@ -120,6 +121,27 @@ def name_relay(declared: DeclaredBranch) -> str:
     return build_dag_id(["relay", declared.repo, declared.branch, *fields], identity, is_plain=is_plain)
 
 
+def request_again(declared: DeclaredBranch, start: str) -> None:
+    """Request the keys again that somebody has started this run for, for every consumer and each once.
+
+    A retry finds them waiting, and requests nothing.
+
+    Raises:
+        PartitionKeyError: The template can't produce one of the keys.
+        InvalidInputError: No file of the branch belongs to one of the keys.
+
+    Cost: none without such keys; else as `Relay.request`.
+    """
+    keys = read_requested_keys(get_current_context())
+    if not keys:
+        return
+    location = declared.address.locate()
+    with location.open_store() as store:
+        relay = declared.relay_of(store, location.deployment)
+        requested = relay.request(keys, start=resolve_start(store, declared, start))
+    _log.info("%d of %d keys of %s are requested again for every consumer", len(requested), len(keys), declared.ref)
+
+
 def announce_due(asset: Asset, declared: DeclaredBranch, consumers: Sequence[str], start: str) -> Announcement:
     """Announce the due keys that no other task announces, at most `MAX_KEYS_PER_TASK` wake-ups, and return them.
 
@@ -140,7 +162,10 @@ def announce_due(asset: Asset, declared: DeclaredBranch, consumers: Sequence[str
             most_keys=MAX_KEYS_PER_TASK,
         )
     if announcement is None:
-        msg = f"nothing to announce for {declared.ref}"
+        msg = (
+            f"nothing to announce for {declared.ref}. To have partitions processed again, start this DAG with a key, "
+            f'or with the conf {{"{KEYS_CONF}": ["<key>"]}}, or run `versioned due {declared.ref} --again KEY`'
+        )
         raise AirflowSkipException(msg)
     for missed in announcement.missed:
         wake_consumer(declared, missed)

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from versioned_io import Commit, Run, Store
 
 _FINISHED = {"success", "failed"}
+UNDER_WAY = {"queued", "running"}
 _STARTED_BY_SOMEBODY = {"manual", "backfill", "operator_triggered", "asset_materialization"}
 _log = logging.getLogger(__name__)
 _GIT_COMMIT = re.compile(r"[0-9a-f]{40}")
 LINEAGE_CONF = "lineage_id"  # a run's conf may carry the lineage ID of what caused it
+KEYS_CONF = "keys"  # in the conf of a relay's run: the keys to process again
 WAKE_UP_CONF = "versioned_wake_up"  # in the conf of a run that the relay started: the commit that asks, and the key
 
 
@@ -114,17 +116,39 @@ def read_triggers(context: "Context") -> Iterator[dict[str, Any]]:
             yield read_extra(event.extra)
 
 
-def is_asked_for(context: "Context") -> bool:
-    """Return whether a person or an operator started or cleared this run, and so wants the work to be repeated.
+def is_started_by_somebody(context: "Context") -> bool:
+    """Return whether a person or an operator started this run, and so wants the work to be done whatever is due.
 
-    A retry does not count: Airflow raises a task's ``max_tries`` above its ``retries`` only when it is cleared. A run
-    that the relay started for a consumer that had missed its wake-up does not count either.
+    A run that the relay started for a consumer that had missed its wake-up does not count.
     """
     run: Any = context["dag_run"]
+    return run.run_type in _STARTED_BY_SOMEBODY and WAKE_UP_CONF not in (run.conf or {})
+
+
+def is_cleared(context: "Context") -> bool:
+    """Return whether the running task was cleared. A retry does not count.
+
+    Airflow raises a task's ``max_tries`` above its ``retries`` only when it is cleared.
+    """
     instance: Any = context["ti"]
     task: Any = context["task"]
-    is_started = run.run_type in _STARTED_BY_SOMEBODY and WAKE_UP_CONF not in (run.conf or {})
-    return is_started or instance.max_tries > (task.retries or 0)
+    return bool(instance.max_tries > (task.retries or 0))
+
+
+def read_requested_keys(context: "Context") -> list[str]:
+    """Return the partition keys that somebody started this run for: the run's own, or those in its conf.
+
+    Raises:
+        ValueError: The ``keys`` of the conf are not a list of texts.
+    """
+    if not is_started_by_somebody(context):
+        return []
+    run: Any = context["dag_run"]
+    named = (run.conf or {}).get(KEYS_CONF, [])
+    if not isinstance(named, list) or not all(isinstance(key, str) for key in named):
+        msg = f"{KEYS_CONF}={named!r} in the run's conf must be a list of partition keys, such as ['2026-01-01']"
+        raise ValueError(msg)
+    return [*named] if named or run.partition_key is None else [run.partition_key]
 
 
 def is_woken(context: "Context") -> bool:
@@ -145,12 +169,24 @@ def is_over(owner: str, get_state: "Callable[[str, str], str]") -> bool:
 
     Cost: 1 request to Airflow's API server.
     """
+    state = find_state(owner, get_state)
+    return state is None or state in _FINISHED
+
+
+def find_state(owner: str, get_state: "Callable[[str, str], str]") -> str | None:
+    """Return the state of the run that *owner* names, or None if Airflow has no such run.
+
+    Raises:
+        AirflowRuntimeError: Airflow can't say; a retry asks again.
+
+    Cost: 1 request to Airflow's API server.
+    """
     dag_id, _, run_id = owner.partition("/")
     try:
-        return get_state(dag_id, run_id) in _FINISHED
+        return get_state(dag_id, run_id)
     except AirflowRuntimeError as error:
         if (error.error.detail or {}).get("status_code") == HTTPStatus.NOT_FOUND:
-            return True
+            return None
         raise
 
 

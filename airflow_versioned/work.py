@@ -11,7 +11,17 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_versioned.branch import WHOLE_BRANCH, DeclaredBranch, make_missing_repo
 from airflow_versioned.notes import describe_outlets
-from airflow_versioned.runs import find_partition_key, is_asked_for, is_over, is_woken, open_run, retry_key
+from airflow_versioned.runs import (
+    UNDER_WAY,
+    find_partition_key,
+    find_state,
+    is_cleared,
+    is_over,
+    is_started_by_somebody,
+    is_woken,
+    open_run,
+    retry_key,
+)
 from airflow_versioned.starts import BEGINNING, choose_start, find_start
 
 if TYPE_CHECKING:
@@ -129,7 +139,7 @@ def open_work(
         subscription = relay.subscribe(consumer or run.dag_id, start=first)
         subscription.collect()
         relay.adopt(subscription)
-        forced = is_asked_for(context) if force is None else force
+        forced = wants_repetition(subscription, wanted, context) if force is None else force
         if force is None and begins != BEGINNING and is_woken(context):
             # Its wake-up was on the way when the first run of the consumer began later than this key's commit.
             forced = forced or subscription.find(wanted) is None
@@ -166,6 +176,37 @@ def choose_key(declared: DeclaredBranch, key: str | None) -> str:
         raise ValueError(msg)
     template.fields_of(key)
     return key
+
+
+def wants_repetition(subscription: "Subscription", key: str, context: Context) -> bool:
+    """Return whether this run works on *key* although nothing is due: somebody has started it, or cleared it.
+
+    Of several cleared runs of one key, one works on it: the one that processed the key last, or the first to come. The
+    others find that it is about to, or that it has since they were cleared.
+
+    Raises:
+        AirflowSkipException: Another run does the work; the message names it.
+
+    Cost: none, or 1 SELECT and 1 request to Airflow's API server.
+    """
+    if not is_cleared(context):
+        return is_started_by_somebody(context)
+    run: Any = context["dag_run"]
+    instance: Any = context["ti"]
+    newest = subscription.find(key)
+    if newest is None or not newest.is_done or newest.done_by is None:
+        return True
+    if f"{run.dag_id}/{run.run_id}" in {newest.done_by, newest.owner}:
+        return True
+    cleared_at = getattr(run, "start_date", None)  # Airflow sets it again when it starts a cleared run
+    if cleared_at is not None and newest.claimed_until is not None and newest.claimed_until >= cleared_at:
+        did = "has processed it since this run was cleared"
+    elif find_state(newest.done_by, instance.get_dagrun_state) in UNDER_WAY:
+        did = "is under way, and processes it"
+    else:
+        return True
+    msg = f"partition {key!r} of {subscription} is processed again by one run only: {newest.done_by} {did}"
+    raise AirflowSkipException(msg)
 
 
 def claim(subscription: "Subscription", key: str, context: Context, *, force: bool, lease_s: float) -> "DueKey":

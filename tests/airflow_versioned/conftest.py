@@ -42,9 +42,15 @@ def build_context():
         states=None,
         catchup=True,
         try_number=1,
+        start_date=None,
     ):
         run = SimpleNamespace(
-            dag_id="check", run_id=run_id, run_type=run_type, partition_key=partition_key, conf=conf or {}
+            dag_id="check",
+            run_id=run_id,
+            run_type=run_type,
+            partition_key=partition_key,
+            conf=conf or {},
+            start_date=start_date,
         )
         instance = SimpleNamespace(
             dag_id="check",

@@ -171,6 +171,16 @@ def test_a_person_may_run_a_partition_again(lab):
     assert lab.count("audit") == before + 1
 
 
+def test_keys_that_the_relay_is_started_for_are_processed_again_by_every_consumer(lab):
+    before = {dag_id: lab.count(dag_id) for dag_id in ("audit", "check_orders")}
+    keys = ["2026-01-02", "2026-01-03"]
+    lab.api.trigger("relay.orders.main.date", conf={"keys": keys})
+    for dag_id, count in before.items():
+        runs = lab.new_runs(dag_id, count, len(keys))
+        assert sorted(run.partition_key for run in runs) == keys
+        assert lab.states(runs, dag_id.split("_")[0]) == {"success": len(keys)}
+
+
 def test_a_cleared_run_does_its_work_again(lab):
     run = next(run for run in lab.api.runs("audit") if run.partition_key == "2026-01-09")
     body = {"dry_run": False, "dag_run_id": run.run_id, "only_failed": False}

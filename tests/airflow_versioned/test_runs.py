@@ -2,7 +2,14 @@
 
 import pytest
 
-from airflow_versioned.runs import describe_job, find_lineage, is_asked_for, open_run
+from airflow_versioned.runs import (
+    describe_job,
+    find_lineage,
+    is_cleared,
+    is_started_by_somebody,
+    open_run,
+    read_requested_keys,
+)
 
 LINEAGE = "0199" * 8
 OTHER = "0200" * 8
@@ -68,4 +75,26 @@ def test_the_lineage_id_comes_from_the_conf_or_from_events_that_agree(build_cont
     ],
 )
 def test_only_a_person_an_operator_or_a_clear_asks_for_work_again(build_context, options, expected):
-    assert is_asked_for(build_context(**options)) is expected
+    context = build_context(**options)
+    assert (is_started_by_somebody(context) or is_cleared(context)) is expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"run_type": "manual", "partition_key": "a"}, ["a"]),
+        ({"run_type": "asset_materialization", "partition_key": "a"}, ["a"]),
+        ({"run_type": "manual", "conf": {"keys": ["a", "b"]}}, ["a", "b"]),
+        ({"run_type": "manual"}, []),
+        ({"partition_key": "a"}, []),
+        ({"conf": {"keys": ["a"]}}, []),
+    ],
+)
+def test_a_run_asks_for_keys_only_if_somebody_started_it(build_context, options, expected):
+    assert read_requested_keys(build_context(**options)) == expected
+
+
+@pytest.mark.parametrize("keys", ["a", [1], {"a": 1}, None])
+def test_keys_in_a_conf_that_are_no_list_of_texts_are_refused(build_context, keys):
+    with pytest.raises(ValueError, match="must be a list of partition keys"):
+        read_requested_keys(build_context(run_type="manual", conf={"keys": keys}))

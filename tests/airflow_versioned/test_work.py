@@ -3,6 +3,7 @@
 import contextlib
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from airflow.sdk.api.datamodels._generated import DagRunState
@@ -163,9 +164,58 @@ def test_a_run_that_was_taken_over_can_not_commit_any_more(store, orders, build_
 
 def test_a_person_may_do_it_again(store, orders, build_context):
     commit(store, a="1")
-    for options in ({}, {"run_id": "by hand", "run_type": "manual"}, {"max_tries": 1}):
+    ended = {"by hand": "success"}
+    for options in ({}, {"run_id": "by hand", "run_type": "manual"}, {"max_tries": 1, "states": ended}):
         with orders.work(build_context(partition_key="a", **options)) as work:
             assert work.paths == ["a.csv"]
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3, 4, 5), (5, 4, 3, 2, 1), (3, 5, 1, 4, 2)])
+@pytest.mark.parametrize("run_type", ["asset_triggered", "manual"])
+def test_of_five_cleared_runs_of_one_key_one_works_on_it(store, orders, build_context, order, run_type):
+    for number in range(1, 6):
+        commit(store, a=str(number))
+        with orders.work(build_context(run_id=f"run {number}", run_type=run_type, partition_key="a")):
+            pass
+    states = {f"run {number}": "queued" for number in order}
+    cleared_at = datetime.now(UTC)
+    worked = []
+    for number in order:
+        context = build_context(
+            run_id=f"run {number}",
+            run_type=run_type,
+            partition_key="a",
+            max_tries=1,
+            states=states,
+            start_date=cleared_at,
+        )
+        with contextlib.suppress(AirflowSkipException), orders.work(context):
+            worked.append(number)
+        states[f"run {number}"] = "success"
+    assert worked == [5]
+
+
+def test_a_cleared_run_whose_key_another_run_has_processed_long_ago_works(store, orders, build_context):
+    commit(store, a="1")
+    for number in (1, 2):
+        with orders.work(build_context(run_id=f"run {number}", run_type="manual", partition_key="a")):
+            pass
+    again = build_context(
+        run_id="run 1", partition_key="a", max_tries=1, states={"run 2": "success"}, start_date=datetime.now(UTC)
+    )
+    with orders.work(again) as work:
+        assert work.paths == ["a.csv"]
+
+
+def test_a_cleared_run_that_had_failed_works_again(store, orders, build_context):
+    commit(store, a="1")
+    with orders.work(build_context(run_id="run 1", partition_key="a")):
+        pass
+    by_hand = {"run_id": "by hand", "run_type": "manual", "partition_key": "a"}
+    with pytest.raises(RuntimeError), orders.work(build_context(**by_hand)):
+        raise RuntimeError
+    with orders.work(build_context(**by_hand, max_tries=1)) as work:
+        assert work.key == "a"
 
 
 def test_force_decides_when_it_is_given(store, orders, build_context):

@@ -280,7 +280,8 @@ def list_overtaken(
 
     Cost: 1 SELECT.
     """
-    overtaken = and_(due_keys.c.claimed_until > now, due_keys.c.sequence > due_keys.c.claimed_sequence)
+    leased = and_(due_keys.c.owner.is_not(None), due_keys.c.claimed_until > now)
+    overtaken = and_(leased, due_keys.c.sequence > due_keys.c.claimed_sequence)
     query = _requests(and_(due_keys.c.subscription_id.in_(subscription_ids), overtaken)).where(_IS_DUE)
     rows = connection.execute(query.order_by(due_keys.c.subscription_id, due_keys.c.key).limit(limit))
     return [_to_due(row) for row in rows]
@@ -320,7 +321,7 @@ def complete_key(connection: Connection, due: DueKey, now: datetime) -> None:
             done_commit_id=due.commit,
             done_by=due.owner,
             owner=None,
-            claimed_until=None,
+            claimed_until=now,
             announced_at=case((due_keys.c.sequence > due.sequence, None), else_=due_keys.c.announced_at),
             requested_at=case((due_keys.c.sequence > due.sequence, this_moment), else_=due_keys.c.requested_at),
         )

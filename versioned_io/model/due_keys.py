@@ -17,7 +17,7 @@ class DueKey:
         sequence: Which request for this key it is.
         announced_at: When it was last announced to an orchestrator, or None.
         owner: The present or last owner of its lease, or None.
-        claimed_until: When the owner's lease ends, or None.
+        claimed_until: When the owner's lease ends or ended; if there is no owner, when the last one completed its work.
         is_done: Whether it is already completed: then the claim is a retry of its owner, or a request by hand.
         done_by: The owner that completed an earlier request, or this one; None if no owner has.
     """

@@ -1,0 +1,69 @@
+"""The relay's own work, without the tasks around it."""
+
+import pytest
+from airflow.sdk.definitions._internal.contextmanager import _CURRENT_CONTEXT
+
+from airflow_versioned import versioned_asset
+from airflow_versioned.relay import request_again
+from versioned_io.errors import InvalidInputError
+
+HOW = {"redeliver_after_s": 300.0, "is_listening": lambda _: True, "most_keys": 100}
+
+
+@pytest.fixture
+def orders(tmp_path):
+    return versioned_asset("orders@main", partitions="{date}.csv", store=str(tmp_path / "store")).declared
+
+
+@pytest.fixture
+def relay(store, orders):
+    """A relay whose consumer has done everything."""
+    with store.transaction("orders@main") as tx:
+        for key in ("a", "b"):
+            tx.write(f"{key}.csv", key.encode())
+    relay = orders.relay_of(store, "airflow")
+    check = relay.subscribe("check")
+    relay.confirm(relay.collect(owner="run", **HOW), redeliver_after_s=300.0)
+    for key in ("a", "b"):
+        check.complete(check.claim(key, owner="check/1"))
+    return relay
+
+
+@pytest.fixture
+def in_task(build_context):
+    """Return a function that makes a context the running task's, until the test ends."""
+    entered = []
+
+    def enter(**options):
+        entered.append(build_context(**options))
+        _CURRENT_CONTEXT.append(entered[-1])
+
+    yield enter
+    for context in entered:
+        _CURRENT_CONTEXT.remove(context)
+
+
+def test_a_run_that_somebody_started_with_keys_announces_them_again_once(relay, orders, in_task):
+    in_task(run_type="manual", conf={"keys": ["b"]})
+    request_again(orders, "beginning")
+    request_again(orders, "beginning")  # a retry
+    assert relay.collect(owner="run 2", **HOW).keys == ["b"]
+    assert [due.key for due in relay.subscribe("check").due()] == ["b"]
+
+
+def test_materialize_of_a_key_processes_it_again(relay, orders, in_task):
+    in_task(run_type="asset_materialization", partition_key="a")
+    request_again(orders, "beginning")
+    assert relay.collect(owner="run 2", **HOW).keys == ["a"]
+
+
+def test_a_wake_up_repeats_nothing(relay, orders, in_task):
+    in_task(conf={"keys": ["b"]})
+    request_again(orders, "beginning")
+    assert relay.collect(owner="run 2", **HOW) is None
+
+
+def test_a_key_without_a_file_is_refused_by_name(relay, orders, in_task):
+    in_task(run_type="manual", conf={"keys": ["z"]})
+    with pytest.raises(InvalidInputError, match="has no file of 'z'"):
+        request_again(orders, "beginning")
