@@ -1,7 +1,9 @@
 """A sensor that turns the commits of a branch into runs of exactly the partitions that they affect."""
 
 import re
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -9,9 +11,11 @@ import dagster as dg
 
 import versioned_io as vio
 from dagster_versioned import compat, tags
-from dagster_versioned.affected_partitions import describe_unmatched, request_partitions
-from dagster_versioned.commit_watch import CommitWatch, SensorTarget
+from dagster_versioned.affected_partitions import Found, describe_unmatched, request_partitions
+from dagster_versioned.causes import carries
+from dagster_versioned.commit_watch import MAX_PARTITIONS, CommitWatch, OnDelete, OnImpossibleKey, SensorTarget
 from dagster_versioned.lazy_store import LazyStore
+from dagster_versioned.partition_mapping import Mapper, PartitionMapping
 from dagster_versioned.sensor_cursor import SensorCursor, parse_sensor_cursor
 from dagster_versioned.store_fields import StoreLike, settings_of
 from versioned_io.errors import (
@@ -39,8 +43,12 @@ def build_commit_sensor(
     resource_key: str = "versioned_store",
     name: str | None = None,
     start: Literal["beginning", "now"] = "beginning",
-    on_delete: Literal["skip", "request"] = "skip",
+    on_delete: OnDelete = "skip",
+    date_format: str | None = None,
+    mapper: Mapper | None = None,
+    on_impossible_key: OnImpossibleKey = "fail",
     max_run_requests: int = 10,
+    max_partitions: int = MAX_PARTITIONS,
     max_wait_s: float | None = DAY_S,
     run_config: Mapping[str, Any] | dg.RunConfig | None = None,
     run_tags: Mapping[str, str] | None = None,
@@ -52,8 +60,9 @@ def build_commit_sensor(
 
     **Partitioned assets.** The sensor reads each new commit's changed paths from the diff, and maps them to keys by
     *partitions*. Each affected partition is requested once, as a run. More than *max_run_requests* partitions become
-    one backfill for each lineage ID. Keys without a partition wait in the cursor until the partition exists; missing
-    dynamic partitions are added.
+    one backfill for each lineage ID. If these are too many as well, one backfill takes all partitions, and each run
+    gets the lineage ID of its partition's commit. Keys without a partition wait in the cursor until the partition
+    exists; missing dynamic partitions are added. New commits whose keys can never be partitions fail the tick.
 
     **Assets without partitions.** One run is requested for the branch's newest commit if the content changed. The
     sensor first waits until every run and backfill of this instance with the lineage ID of a new commit has ended. So
@@ -73,8 +82,12 @@ def build_commit_sensor(
        the restarted daemon resumes the tick and launches the missing runs, each run key once.
     4. While an unpartitioned target waits, the cursor does not move, so nothing can be lost.
 
-    Dagster retries a run that was launched and failed: the cursor has already passed it. A run key is used only once.
-    To repeat a commit's work, launch a backfill, or re-execute the run.
+    Dagster retries a run that was launched and failed: the cursor has already passed it. To repeat the runs of all
+    commits after one, set the sensor's cursor back to it, or to ``replay:`` and its ID. Their run keys then have an
+    epoch, since Dagster uses a run key only once.
+
+    If the data of the cursor's commit has expired or was dropped, the sensor continues with the changes that are still
+    known. The log of the tick names the gaps.
 
     >>> import dagster as dg
     >>> from dagster_versioned import build_commit_sensor
@@ -94,9 +107,18 @@ def build_commit_sensor(
         store: Its location, its `StoreSettings`, or a resource that is configured with plain values; by default the
             resource under *resource_key*.
         start: Whether the first evaluation begins with the branch's first commit, or ignores the existing commits.
-        on_delete: Whether a partition whose last file was deleted is requested.
+        on_delete: Whether a partition whose last file was deleted is left alone, requested, or removed from the dynamic
+            partitions.
+        date_format: The form of keys that are dates, such as ``%Y-%m-%d``. Each belongs to the partition whose time
+            window has it, as daily files to a weekly asset. A key of another form is taken as it is.
+        mapper: A function of the key that returns the partition it belongs to, several, or None. With it or
+            *date_format*, a partition that lost one of its files is requested.
+        on_impossible_key: Whether new commits whose keys can never be partitions of the assets fail the tick, or are
+            passed over.
         max_run_requests: A hundred runs cost the daemon some 25 s, one backfill of a hundred partitions 0.25 s. A *job*
             always gets runs, for Dagster has no backfill of a job from a sensor.
+        max_partitions: How many partitions one tick requests; the rest follows in the next ticks. A *job* has at most
+            100 runs in a tick.
         max_wait_s: The seconds that the oldest commit may wait for unfinished runs of its lineage. Then an
             unpartitioned target runs anyway, so a branch that changes all the time does not starve it. None sets
             no limit.
@@ -105,7 +127,8 @@ def build_commit_sensor(
     Raises:
         RefSyntaxError: *ref* is not a branch.
         InvalidInputError: *partitions* or *key* is not a template.
-        DagsterInvalidDefinitionError: Neither or both of *target* and *job* were given.
+        DagsterInvalidDefinitionError: Neither or both of *target* and *job* were given, or both of *date_format* and
+            *mapper*.
 
     Cost: 1 GET, 1 LIST and 8 SELECTs for a tick without a new commit, half of them to open the store. A tick with new
         commits costs as `Store.changes` instead of the other half, and the instance's queries for its runs.
@@ -115,13 +138,20 @@ def build_commit_sensor(
         PartitionTemplate.parse(partitions, key)
     if (target is None) == (job is None):
         raise dg.DagsterInvalidDefinitionError("a commit sensor runs assets or a job: give one of target= and job=")
+    if date_format is not None and mapper is not None:
+        raise dg.DagsterInvalidDefinitionError("give one of date_format= and mapper=")
+    if max_partitions < 1:
+        raise dg.DagsterInvalidDefinitionError(f"max_partitions must be at least 1, not {max_partitions}")
     watch = CommitWatch(
         ref=branch,
         partitions=partitions,
         key=key,
         from_head=start == "now",
-        request_deleted=on_delete == "request",
+        mapping=PartitionMapping(date_format, mapper),
+        on_delete=on_delete,
+        on_impossible_key=on_impossible_key,
         max_run_requests=max_run_requests,
+        max_partitions=max_partitions,
         max_wait_s=max_wait_s,
         run_config=run_config,
         run_tags=dict(run_tags or {}),
@@ -170,16 +200,45 @@ def _evaluate(
         raise InvalidInputError(msg) from error
     if changes.unknown:
         context.log.warning("%s: %s", watch.ref, changes.unknown)
+    watch = replace(watch, epoch=_epoch_of(context, cursor, changes))
     target = find_target()
     unmatched = describe_unmatched(watch, store, changes, cursor)
     if target.definition is None:
-        return _request_whole(context, watch, changes, unmatched=unmatched)
+        return _request_whole(context, watch, changes, cursor, unmatched=unmatched)
     if watch.partitions is None:
         raise dg.DagsterInvalidDefinitionError(
             f"{target} is partitioned: build the commit sensor with partitions=, the template of the paths of "
             f"{watch.ref}"
         )
-    return request_partitions(context, watch, target, changes, cursor, unmatched=unmatched)
+
+    def keys_at_head() -> Sequence[str]:
+        head = changes.head
+        template = watch.partitions
+        if head is None or template is None:
+            return []
+        return store.affected(None, f"{watch.ref.repo}@{head.id}", template, key=watch.key)
+
+    return request_partitions(context, watch, target, Found(changes, unmatched, keys_at_head), cursor)
+
+
+def _epoch_of(context: dg.SensorEvaluationContext, cursor: SensorCursor, changes: "vio.Changes") -> str:
+    """Return the part of the run keys by which runs that were requested before are requested again.
+
+    It is empty in an ordinary tick, so that a crashed tick repeats its run keys. A commit that is handled once more
+    needs it. This happens in a replay, after the cursor was set back by hand, and after the branch was moved back. A
+    replay that crashes before Dagster has stored the tick has launched nothing, so its epoch may differ the next time.
+
+    Cost: nothing without a new commit; otherwise 2 queries of the instance.
+    """
+    if cursor.is_replay:
+        return uuid.uuid4().hex[:12]
+    if cursor.epoch or changes.head is None or changes.head.id == cursor.commit:
+        return cursor.epoch
+    follows = changes.commits[0].parent if changes.commits else None
+    if cursor.commit is not None and follows != cursor.commit:
+        return cursor.commit
+    edited_after = compat.tick_before_edit(context)
+    return "" if edited_after is None else f"tick-{edited_after}"
 
 
 def _begin_at_head(watch: CommitWatch, store: "vio.Store") -> dg.SensorResult:
@@ -197,7 +256,12 @@ def _target_of(
 
 
 def _request_whole(
-    context: dg.SensorEvaluationContext, watch: CommitWatch, changes: "vio.Changes", *, unmatched: str | None
+    context: dg.SensorEvaluationContext,
+    watch: CommitWatch,
+    changes: "vio.Changes",
+    cursor: SensorCursor,
+    *,
+    unmatched: str | None,
 ) -> dg.SensorResult:
     """Return one request for the branch's head if its content changed and no run of its lineage is unfinished.
 
@@ -206,7 +270,7 @@ def _request_whole(
     last of them. After `max_wait_s` it no longer waits.
     """
     head = changes.head
-    if head is None or not changes.commits:
+    if head is None or head.id == cursor.commit:
         return dg.SensorResult(skip_reason=f"no new commit on {watch.ref}")
     news = f"{len(changes.commits)} new commit(s) on {watch.ref}"
     after = str(SensorCursor(head.id))
@@ -226,9 +290,10 @@ def _request_whole(
 
 
 def _unfinished(context: dg.SensorEvaluationContext, watch: CommitWatch, changes: "vio.Changes") -> str | None:
-    oldest = min(commit.created_at for commit in changes.commits)
+    news = changes.commits or ((changes.head,) if changes.head is not None else ())
+    oldest = min(commit.created_at for commit in news)
     # An impossible date, far in the future, ends the wait as well: otherwise the wait would never end.
     if watch.max_wait_s is not None and abs((datetime.now(UTC) - oldest).total_seconds()) > watch.max_wait_s:
         return None
-    lineage_ids = sorted({commit.lineage_id for commit in changes.commits})
-    return compat.describe_unfinished_work(context.instance, tags.LINEAGE_ID, lineage_ids)
+    lineage_ids = sorted({commit.lineage_id for commit in news})
+    return compat.describe_unfinished_work(context.instance, tags.LINEAGE_ID, lineage_ids, carries)

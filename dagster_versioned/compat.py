@@ -7,7 +7,7 @@ managers, does the same. No other module uses a name of Dagster's that starts wi
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -145,6 +145,17 @@ def partition_of_run(run_tags: Mapping[str, str]) -> str | None:
     return "...".join(end for end in ends if end is not None) or None
 
 
+def partition_keys_of(step: Step) -> list[str]:
+    """Return the partition keys of the step's run; none if it has no partitions."""
+    if not step.has_partition_key_range:
+        return [step.partition_key] if step.has_partition_key else []
+    definition = step.entity_partitions_def
+    if definition is None:
+        return []
+    with dg.partition_loading_context(dynamic_partitions_store=step.instance):
+        return list(definition.get_partition_keys_in_range(step.partition_key_range))
+
+
 def config_of_op(step: Step) -> object:
     """Return the config that the run gave to the step's op, as it was configured; ``None`` if it has none.
 
@@ -225,7 +236,12 @@ def cause_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[str,
     return run.run_id, record.create_timestamp if record is not None else datetime.now(UTC)
 
 
-def describe_unfinished_work(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -> str | None:
+def describe_unfinished_work(
+    instance: dg.DagsterInstance,
+    tag: str,
+    values: Sequence[str],
+    carries: Callable[[dg.DagsterInstance, Mapping[str, str], Sequence[str]], bool] | None = None,
+) -> str | None:
     """Return a phrase for a backfill or run that carries one of the tag's *values* and is unfinished, if any.
 
     A failed run is also unfinished if it will be retried and the retry was not launched yet. So is a run that a sensor
@@ -233,9 +249,11 @@ def describe_unfinished_work(instance: dg.DagsterInstance, tag: str, values: Seq
 
     Args:
         values: At least one.
+        carries: Returns whether the tags of a backfill carry one of the values; by default they must have the tag.
 
     Cost: 3 queries, and if they find nothing, 1 for each sensor.
     """
+    carries = carries or (lambda _, carried, wanted: carried.get(tag) in wanted)
     # `import dagster` does not load this, and the import takes a quarter of that time.
     from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
@@ -243,7 +261,7 @@ def describe_unfinished_work(instance: dg.DagsterInstance, tag: str, values: Seq
     by_tag = {tag: list(values)}
     # The query does not filter by tag: SQLAlchemy warns at every call of that query of Dagster 1.13.
     for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=may_launch)):
-        if backfill.tags.get(tag) in values:
+        if carries(instance, backfill.tags, values):
             return f"backfill {backfill.backfill_id}"
     runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES, tags=by_tag), limit=1)
     if runs:
@@ -255,10 +273,10 @@ def describe_unfinished_work(instance: dg.DagsterInstance, tag: str, values: Seq
     waiting = next((run for run in failed if AUTO_RETRY_RUN_ID_TAG not in run.tags), None)
     if waiting is not None:
         return f"the retry of run {waiting.run_id}"
-    return _describe_reserved_runs(instance, tag, values)
+    return _describe_reserved_runs(instance, lambda carried: carries(instance, carried, values))
 
 
-def _describe_reserved_runs(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -> str | None:
+def _describe_reserved_runs(instance: dg.DagsterInstance, carries: Callable[[Mapping[str, str]], bool]) -> str | None:
     """Return a phrase for runs that a tick has reserved and the daemon is launching, or will when it restarts."""
     from dagster._core.scheduler.instigation import InstigatorType, TickStatus
 
@@ -268,9 +286,57 @@ def _describe_reserved_runs(instance: dg.DagsterInstance, tag: str, values: Sequ
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
         ids = (state.instigator_origin_id, state.selector_id)
         for tick in instance.get_ticks(*ids, after=since, limit=1, statuses=[TickStatus.STARTED]):
-            if any(request.tags.get(tag) in values for _, request in tick.unsubmitted_run_ids_with_requests):
+            if any(carries(request.tags) for _, request in tick.unsubmitted_run_ids_with_requests):
                 return f"the runs that sensor {state.instigator_name} is launching"
     return None
+
+
+def keep_text(instance: dg.DagsterInstance, name: str, text: str) -> None:
+    """Keep a text in the instance, in the place of the one with the same name. Cost: 1 query."""
+    instance.run_storage.set_cursor_values({name: text})
+
+
+def kept_text(instance: dg.DagsterInstance, name: str) -> str | None:
+    """Return the text that was kept under *name*. Cost: 1 query."""
+    return instance.run_storage.get_cursor_values({name}).get(name)
+
+
+def valid_partition_keys(definition: dg.PartitionsDefinition[Any], keys: Iterable[str]) -> frozenset[str]:
+    """Return those of *keys* that are partitions.
+
+    Dagster before 1.13.26 can't say this of many keys at once, so each is asked about.
+    """
+    wanted = set(keys)
+    ask = getattr(definition, "filter_valid_partition_keys", None)
+    if ask is not None:
+        return frozenset(ask(wanted))
+    return frozenset(key for key in wanted if definition.has_partition_key(key))
+
+
+def tick_before_edit(context: dg.SensorEvaluationContext) -> int | None:
+    """Return the ID of the last tick that ended, if somebody has set the sensor's cursor since; else None.
+
+    None as well for a sensor that has no tick yet, or if several code locations have one of its name.
+
+    Cost: 2 queries.
+    """
+    from dagster._core.scheduler.instigation import InstigatorType, TickStatus
+
+    instance = context.instance
+    if instance.schedule_storage is None:
+        return None
+    states = [
+        state
+        for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+        if state.instigator_name == context.sensor_name
+    ]
+    if len(states) != 1:
+        return None
+    ids = (states[0].instigator_origin_id, states[0].selector_id)
+    ended = instance.get_ticks(*ids, limit=1, statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED])
+    if not ended or (ended[0].cursor or None) == (context.cursor or None):
+        return None
+    return int(ended[0].tick_id)
 
 
 def backfill_request(

@@ -10,11 +10,13 @@ import dagster as dg
 
 import versioned_io as vio
 from dagster_versioned import compat, tags
-from dagster_versioned.affected_partitions import SortedOut, sort_out, wanted_of
+from dagster_versioned.affected_partitions import wanted_of
 from dagster_versioned.commit_watch import CommitWatch
 from dagster_versioned.lazy_store import LazyStore
 from dagster_versioned.naming import asset_of_repo
+from dagster_versioned.partition_mapping import Touched, causes_of
 from dagster_versioned.sensor_cursor import CausedBy, SensorCursor, parse_sensor_cursor
+from dagster_versioned.sorted_out import SortedOut, add_requests_for, sort_out
 from dagster_versioned.store_fields import StoreLike, settings_of
 from versioned_io.errors import RefNotFoundError, RepoNotFoundError, StoreNotFoundError
 from versioned_io.model.partitions import PartitionTemplate
@@ -146,11 +148,15 @@ class _Reporter:
         head = changes.head
         if head is None:
             return dg.SensorResult(skip_reason=f"no commit on {self._branch}")
-        wanted = wanted_of(watch, changes, cursor)
+        definition = self._spec.partitions_def
         with compat.partitions_loaded_from(context.instance):
-            sorted_out = self._sort_out(wanted)
-        now = sorted_out.known[:MAX_EVENTS]
-        later = {key: wanted[key] for key in (*sorted_out.known[MAX_EVENTS:], *sorted_out.unknown)}
+            touched = Touched(causes_of(changes.keys), causes_of(changes.deleted))
+            wanted = wanted_of(touched, cursor)
+            sorted_out = SortedOut(known=list(wanted)) if definition is None else sort_out(wanted, definition)
+            now = sorted_out.known[:MAX_EVENTS]
+            added = [] if definition is None else add_requests_for(now, definition, context.instance)
+        kept = sorted([*sorted_out.known[MAX_EVENTS:], *sorted_out.unknown, *sorted_out.never])
+        later = {key: wanted[key] for key in kept}
         after = str(SensorCursor(head.id, later))
         snapshot = store.snapshot(f"{self._branch.repo}@{head.id}")
         found = [self._content_of(key, snapshot) for key in now]
@@ -159,13 +165,9 @@ class _Reporter:
         return dg.SensorResult(
             asset_events=events,
             cursor=after,
-            dynamic_partitions_requests=sorted_out.add_requests,
+            dynamic_partitions_requests=added,
             skip_reason=None if events else f"nothing new on {self._branch}",
         )
-
-    def _sort_out(self, wanted: Mapping[str, CausedBy]) -> SortedOut:
-        definition = self._spec.partitions_def
-        return SortedOut(known=list(wanted)) if definition is None else sort_out(wanted, definition)
 
     def _reported(self, instance: dg.DagsterInstance, keys: Sequence[str]) -> Mapping[str, str]:
         """Return the data version that each key has in Dagster."""

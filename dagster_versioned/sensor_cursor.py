@@ -9,6 +9,7 @@ from versioned_io.errors import InvalidInputError
 from versioned_io.model.identifiers import CommitId, LineageId, parse_commit_id, parse_lineage_id
 
 _BEFORE_FIRST = "beginning"
+_REPLAY = "replay:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,39 +27,50 @@ class SensorCursor:
     Attributes:
         commit: ``None`` before the branch's first commit.
         waiting: Keys without a partition of the assets (yet), such as a month that has not ended,
-            each with the newest commit that touched it.
+            each with the newest commit that touched it. Also the partitions beyond the page of one evaluation.
+        epoch: A part of the run keys of a replay whose partitions wait.
+        is_replay: Whether a person asked that the commits after *commit* are handled once more.
     """
 
     commit: CommitId | None = None
     waiting: Mapping[str, CausedBy] = field(default_factory=dict)
+    epoch: str = ""
+    is_replay: bool = False
 
     def __str__(self) -> str:
         """Return the commit ID, ``beginning``, or a JSON object if there are keys that wait."""
         position = _BEFORE_FIRST if self.commit is None else self.commit
         if not self.waiting:
-            return position
+            return _REPLAY + position if self.is_replay else position
         waiting: dict[CausedBy, list[str]] = {}
         for key, cause in sorted(self.waiting.items()):
             waiting.setdefault(cause, []).append(key)
         caused = [[cause.commit, cause.lineage_id, keys] for cause, keys in waiting.items()]
-        return json.dumps({"commit": position, "waiting": caused}, ensure_ascii=False)
+        epoch = {"epoch": self.epoch} if self.epoch else {}
+        return json.dumps({"commit": position, "waiting": caused, **epoch}, ensure_ascii=False)
 
 
 def parse_sensor_cursor(text: str) -> SensorCursor:
     """Return the cursor in *text*: a commit ID, which a person may type, ``beginning``, or the JSON form.
+
+    Before the first two, ``replay:`` asks for runs that were requested before.
 
     Raises:
         InvalidInputError: *text* is none of these; the message names the valid values.
     """
     try:
         if not text.startswith("{"):
-            return SensorCursor(_parse_position(text))
+            is_replay = text.startswith(_REPLAY)
+            return SensorCursor(_parse_position(text.removeprefix(_REPLAY)), is_replay=is_replay)
         fields = json.loads(text)
-        return SensorCursor(_parse_position(fields["commit"]), _parse_waiting(fields["waiting"]))
+        epoch = fields.get("epoch", "")
+        if not isinstance(epoch, str):
+            raise TypeError
+        return SensorCursor(_parse_position(fields["commit"]), _parse_waiting(fields["waiting"]), epoch)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = (
             f"{text!r} is not a cursor of a commit sensor: use the ID of the last handled commit, "
-            f"or {_BEFORE_FIRST!r} for the branch's first commit"
+            f"or {_BEFORE_FIRST!r} for the branch's first commit. {_REPLAY!r} before it repeats runs"
         )
         raise InvalidInputError(msg) from error
 

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import versioned_io as vio
 from dagster_versioned import compat, tags
+from dagster_versioned.causes import cause_of
 from dagster_versioned.compat import Step
 from dagster_versioned.fallback import OlderInput
 from versioned_io.model.identifiers import LineageId, parse_lineage_id
@@ -41,6 +42,7 @@ def run_of_step(
         webserver_url: The address of the Dagster UI, for the link to the run.
         git_commit: The version of the code, if it is known.
     """
+    lineage_id = _known_lineage(step) or _caused_lineage(step)
     with _lock:
         run = _run_of_step.get(step)
         if run is None:
@@ -53,7 +55,7 @@ def run_of_step(
                 code_version=compat.code_version_of(step),
                 git_commit=git_commit,
                 params=_params_of(compat.config_of_op(step)),
-                lineage_id=_known_lineage(step),
+                lineage_id=lineage_id,
             )
         return run
 
@@ -95,11 +97,7 @@ def settle_lineage(step: Step, run: "vio.Run") -> LineageId:
     if known is not None:
         return known
     lineage_id = run.lineage_id or mint_lineage(step)
-    step.instance.add_run_tags(step.run_id, {tags.LINEAGE_ID: lineage_id})
-    with _lock:
-        _lineage_of_run[step.run_id] = lineage_id
-        while len(_lineage_of_run) > _RUNS_REMEMBERED:
-            _lineage_of_run.popitem(last=False)
+    _tag_run(step, {tags.LINEAGE_ID: lineage_id}, lineage_id)
     return lineage_id
 
 
@@ -118,6 +116,31 @@ def mint_lineage(step: Step) -> LineageId:
         int(started_at.timestamp() * 1_000) << 80 | 0x7 << 76 | (free >> 62) << 64 | 0b10 << 62 | free & ((1 << 62) - 1)
     )
     return LineageId(f"{value:032x}")
+
+
+def _caused_lineage(step: Step) -> LineageId | None:
+    """Return the lineage ID of the commit that caused the run, if its backfill has one for each partition.
+
+    The run gets it as a tag, with the commit, so that it looks as if the commit's own run had been requested.
+
+    Cost: nothing for other runs; 2 queries of the instance.
+    """
+    if tags.CAUSES not in step.run_tags:
+        return None
+    cause = cause_of(step.instance, step.run_tags, compat.partition_keys_of(step))
+    if cause is None:
+        return None
+    _tag_run(step, {tags.LINEAGE_ID: cause.lineage_id, tags.COMMIT: cause.commit}, cause.lineage_id)
+    return cause.lineage_id
+
+
+def _tag_run(step: Step, added: Mapping[str, str], lineage_id: LineageId) -> None:
+    """Add tags to the run, and remember its lineage ID."""
+    step.instance.add_run_tags(step.run_id, dict(added))
+    with _lock:
+        _lineage_of_run[step.run_id] = lineage_id
+        while len(_lineage_of_run) > _RUNS_REMEMBERED:
+            _lineage_of_run.popitem(last=False)
 
 
 def _known_lineage(step: Step) -> LineageId | None:

@@ -9,6 +9,9 @@ COMMIT = "versioned/commit"
 REF = "versioned/ref"
 """Run tag: the branch of the commit. Input metadata: the ref to read instead of the branch's head."""
 
+CAUSES = "versioned/causes"
+"""Tag of a backfill that commits of many lineage IDs caused: finds the commit of each partition; see `causes`."""
+
 REPO = "versioned/repo"
 """Metadata: the repo that the materialisation is in."""
 

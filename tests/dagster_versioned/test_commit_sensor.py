@@ -8,6 +8,7 @@ import pytest
 
 import versioned_io as vio
 from dagster_versioned import VersionedStoreResource, build_commit_sensor
+from dagster_versioned.causes import carries, cause_of
 from dagster_versioned.sensor_cursor import parse_sensor_cursor
 from tests.versioned_io.store.counting import count_all
 
@@ -167,6 +168,88 @@ def test_many_partitions_are_one_backfill_for_each_lineage_id(evaluate, commit):
     assert data.cursor == third.id
 
 
+def test_commits_of_more_lineage_ids_than_runs_are_one_backfill_that_knows_each_cause(evaluate, commit, instance):
+    """300 commits of a file each were 300 runs."""
+    made = {f"2012-{month:02}": commit({f"2012/{month:02}.csv": b"1"}) for month in range(1, 13)}
+    data = evaluate([monthly], partitions=TEMPLATE)
+    (request,) = data.run_requests
+    subset = request.asset_graph_subset.partitions_subsets_by_asset_key[monthly.key]
+    assert sorted(subset.get_partition_keys()) == sorted(made)
+    assert "versioned/lineage_id" not in request.tags
+    assert request.tags["versioned/commit"] == made["2012-12"].id
+    for key, one in made.items():
+        cause = cause_of(instance, request.tags, [key])
+        assert (cause.commit, cause.lineage_id) == (one.id, one.lineage_id)
+    assert cause_of(instance, request.tags, ["2012-02", "2012-05"]).commit == made["2012-05"].id
+    again = evaluate([monthly], partitions=TEMPLATE)
+    assert again.run_requests[0].tags == request.tags
+
+
+def test_the_model_waits_for_a_backfill_of_many_lineage_ids(evaluate, commit, instance):
+    made = [commit({f"2012/{month:02}.csv": b"1"}) for month in range(1, 13)]
+    (request,) = evaluate([monthly], partitions=TEMPLATE).run_requests
+    assert carries(instance, request.tags, [made[3].lineage_id, "another"])
+    assert not carries(instance, request.tags, ["another"])
+    assert not carries(instance, {}, [made[3].lineage_id])
+
+
+def test_one_tick_requests_a_page_and_the_next_ones_the_rest(evaluate, commit):
+    commit({f"2012/{month:02}.csv": b"1" for month in range(1, 13)})
+    first = evaluate([monthly], partitions=TEMPLATE, max_partitions=5)
+    assert keys_of(first) == [f"2012-{month:02}" for month in range(1, 6)]
+    newer = commit({"2012/07.csv": b"2", "2014/01.csv": b"1"})
+    second = evaluate([monthly], partitions=TEMPLATE, max_partitions=5, cursor=first.cursor)
+    assert keys_of(second) == [f"2012-{month:02}" for month in range(6, 11)]
+    third = evaluate([monthly], partitions=TEMPLATE, max_partitions=5, cursor=second.cursor)
+    assert keys_of(third) == ["2012-11", "2012-12", "2014-01"]
+    assert third.cursor == newer.id
+
+
+def test_new_dynamic_partitions_are_added_in_bulk(instance, commit, store_url):
+    """The daemon ran one query for each of 5,000: 73 s."""
+    commit({f"s{number:03}/a.csv": b"1" for number in range(300)})
+    sensor = build_commit_sensor("weather@main", target=[by_station], partitions="{station}/*.csv", store=store_url)
+    repository = dg.Definitions(assets=[by_station], sensors=[sensor]).get_repository_def()
+    with dg.build_sensor_context(instance=instance, repository_def=repository) as context:
+        result = sensor(context)
+    assert len(instance.get_dynamic_partitions("stations")) == 300
+    assert not result.dynamic_partitions_requests
+    (request,) = result.run_requests
+    assert len(request.asset_graph_subset.partitions_subsets_by_asset_key[by_station.key]) == 300
+
+
+def test_partitions_of_deleted_paths_are_removed_on_request(instance, commit, store_url):
+    instance.add_dynamic_partitions("stations", ["oslo", "rome"])
+    seen = commit({"oslo/a.csv": b"1", "rome/a.csv": b"1", "lima/a.csv": b"1"})
+    commit({"oslo/a.csv": None, "lima/a.csv": None, "rome/b.csv": b"1"})
+    for on_delete, removed in (("skip", []), ("remove", [["oslo"]])):
+        sensor = build_commit_sensor(
+            "weather@main", target=[by_station], partitions="{station}/*.csv", store=store_url, on_delete=on_delete
+        )
+        repository = dg.Definitions(assets=[by_station], sensors=[sensor]).get_repository_def()
+        with dg.build_sensor_context(instance=instance, repository_def=repository, cursor=seen.id) as context:
+            result = sensor(context)
+        assert keys_of(result) == ["rome"]
+        assert [list(one.partition_keys) for one in result.dynamic_partitions_requests or ()] == [removed][
+            : len(removed)
+        ]
+
+
+def test_a_replay_requests_the_same_partitions_under_other_run_keys(evaluate, commit):
+    first = commit({"2012/01.csv": b"1"})
+    head = commit({f"2012/{month:02}.csv": b"2" for month in range(1, 9)})
+    once = evaluate([monthly], partitions=TEMPLATE, cursor=first.id, max_partitions=5)
+    replay = evaluate([monthly], partitions=TEMPLATE, cursor=f"replay:{first.id}", max_partitions=5)
+    assert keys_of(replay) == keys_of(once)
+    assert all(f":{request.partition_key}#" in request.run_key for request in replay.run_requests)
+    rest = evaluate([monthly], partitions=TEMPLATE, cursor=replay.cursor, max_partitions=5)
+    (epoch,) = {request.run_key.partition("#")[2] for request in (*replay.run_requests, *rest.run_requests)}
+    assert epoch
+    assert rest.cursor == head.id
+    (request,) = evaluate([model], cursor="replay:beginning").run_requests
+    assert request.run_key.startswith(f"weather@main:{head.id}#")
+
+
 def test_keys_that_are_no_partitions_wait_in_the_cursor_and_fail_nothing(evaluate, commit):
     unknown = commit({"2016/01.csv": b"early", "2012/01.csv": b"1"})
     data = evaluate([monthly], partitions=TEMPLATE)
@@ -293,7 +376,8 @@ def test_the_sensor_goes_on_when_the_commit_of_its_cursor_is_dropped(evaluate, c
     dropped = commit({"2012/03.csv": b"wrong"})
     opened.drop("weather@main")
     data = evaluate([asset], partitions=TEMPLATE, cursor=dropped.id)
-    assert keys_of(data) == (["2012-03"] if asset is monthly else [])
+    assert keys_of(data) == (["2012-03"] if asset is monthly else [None])
+    assert all(request.run_key.endswith(f"#{dropped.id}") for request in data.run_requests)  # the head ran once before
     after = commit({"2012/04.csv": b"2"})
     data = evaluate([asset], partitions=TEMPLATE, cursor=dropped.id)
     assert keys_of(data) == (["2012-03", "2012-04"] if asset is monthly else [None])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.scheduler.instigation import TickStatus
+from dagster._core.scheduler.instigation import SensorInstigatorData, TickStatus
 from dagster._core.test_utils import create_test_daemon_workspace_context, freeze_time, instance_for_test
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import PythonFileTarget
@@ -95,6 +95,17 @@ class Daemon:
                 return tick
         raise LookupError(sensor)
 
+    def set_cursor(self, sensor: str, cursor: str) -> None:
+        """Set a sensor's cursor, as the page of the sensor and ``dagster sensor cursor --set`` do."""
+        (state,) = (one for one in self.instance.all_instigator_state() if one.instigator_name == sensor)
+        data = SensorInstigatorData(
+            cursor=cursor,
+            last_tick_timestamp=state.instigator_data.last_tick_timestamp,
+            min_interval=state.instigator_data.min_interval,
+            sensor_type=state.instigator_data.sensor_type,
+        )
+        self.instance.update_instigator_state(state.with_data(data))
+
     def _unfinished_backfills(self) -> int:
         finished = {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED", "COMPLETED"}
         return len([one for one in self.instance.get_backfills() if one.status.value not in finished])
@@ -171,6 +182,32 @@ def test_each_commit_runs_exactly_the_partitions_that_it_affects_and_the_model_o
     again = commit(daemon.store, {"2012/03.csv": b"100"}, empty="allow")
     assert daemon.settle() == {}
     assert daemon.last_tick("weather_commits").cursor == again.id
+
+
+def test_many_commits_are_one_backfill_in_which_each_partition_has_the_lineage_id_of_its_commit(daemon):
+    made = {path: commit(daemon.store, {path: content}) for path, content in months(12).items()}
+    assert daemon.settle()["climate_model"] == [None]
+    assert len(daemon.instance.get_backfills()) == 1
+    lineage_of = {one.run.partition_key: one.lineage_id for one in daemon.store.log("monthly_summary@main")}
+    assert lineage_of == {f"2012-{path[5:7]}": one.lineage_id for path, one in made.items()}
+    runs = [run for run in daemon.instance.get_runs() if run.tags.get("dagster/partition")]
+    assert {run.tags["dagster/partition"]: run.tags["versioned/lineage_id"] for run in runs} == lineage_of
+
+
+def test_a_dropped_commit_and_a_cursor_set_back_by_hand_run_what_they_must(daemon):
+    first = commit(daemon.store, months(3))
+    daemon.settle()
+    commit(daemon.store, {"2012/02.csv": b"99"})
+    assert daemon.settle()["monthly_summary"] == ["2012-02"]
+    daemon.store.drop("weather@main")
+    assert daemon.settle() == {"climate_model": [None], "monthly_summary": ["2012-02"]}
+    assert daemon.store.snapshot("climate_model@main").read("data.json") == b"9"
+    # The same commits under the same run keys: Dagster would launch nothing.
+    daemon.set_cursor("weather_commits", "beginning")
+    assert daemon.settle()["monthly_summary"] == ["2012-01", "2012-02", "2012-03"]
+    daemon.set_cursor("weather_commits", "replay:beginning")
+    assert daemon.settle()["monthly_summary"] == ["2012-01", "2012-02", "2012-03"]
+    assert daemon.last_tick("weather_commits").cursor == first.id
 
 
 def test_a_poisonous_path_stops_nothing(daemon):

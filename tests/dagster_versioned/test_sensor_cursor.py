@@ -20,6 +20,9 @@ def test_the_cursor_is_the_bare_commit_id_when_no_key_waits() -> None:
     [
         SensorCursor(),
         SensorCursor(COMMIT),
+        SensorCursor(COMMIT, is_replay=True),
+        SensorCursor(is_replay=True),
+        SensorCursor(COMMIT, {"a": CausedBy(OTHER, LINEAGE)}, epoch="tick-3"),
         SensorCursor(COMMIT, {"2016-01": CausedBy(OTHER, LINEAGE), "é": CausedBy(OTHER, LINEAGE)}),
     ],
 )
@@ -45,6 +48,8 @@ def test_the_commit_that_many_keys_wait_for_is_written_once() -> None:
         "{}",
         "{",
         '{"commit": 1, "waiting": {}}',
+        "replay:",
+        '{"commit": "beginning", "waiting": {}, "epoch": 1}',
         '{"commit": "beginning", "waiting": {"a": 1}}',
         '{"commit": "beginning", "waiting": [1]}',
         f'{{"commit": "beginning", "waiting": [["{OTHER}", "{LINEAGE}", "a"]]}}',

@@ -1,0 +1,123 @@
+"""Which partitions of the assets a file's key belongs to: one of the same name, a time window, or the user's choice."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+import versioned_io as vio
+from dagster_versioned.sensor_cursor import CausedBy
+from dagster_versioned.sorted_out import describe
+from versioned_io.errors import InvalidInputError
+
+Mapper: TypeAlias = Callable[[str], str | Iterable[str] | None]
+"""Returns the partition or partitions that the files of a key belong to; None if to none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionMapping:
+    """How the keys of files become partition keys of the assets.
+
+    Attributes:
+        date_format: The keys are dates in this format; each belongs to the time window that has it. Another key is
+            taken as it is.
+        mapper: Decides by itself. Without both, a key is the partition of that name.
+    """
+
+    date_format: str | None = None
+    mapper: Mapper | None = None
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether each key is its own partition."""
+        return self.date_format is None and self.mapper is None
+
+    def partitions_of(self, key: str, definition: dg.PartitionsDefinition[Any]) -> list[str]:
+        """Return the partitions that the files of *key* belong to.
+
+        Raises:
+            InvalidInputError: `mapper` returned something else than keys.
+            DagsterInvalidDefinitionError: There is a `date_format`, and the assets have no time windows.
+        """
+        if self.mapper is not None:
+            found = self.mapper(key)
+            keys = [found] if isinstance(found, str) else list(found or ())
+            if not all(isinstance(one, str) for one in keys):
+                msg = f"the mapper returned {found!r} for {key!r}: return a partition key, several, or None"
+                raise InvalidInputError(msg)
+            return keys
+        return [key] if self.date_format is None else [_window_of(key, self.date_format, definition)]
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """The partitions that commits touched, each with the newest of these commits.
+
+    Attributes:
+        deleted: Partitions whose last file is gone.
+    """
+
+    changed: Mapping[str, CausedBy]
+    deleted: Mapping[str, CausedBy]
+
+
+def touched_partitions(
+    mapping: PartitionMapping,
+    changes: "vio.Changes",
+    definition: dg.PartitionsDefinition[Any],
+    keys_at_head: Callable[[], Iterable[str]],
+) -> Touched:
+    """Return the partitions that *changes* touched.
+
+    A partition of several keys that lost one of them is changed, and it is deleted with the last of them.
+
+    Args:
+        keys_at_head: Returns all keys of the branch; called if keys of a mapping were deleted.
+    """
+    if mapping.is_identity:
+        return Touched(causes_of(changes.keys), causes_of(changes.deleted))
+    changed = _mapped(mapping, changes.keys, definition)
+    lost = _mapped(mapping, changes.deleted, definition)
+    if not lost:
+        return Touched(changed, {})
+    alive = {one for key in keys_at_head() for one in mapping.partitions_of(key, definition)}
+    newest = {key: _newest(cause, changed.get(key)) for key, cause in lost.items() if key in alive}
+    return Touched(changed | newest, {key: cause for key, cause in lost.items() if key not in alive})
+
+
+def causes_of(keys: Mapping[str, "vio.Commit"]) -> dict[str, CausedBy]:
+    """Return the commit of each key as a cause."""
+    return {key: CausedBy(commit.id, commit.lineage_id) for key, commit in keys.items()}
+
+
+def _mapped(
+    mapping: PartitionMapping, keys: Mapping[str, "vio.Commit"], definition: dg.PartitionsDefinition[Any]
+) -> dict[str, CausedBy]:
+    newest: dict[str, vio.Commit] = {}
+    for key, commit in keys.items():
+        for one in mapping.partitions_of(key, definition):
+            if one not in newest or newest[one].number < commit.number:
+                newest[one] = commit
+    return causes_of(newest)
+
+
+def _newest(cause: CausedBy, other: CausedBy | None) -> CausedBy:
+    return cause if other is None or other.commit < cause.commit else other
+
+
+def _window_of(key: str, date_format: str, definition: dg.PartitionsDefinition[Any]) -> str:
+    """Return the key of the time window that has the date *key*; *key* itself if it is not such a date."""
+    if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
+        raise dg.DagsterInvalidDefinitionError(
+            f"date_format needs assets that are partitioned by time, not by {describe(definition)}: use mapper="
+        )
+    try:
+        date = datetime.strptime(key, date_format)  # noqa: DTZ007 (without a zone it has that of the partitions)
+    except ValueError:
+        return key
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=ZoneInfo(definition.timezone))
+    return definition.get_partition_key_for_timestamp(date.timestamp())
