@@ -98,6 +98,7 @@ class Store:
     commit = forward("_history", History.commit)
     log = forward("_history", History.log)
     diff = forward("_history", History.diff)
+    diff_data = forward("_history", History.diff_data)
     affected = forward("_history", History.affected)
     changes = forward("_history", History.changes)
     subscription = forward("_history", History.subscription)

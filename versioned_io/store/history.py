@@ -1,11 +1,19 @@
 """History: logs, differences, affected partition keys, and subscriptions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from versioned_io.catalog.commits import walk_history
 from versioned_io.catalog.repo_rows import find_branch
-from versioned_io.model.arguments import parse_count, parse_name, parse_number, parse_optional_count, parse_text
+from versioned_io.errors import InvalidInputError
+from versioned_io.model.arguments import (
+    parse_count,
+    parse_items,
+    parse_name,
+    parse_number,
+    parse_optional_count,
+    parse_text,
+)
 from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import parse_commit_id
 from versioned_io.model.partitions import PartitionTemplate
@@ -17,6 +25,7 @@ from versioned_io.versioning.backend.backend import Backend
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from versioned_io.formats.changed_tables import DataDiff, TablePlace
     from versioned_io.model.due_states import DueStatus
     from versioned_io.processing.announcing import Relay
     from versioned_io.processing.changes import Changes
@@ -96,6 +105,47 @@ class History:
         before = None if old is None else self._resolver.resolve(self._resolver.parse_commit(old))
         differences = diff_trees(self._backend, before, self._resolver.resolve(self._resolver.parse_commit(new)))
         return find_renames(differences) if renames else differences
+
+    def diff_data(self, old: str | None, new: str, *, key: Sequence[str] = (), limit: int = 20) -> "DataDiff":
+        """Return how the rows and columns of tables differ: Parquet, Arrow, and CSV, whose cells are text.
+
+        >>> found = store.diff_data("weather@main~1:2012/02.csv", "weather@main:2012/02.csv", key=["date"])
+        >>> [(table.path, table.rows_added, table.rows_changed) for table in found.tables]
+        [('2012/02.csv', 0, 1)]
+
+        Args:
+            old, new: Two commits, or two files such as ``weather@main:2012/01.csv``. With two directories, only the
+                files below *new*'s are compared, which must have the same path in both. None is the empty tree.
+            key: The columns that say which rows are the same. By default whole rows are compared, whatever their order.
+            limit: The most rows of each kind to return with their cells; all are counted.
+
+        Raises:
+            NotFoundError: There is no such repo, ref or file.
+            InvalidInputError: A file is not what its extension says, a column of the key is missing, or a key occurs
+                twice. For a table that differs, its iterator raises it.
+
+        Cost: as `diff`, and the bytes of each changed table on both sides, once. As text they are written to temporary
+            files. Memory for a batch of rows and a few times 32 MiB, whatever the size of the tables.
+        """
+        from versioned_io.formats.changed_tables import diff_changed, diff_two
+
+        parse_count(limit, "limit")
+        columns = parse_items(key, str, "key")
+        before = None if old is None else self._unnoted(old)
+        after = self._unnoted(new)
+        if before is not None and after.path and not after.snapshot.is_directory(after.path):
+            return diff_two(before, after, key=columns, limit=limit)
+        if before is not None and before.path != after.path:
+            msg = f"{old!r} and {new!r} are different directories: name two files, or the same directory in both"
+            raise InvalidInputError(msg)
+        return diff_changed(self._backend, before, after, key=columns, limit=limit)
+
+    def _unnoted(self, ref: str) -> "TablePlace":
+        """Return the place that *ref* names. No run counts what is read there as its input."""
+        from versioned_io.formats.changed_tables import TablePlace
+
+        parsed = self._resolver.parse(ref)
+        return TablePlace(self._resolver.snapshot(parsed, is_noted=False), parsed.path)
 
     def affected(self, old: str | None, new: str, template: str, *, key: str | None = None) -> list[str]:
         """Return the partition keys whose files differ between two commits, sorted; deleted files count too.

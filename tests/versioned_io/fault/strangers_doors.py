@@ -32,6 +32,7 @@ READS = (
     "diff r@v1 r@main --json",
     "diff r@v1 r@other --renames",
     "diff r@v1 r@main --partitions {where}/{name}",
+    "diff r@v1 r@main --data --json",
     "lineage show LINEAGE",
     "lineage upstream other@main",
     "lineage upstream other@main:out --files",

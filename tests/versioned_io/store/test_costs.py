@@ -170,6 +170,13 @@ def write(store, branch, path):
         tx.write(path, b"other")
 
 
+def with_tables(store):
+    for rain in (b"1", b"2"):
+        with store.transaction(MAIN) as tx:
+            tx.write("table.csv", b"date,rain\n2012-01-01," + rain + b"\n")
+    return store
+
+
 def diverged(store):
     write(store, MAIN, "2012/09.csv")
     return store
@@ -281,6 +288,13 @@ CASES = [
         "as `commit` for both, and 1 GET for each page that differs on either side",
         lambda store: store.diff(MAIN, DEV),
         counts="3 SELECTs, 3 SELECTs, 2 GETs",
+    ),
+    Case(
+        "Store.diff_data",
+        "as `diff`, and the bytes of each changed table on both sides, once",
+        lambda store: list(store.diff_data(f"{MAIN}~1", MAIN).tables),
+        with_tables,
+        counts="7 SELECTs, 3 SELECTs, 3 GETs",
     ),
     Case(
         "Store.affected",

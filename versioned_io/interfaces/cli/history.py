@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from versioned_io.errors import InvalidInputError
 from versioned_io.interfaces.cli.output import (
     commit_json,
     describe_size,
@@ -16,7 +17,6 @@ from versioned_io.interfaces.cli.output import (
 from versioned_io.interfaces.cli.session import (
     CatalogOption,
     JsonOption,
-    KeyOption,
     RefArgument,
     StoreOption,
     open_named_store,
@@ -79,17 +79,41 @@ def show(
 def diff(
     old: RefArgument,
     new: RefArgument,
+    data: Annotated[
+        bool, typer.Option("--data", help="Compare the rows and columns of tables: Parquet, Arrow and CSV.")
+    ] = False,
     partitions: Annotated[
         str | None, typer.Option("--partitions", help="Show partition keys instead: {year}/{month}.csv")
     ] = None,
-    key: KeyOption = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            help="With --data: the columns that say which rows are the same, such as date,station. With --partitions: "
+            "how the fields make a key.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=0, help="With --data: show this many rows of each kind.")
+    ] = 20,
     renames: Annotated[bool, typer.Option("--renames", help="Show a file that has moved as one change.")] = False,
     store: StoreOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which files, or which partitions, differ between two commits."""
+    """Show which files, partitions or rows of tables differ between two commits.
+
+    With --data, both may also be single files, such as repo@ref:path. Each changed table is read once on both sides.
+    """
+    if data and (partitions is not None or renames):
+        msg = "--data compares rows, --partitions keys and --renames paths: use one of them"
+        raise InvalidInputError(msg)
     with open_named_store(store, catalog) as opened:
+        if data:
+            from versioned_io.interfaces.cli.table_changes import show_data_diff
+
+            show_data_diff(opened, old, new, key=key, limit=limit, as_json=as_json)
+            return
         if partitions is not None:
             keys = opened.affected(old, new, partitions, key=key)
             if as_json:

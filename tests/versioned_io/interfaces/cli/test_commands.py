@@ -561,6 +561,7 @@ def test_every_command_of_the_installed_program_runs(run_fresh, tmp_path):
     assert run("lineage", "upstream", "r@main")["roots"] == [commit["id"]]
     assert run("lineage", "downstream", "r@main")["roots"] == [commit["id"]]
     assert run("fsck")["is_clean"] is True
+    assert run("status")["problems"] == []
     assert run("branch", "rename", "r@dev", "work")["name"] == "work"
     assert run("branch", "protect", "r@work")["is_protected"] is True
     assert run("branch", "protect", "r@work", "--off")["is_protected"] is False
@@ -926,3 +927,52 @@ def test_nothing_is_folded_or_cut_through_a_pipe(long_names, command, whole):
     words = [PROGRAM, *(word.format(**names) for word in command.split())]
     shown = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
     assert whole.format(**names) in shown, shown
+
+
+@pytest.fixture
+def table(terminal):
+    """A store with two versions of a table, and of a file that is none."""
+    terminal.run("init")
+    terminal.run("repo", "create", "r")
+    with vio.open_store(terminal.location) as store:
+        for content in (b"id,v,w\n1,a,x\n2,b,x\n4,,x\n", b"id,v,u\n1,a,y\n2,c,y\n3,d,y\n4,,y\n"):
+            with store.transaction("r@main") as tx:
+                tx.write("t.csv", content)
+                tx.write("t.txt", content)
+
+
+def test_the_rows_and_columns_of_tables_are_compared(terminal, table):
+    shown = terminal.text("diff", "r@main~1", "r@main", "--data", "--key", "id")
+    assert [line.split() for line in shown.splitlines()] == [
+        ["t.csv", "(modified):", "1", "row", "added,", "0", "removed,", "1", "changed,", "2", "unchanged"],
+        ["column", "name", "type"],
+        ["added", "u", "string"],
+        ["removed", "w", "string"],
+        ["row", "id", "v"],
+        ["changed", "from", "2", "b"],
+        ["changed", "to", "2", "c"],
+        ["added", "3", "d"],
+        ["1", "other", "file", "differs:", "see", "`diff`"],
+    ]
+    shown = terminal.text("diff", "r@main~1:t.csv", "r@main:t.csv", "--data", "-n", "1")
+    assert "t.csv (modified): 2 rows added, 1 removed, 0 changed, 2 unchanged" in shown
+    assert "not shown: 1 added; --limit N shows more" in shown
+    assert "no table differs" in terminal.text("diff", "r@main", "r@main", "--data")
+
+
+def test_the_rows_of_tables_are_compared_as_json(terminal, table):
+    found = terminal.json("diff", "r@main~1", "r@main", "--data", "--key", "id")
+    assert found["others"] == ["t.txt"]
+    (one,) = found["tables"]
+    assert (one["rows_added"], one["rows_removed"], one["rows_changed"], one["columns_added"]) == (
+        1,
+        0,
+        1,
+        {"u": "string"},
+    )
+    assert one["rows"] == [
+        {"old": {"id": "2", "v": "b"}, "new": {"id": "2", "v": "c"}},
+        {"old": None, "new": {"id": "3", "v": "d"}},
+    ]
+    assert "no column 'x'" in terminal.run("diff", "r@main~1", "r@main", "--data", "--key", "x", code=2).stderr
+    assert "use one of them" in terminal.run("diff", "r@main~1", "r@main", "--data", "--renames", code=2).stderr

@@ -47,6 +47,7 @@ def evil(tmp_path_factory):
                 store.transaction("r@main", message=EVIL, author=EVIL, metadata={EVIL: EVIL}) as tx,
             ):
                 tx.write("\u202egnp.exe", str(number).encode())
+                tx.write("\u202egnp.csv", f"a,{EVIL}\n{number},{EVIL}\n".encode().replace(b"\r", b""))
                 tx.write("d/plain", b"x", attributes={EVIL: EVIL})
         with store.transaction("r@main", message="line\nsecond\x1b[1A", author=EVIL) as tx:
             tx.write("d/more", b"y")
@@ -78,6 +79,7 @@ COMMANDS = [
     ["show", "r@main~2"],
     ["diff", "r@main~1", "r@main~2"],
     ["diff", "r@main~3", "r@main"],
+    ["diff", "r@main~3", "r@main", "--data"],
     ["lineage", "show", "LINEAGE"],
     ["lineage", "upstream", "r@main"],
     ["lineage", "downstream", "r@main~2"],
