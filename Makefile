@@ -29,7 +29,7 @@ SCRATCH := $(shell test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp})
 
 # What has examples in its docstrings; a test compares it with the tree.
 EXAMPLES := versioned_io/interfaces/settings.py versioned_io/model versioned_io/processing versioned_io/store \
-	versioned_io/versioning dagster_versioned airflow_versioned
+	versioned_io/platform/ambient.py versioned_io/versioning dagster_versioned airflow_versioned
 
 test: check ## check, then run all tests (the summary is the last line)
 	@echo "test: pytest, the examples in docstrings"

@@ -33,9 +33,8 @@ class StoreAddress:
     url: str | None = None
 
     def __post_init__(self) -> None:
-        if self.url is not None and "://" not in self.url and not PurePath(self.url).is_absolute():
-            msg = f"the store {self.url!r} is a relative path, and Airflow has many processes: make it absolute"
-            raise ValueError(msg)
+        if self.url is not None:
+            check_absolute(self.url, "the store")
         if self.url is not None and len(self.url) > 1:
             object.__setattr__(self, "url", self.url.rstrip("/"))  # "/data" and "/data/" are one store
 
@@ -43,7 +42,7 @@ class StoreAddress:
         """Return the location of the store.
 
         Raises:
-            ValueError: The connection names no store.
+            ValueError: The connection names no store, or a relative path.
             AirflowNotFoundException: There is no such connection.
         """
         if self.url is not None:
@@ -53,6 +52,15 @@ class StoreAddress:
         from airflow.sdk import BaseHook
 
         return read_connection(BaseHook.get_connection(self.connection))
+
+    def find_settings(self) -> "StoreSettings | None":
+        """Return the settings of the store; None if there is no such connection."""
+        from airflow.sdk.exceptions import AirflowNotFoundException
+
+        try:
+            return self.locate().settings
+        except AirflowNotFoundException:
+            return None
 
     def relay_of(self, deployment: str) -> str:
         """Return the name of the relays at this address in their store.
@@ -81,6 +89,17 @@ class StoreAddress:
         return self.locate().open_store()
 
 
+def check_absolute(url: str, what: str) -> None:
+    """Refuse a relative path: each process of Airflow would find another directory there.
+
+    Raises:
+        ValueError: *url* is a relative path; *what* names it in the message.
+    """
+    if "://" not in url and not PurePath(url).is_absolute():
+        msg = f"{what}, {url!r}, is a relative path, and Airflow has many processes: make it absolute"
+        raise ValueError(msg)
+
+
 def _normalise(url: str) -> str:
     path = url.removeprefix("file://")
     return path.rstrip("/") if "://" in path else os.path.realpath(path)
@@ -102,7 +121,7 @@ def read_connection(connection: Any) -> StoreLocation:  # noqa: ANN401 (Airflow 
     """Return the location that an Airflow connection of type ``versioned`` holds.
 
     Raises:
-        ValueError: The connection is of another type, or names no store URL.
+        ValueError: The connection is of another type, names no store URL, or a relative path.
         InvalidInputError: A field of its extra is malformed.
     """
     from versioned_io import StoreSettings
@@ -116,6 +135,7 @@ def read_connection(connection: Any) -> StoreLocation:  # noqa: ANN401 (Airflow 
     if not url:
         msg = f"connection {name!r} names no store: fill in its Store URL"
         raise ValueError(msg)
+    check_absolute(url, f"the store of connection {name!r}")
     size = extra.get("cache_bytes")
     settings = StoreSettings(
         url,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from airflow.listeners import hookimpl
 
+from airflow_versioned.connections import StoreAddress
 from airflow_versioned.events import MAX_KEYS_PER_TASK, event_extra
-from airflow_versioned.runs import name_task
+from airflow_versioned.runs import end_task_run, name_task, offer_task_run
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -119,20 +120,37 @@ def _identify(instance: Any) -> _Task:  # noqa: ANN401 (Airflow has two unrelate
     return _Task(instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
 
 
-class NotingListener:
-    """Settles the notes of each task of this process; Airflow calls it after it has registered the task's events."""
+def _end_task(instance: Any, *, has_succeeded: bool) -> None:  # noqa: ANN401 (Airflow has two unrelated classes)
+    end_task_run()
+    settle_notes(instance, has_succeeded=has_succeeded)
+
+
+class TaskListener:
+    """Offers each task of this process a run and a store, and settles its notes at its end.
+
+    Airflow calls it before the task executes, and again after it has registered the task's events.
+    """
+
+    @hookimpl
+    def on_task_instance_running(self, task_instance: Any) -> None:  # noqa: ANN401 (Airflow's own)
+        """Make the task the run of everything that it reads and commits, in whichever way it opens the store."""
+        from versioned_io import offer_settings
+
+        if hasattr(task_instance, "get_template_context"):
+            offer_task_run(task_instance.get_template_context())
+            offer_settings(StoreAddress().find_settings)
 
     @hookimpl
     def on_task_instance_success(self, task_instance: Any) -> None:  # noqa: ANN401 (Airflow's own)
         """Note that the task's announcements were sent."""
-        settle_notes(task_instance, has_succeeded=True)
+        _end_task(task_instance, has_succeeded=True)
 
     @hookimpl
     def on_task_instance_failed(self, task_instance: Any) -> None:  # noqa: ANN401 (Airflow's own)
         """Return the task's announcements to the relay."""
-        settle_notes(task_instance, has_succeeded=False)
+        _end_task(task_instance, has_succeeded=False)
 
     @hookimpl
     def on_task_instance_skipped(self, task_instance: Any) -> None:  # noqa: ANN401 (Airflow's own)
         """Return the task's announcements to the relay."""
-        settle_notes(task_instance, has_succeeded=False)
+        _end_task(task_instance, has_succeeded=False)

@@ -2,11 +2,11 @@
 
 from airflow.plugins_manager import AirflowPlugin
 
-from airflow_versioned.notes import NotingListener
+from airflow_versioned.notes import TaskListener
 
 
 class VersionedPlugin(AirflowPlugin):
-    """Lets the store know what a task has announced, once Airflow has its events."""
+    """Lets the store know what a task reads, and what it has announced once Airflow has its events."""
 
     name = "versioned_io"
-    listeners = [NotingListener()]  # noqa: RUF012 (Airflow's own attribute)
+    listeners = [TaskListener()]  # noqa: RUF012 (Airflow's own attribute)

@@ -26,6 +26,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "sensors": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.sensors"]}],
         "task-decorators": [{"name": "versioned", "class-name": "airflow_versioned.decorator.versioned_task"}],
+        "filesystems": ["airflow_versioned.filesystems"],
         "triggers": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.triggers"]}],
         "extra-links": ["airflow_versioned.links.CommitLink"],
         "asset-uris": [{"schemes": ["versioned"], "handler": "airflow_versioned.uris.sanitize_uri"}],

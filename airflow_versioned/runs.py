@@ -190,19 +190,75 @@ def find_state(owner: str, get_state: "Callable[[str, str], str]") -> str | None
         raise
 
 
+class _TaskRun:
+    """The run of the task that this process executes, offered to every read and commit in it."""
+
+    def __init__(self, context: "Context") -> None:
+        self.identity = name_task(context)
+        self.try_number = context["ti"].try_number
+        self._context = context
+
+    def build(self) -> "Run":
+        """Return the run; called by the first read or commit."""
+        from versioned_io import build_run
+
+        lineage_id = find_lineage(self._context)
+        return build_run(orchestrator="airflow", lineage_id=lineage_id, **describe_job(self._context)).open()
+
+
+_task_run: _TaskRun | None = None  # of the task that this process executes, which is one
+
+
+def offer_task_run(context: "Context") -> None:
+    """Make the running task the run of everything that it reads and commits, also without `VersionedHook.run`.
+
+    Cost: none until the first read or commit.
+    """
+    global _task_run  # noqa: PLW0603 (a process executes one task)
+    from versioned_io import offer_run
+
+    _task_run = _TaskRun(context)
+    offer_run(_task_run.build)
+
+
+def end_task_run() -> None:
+    """End what `offer_task_run` began, and write a line about each commit that has none yet to the task's log."""
+    global _task_run
+    ended, _task_run = _task_run, None
+    if ended is None:
+        return
+    from versioned_io import withdraw_run
+
+    run = withdraw_run()
+    if run is not None:
+        for commit in run.commits:
+            log_commit(commit, ended.try_number)
+
+
+def _current_task_run(context: "Context") -> "Run | None":
+    """Return the offered run if it is that of the task with *context*."""
+    if _task_run is None or _task_run.identity != name_task(context):
+        return None
+    from versioned_io import current_run
+
+    return current_run()
+
+
 @contextmanager
 def open_run(context: "Context", store: "Store", *, lineage_id: str | None = None) -> "Iterator[Run]":
     """Record the reads of the block, and give its commits this task as their run, with lineage and provenance.
 
-    Each commit gets a line in the task's log.
+    Reads of the task before the block count too. Each commit gets a line in the task's log.
 
     Args:
         lineage_id: By default the one that caused the run (`find_lineage`); with neither, the first commit mints one.
     """
     instance: Any = context["ti"]
-    with store.run(
-        orchestrator="airflow", lineage_id=lineage_id or find_lineage(context), **describe_job(context)
-    ) as run:
+    task_run = _current_task_run(context)
+    found = lineage_id or find_lineage(context)
+    with store.run(orchestrator="airflow", lineage_id=found, **describe_job(context)) as run:
+        if task_run is not None:
+            run.include(task_run)
         try:
             yield run
         finally:

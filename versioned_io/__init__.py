@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from versioned_io.model.due_states import DueStatus, KeyState, KeyStatus, Repetition
     from versioned_io.model.partitions import PartitionTemplate
     from versioned_io.model.retention import RetentionRule
+    from versioned_io.platform.ambient import offer_run, offer_settings, withdraw_run
     from versioned_io.processing.announcing import Relay
     from versioned_io.processing.changes import Changes
     from versioned_io.processing.subscriptions import Subscription
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
         upgrade_store,
     )
     from versioned_io.versioning.lineage import LineageGraph
-    from versioned_io.versioning.runs.run import Run, current_run
+    from versioned_io.versioning.runs.run import Run, build_run, current_run
     from versioned_io.versioning.snapshots.file_info import FileInfo, FileKind, TransferProgress
     from versioned_io.versioning.snapshots.snapshot import Snapshot
     from versioned_io.versioning.transactions.staged_branch import StagedBranch
@@ -80,9 +81,12 @@ _HOMES = {
     "TransferProgress": "versioning.snapshots.file_info",
     "VersionedError": "errors",
     "adopt_store": "store.recovering",
+    "build_run": "versioning.runs.run",
     "create_store": "store.opening",
     "current_run": "versioning.runs.run",
     "list_backups": "store.backups",
+    "offer_run": "platform.ambient",
+    "offer_settings": "platform.ambient",
     "open_or_create_store": "store.opening",
     "open_store": "store.opening",
     "prune_backups": "store.backups",
@@ -91,6 +95,7 @@ _HOMES = {
     "restore_store": "store.recovering",
     "upgrade_store": "store.recovering",
     "verify_backups": "store.backups",
+    "withdraw_run": "platform.ambient",
 }
 
 __all__ = [
@@ -127,9 +132,12 @@ __all__ = [
     "TransferProgress",
     "VersionedError",
     "adopt_store",
+    "build_run",
     "create_store",
     "current_run",
     "list_backups",
+    "offer_run",
+    "offer_settings",
     "open_or_create_store",
     "open_store",
     "prune_backups",
@@ -138,6 +146,7 @@ __all__ = [
     "restore_store",
     "upgrade_store",
     "verify_backups",
+    "withdraw_run",
 ]
 
 

@@ -3,9 +3,9 @@
 import pytest
 
 from airflow_versioned import versioned_asset
-from airflow_versioned.notes import ANNOUNCING_TASK_S, NotingListener, describe_outlets
+from airflow_versioned.notes import ANNOUNCING_TASK_S, TaskListener, describe_outlets
 
-listener = NotingListener()
+listener = TaskListener()
 
 
 @pytest.fixture

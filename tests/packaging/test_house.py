@@ -61,6 +61,7 @@ USED_FROM_OUTSIDE = {
     "format_commands": "typer calls it",
     "iterate_frames": "tests read whole packs with it",
     "on_task_instance_failed": "Airflow calls it",
+    "on_task_instance_running": "Airflow calls it",
     "on_task_instance_skipped": "Airflow calls it",
     "on_task_instance_success": "Airflow calls it",
     "modified_ns": "part of a tuple that is compared as a whole",

@@ -61,10 +61,11 @@ class Lineage:
 
         Cost: none.
         """
-        from versioned_io.versioning.runs.run import Run, build_run_info
+        from versioned_io.versioning.runs.run import build_run
 
-        info = build_run_info(
+        return build_run(
             job,
+            lineage_id=lineage_id,
             orchestrator=orchestrator,
             run_id=run_id,
             partition_key=partition_key,
@@ -73,7 +74,6 @@ class Lineage:
             git_commit=git_commit,
             params=params,
         )
-        return Run(info, lineage_id=None if lineage_id is None else parse_lineage_id(lineage_id))
 
     def lineage(self, lineage_id: str) -> list[Commit]:
         """Return every commit, in every repo, that carries a lineage ID, oldest first.

@@ -26,6 +26,7 @@ from versioned_io.interfaces.filesystem.pending import ChangeGroups, VersionedTr
 from versioned_io.interfaces.filesystem.trees import Trees
 from versioned_io.interfaces.filesystem.urls import Name, parse_name
 from versioned_io.interfaces.settings import STORE, VARIABLES, StoreSettings
+from versioned_io.platform.ambient import process_settings
 from versioned_io.storage.objects.cached import DEFAULT_CACHE_BYTES
 from versioned_io.store import Store
 from versioned_io.store.locating import Sources
@@ -424,10 +425,10 @@ class VersionedFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec i
 
 
 class _Environment:
-    """The environment's settings, as a part of fsspec's cache key: another store is another instance."""
+    """The settings around the process, as a part of fsspec's cache key: another store is another instance."""
 
-    def __get__(self, instance: object, owner: type) -> tuple[str | None, ...]:
-        return tuple(os.environ.get(name) for name in VARIABLES)
+    def __get__(self, instance: object, owner: type) -> tuple[object, ...]:
+        return process_settings.number, *(os.environ.get(name) for name in VARIABLES)
 
 
 class RegisteredFileSystem(VersionedFileSystem):
@@ -437,8 +438,12 @@ class RegisteredFileSystem(VersionedFileSystem):
     _extra_tokenize_attributes = ("environment", "working_directory")
 
     def __init__(self, store: str | Path | None = None, catalog: str | None = None, **options: Any) -> None:  # noqa: ANN401 (as the class above)
+        settings: StoreSettings | None = None
         if store is None and os.environ.get(STORE):
             settings = StoreSettings.from_environment(catalog=catalog)
+        elif store is None:
+            settings = process_settings.find()  # an orchestrator's
+        if settings is not None:
             store, options = settings.store, settings.options | options
             catalog = options.pop("catalog", None)
         super().__init__(store, catalog, **options)

@@ -14,8 +14,9 @@ from typing import NamedTuple, Self
 from versioned_io.errors import InvalidInputError
 from versioned_io.model.arguments import parse_text
 from versioned_io.model.commits import Commit, InputFile, JSONValue, RunInfo, parse_json_object
-from versioned_io.model.identifiers import CommitId, LineageId
+from versioned_io.model.identifiers import CommitId, LineageId, parse_lineage_id
 from versioned_io.model.withholding import withhold
+from versioned_io.platform.ambient import process_run
 from versioned_io.platform.process import new_lock
 from versioned_io.versioning.runs.kin import (
     RunHandle,
@@ -150,6 +151,42 @@ class Run:
         with self._lock:
             self._made.append(commit)
 
+    def include(self, other: "Run") -> None:
+        """Add the reads of *other* to those of this run, such as the reads of a task before a part of it.
+
+        >>> task, part = store.run("report"), store.run("report")
+        >>> with task:
+        ...     rain = store.snapshot("weather@main").read("2012/02.csv")
+        >>> part.include(task)
+        >>> part.inputs == task.inputs
+        True
+        """
+        other._collect()  # noqa: SLF001 (another run)
+        with other._lock:  # noqa: SLF001
+            commits, files = [*other._commits.values()], [*other._files.values()]  # noqa: SLF001
+        with self._lock:
+            for commit in commits:
+                self._commits.setdefault(commit.id, commit)
+            for file in files:
+                self._files.setdefault(_key(file), file)
+
+    def open(self) -> Self:
+        """Begin to be the run of the whole process, for `offer_run`; `withdraw_run` ends it.
+
+        >>> vio.offer_run(lambda: vio.build_run("report").open())
+        >>> vio.withdraw_run() is None
+        True
+        """
+        self._begin(None)
+        return self
+
+    def close(self) -> None:
+        """End what `open` began.
+
+        >>> vio.build_run("report").open().close()
+        """
+        self._end(None)
+
     def hand_over(self) -> RunHandle:
         """Return a handle with which another process can record its reads for this run; it can be pickled.
 
@@ -226,7 +263,7 @@ class Run:
         >>> len(run.inputs)
         1
         """
-        outer = _current.get()
+        outer = _current.get() or process_run.made
         token = _current.set(self)
         self._begin(outer)
         try:
@@ -279,6 +316,8 @@ def current_run() -> Run | None:
     True
     """
     run = _current.get()
+    if run is None:
+        run = process_run.find()
     return _run_of_parent() if run is None else run
 
 
@@ -307,6 +346,43 @@ def _run_of_parent() -> Run | None:
             )
             take_over(handle)._spool.write(Note(doubt=doubt))  # noqa: SLF001
     return None
+
+
+def build_run(
+    job: str,
+    *,
+    lineage_id: str | None = None,
+    orchestrator: str = "python",
+    run_id: str | None = None,
+    partition_key: str | None = None,
+    url: str | None = None,
+    code_version: str | None = None,
+    git_commit: str | None = None,
+    params: Mapping[str, JSONValue] | None = None,
+) -> Run:
+    """Return a run; see `Store.run`. It belongs to no store.
+
+    >>> with vio.build_run("report") as run:
+    ...     rain = store.snapshot("weather@main").read("2012/02.csv")
+    >>> len(run.inputs)
+    1
+
+    Raises:
+        InvalidInputError: *job* or *orchestrator* is empty, or *lineage_id* is malformed.
+
+    Cost: none.
+    """
+    info = build_run_info(
+        job,
+        orchestrator=orchestrator,
+        run_id=run_id,
+        partition_key=partition_key,
+        url=url,
+        code_version=code_version,
+        git_commit=git_commit,
+        params=params,
+    )
+    return Run(info, lineage_id=None if lineage_id is None else parse_lineage_id(lineage_id))
 
 
 def build_run_info(
