@@ -110,8 +110,9 @@ def run() -> NoReturn:
     of_opening.addHandler(logging.NullHandler())
     of_opening.propagate = False
     # Or logging's handler of last resort would write to the terminal whatever it is told.
-    warnings = WarningLines(logging.WARNING)
+    warnings = WarningLines(logging.INFO)
     logging.getLogger().addHandler(warnings)
+    logging.getLogger("versioned_io").setLevel(logging.INFO)
     try:
         code = command_of(app)(standalone_mode=False)
     except UsageError as error:

@@ -20,6 +20,7 @@ from versioned_io.interfaces.cli.output import (
     describe_size,
     echo,
     file_json,
+    is_quiet,
     print_json,
     print_table,
 )
@@ -374,7 +375,7 @@ def _put_one(tx: "Transaction", source: str, place: str, *, report: "Callable[[T
 @contextmanager
 def _progress() -> "Iterator[Callable[[TransferProgress], None]]":
     """Yield a function that shows a transfer's progress by a bar on stderr, or nothing if that is not a terminal."""
-    if not sys.stderr.isatty():
+    if is_quiet() or not sys.stderr.isatty():
         yield lambda progress: None  # noqa: ARG005 (what the caller passes)
         return
     from rich.console import Console

@@ -69,7 +69,8 @@ branch, a tag or a commit. Without @ref, it is main.
 
 \b
 Set VERSIONED_STORE to the directory or URL of the store, or pass --store.
-`versioned COMMAND --help` explains a command.
+`versioned COMMAND --help` explains a command. Every command takes --json,
+-q (only answers and errors) and -v (say more), before it or after it.
 """
 
 

@@ -9,9 +9,9 @@ from versioned_io.interfaces.cli.output import (
     commit_json,
     describe_size,
     echo,
-    echo_lines,
     print_commit,
     print_json,
+    print_line,
     print_table,
 )
 from versioned_io.interfaces.cli.session import (
@@ -119,7 +119,8 @@ def diff(
             if as_json:
                 print_json({"partitions": keys})
             elif keys:
-                echo_lines("\n".join(keys))
+                for affected in keys:
+                    print_line(affected)
             else:
                 echo(_why_no_partition(opened.diff(old, new), partitions))
             return

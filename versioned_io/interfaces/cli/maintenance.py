@@ -14,6 +14,7 @@ from versioned_io.interfaces.cli.output import (
     echo,
     print_findings,
     print_json,
+    print_line,
     print_table,
 )
 from versioned_io.interfaces.cli.progress import counting
@@ -276,11 +277,11 @@ def retention(
     if as_json:
         print_json({"branch": branch, "keep_last": last, "keep_days": days})
     elif rule is None:
-        echo(f"gc keeps all of {branch}")
+        print_line(f"gc keeps all of {branch}")
     else:
         parts = [f"the last {counted(last, 'commit')}"] if last is not None else []
         parts += [f"the commits of the last {days:g} days"] if days is not None else []
-        echo(f"gc keeps {' and '.join(parts)} of {branch}")
+        print_line(f"gc keeps {' and '.join(parts)} of {branch}")
 
 
 @reports_errors

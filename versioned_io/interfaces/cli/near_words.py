@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from versioned_io.errors import RefSyntaxError
+from versioned_io.interfaces.cli.global_options import behind_the_command, take_output_options
 from versioned_io.model.identifiers import is_id
 from versioned_io.model.refs import DEFAULT_BRANCH, parse_ref
 
@@ -41,7 +42,18 @@ UsageError: Any = typer.BadParameter.__base__
 
 
 class Commands(TyperGroup):
-    """A group of commands that knows what else people call them."""
+    """A group of commands that knows what else people call them, and takes global options before or after them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 (click's classes, or typer's own)
+        """Parse *args*, in which global options may stand before the command."""
+        return super().parse_args(ctx, behind_the_command(args))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 (as above)
+        """Return the command of this name, which takes the options about output wherever they stand."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and not hasattr(command, "commands"):
+            take_output_options(command)
+        return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 (click's classes, or typer's own)
         """Return the command that the first of *args* names; raise a usage error with advice if there is none."""

@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,8 +51,40 @@ def _escaped(code: int, *, is_json: bool) -> str:
     return f"\\x{code:02x}" if code < 0x100 and not is_json else f"\\u{code:04x}"
 
 
+@dataclass(slots=True)
+class _Verbosity:
+    """How much this command says: -1 with ``--quiet``, 1 with ``--verbose``, else 0; and whether it may use a pager."""
+
+    level: int = 0
+    may_page: bool = True
+
+
+_verbosity: Final = _Verbosity()
+
+
+def set_verbosity(level: int, *, may_page: bool = True) -> None:
+    """Set how much the commands of this process say from now on."""
+    _verbosity.level, _verbosity.may_page = max(-1, min(level, 1)), may_page
+
+
+def is_verbose() -> bool:
+    """Return whether ``--verbose`` was given."""
+    return _verbosity.level > 0
+
+
+def is_quiet() -> bool:
+    """Return whether ``--quiet`` was given."""
+    return _verbosity.level < 0
+
+
 def echo(line: str, *, err: bool = False, colour: str | None = None) -> None:
-    """Print one line, on stderr with *err*; the newline at its end is the only one."""
+    """Print one line, on stderr with *err*; the newline at its end is the only one.
+
+    With ``--quiet`` nothing is printed on stdout: such a line tells what was done. Answers are printed by `print_line`,
+    `print_table` and `print_json`.
+    """
+    if is_quiet() and not err:
+        return
     typer.secho(visible(line), err=err, fg=colour)
 
 
@@ -62,11 +94,20 @@ def echo_lines(text: str, *, err: bool = False) -> None:
         echo(line, err=err)
 
 
+def tell(line: str) -> None:
+    """Print one line on stderr if ``--verbose`` was given."""
+    if is_verbose():
+        echo(f"versioned: {line}", err=True)
+
+
 class WarningLines(logging.Handler):
     """Prints each log record as one line on stderr; a record may repeat text from a stranger's store."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
+        """Print one record; with ``--verbose`` from the level INFO on, and with ``--quiet`` errors only."""
+        least = logging.ERROR if is_quiet() else logging.INFO if is_verbose() else logging.WARNING
+        if record.levelno < least:
+            return
         echo(f"versioned: {record.levelname.lower()}: {self.format(record)}", err=True)
 
 

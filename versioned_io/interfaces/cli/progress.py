@@ -4,13 +4,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from versioned_io.interfaces.cli.output import visible
+from versioned_io.interfaces.cli.output import is_quiet, visible
 
 
 @contextmanager
 def counting(*, show: bool = True) -> Iterator[Callable[[str, int], None]]:
     """Yield a function that shows the stage and its progress, or nothing if stderr is not a terminal."""
-    if not show or not sys.stderr.isatty():
+    if not show or is_quiet() or not sys.stderr.isatty():
         yield lambda stage, done: None  # noqa: ARG005 (what the caller passes)
         return
     from rich.console import Console

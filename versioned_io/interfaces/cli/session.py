@@ -22,7 +22,7 @@ from versioned_io.errors import (
     VersionedError,
 )
 from versioned_io.interfaces.cli.advice import sentence_of
-from versioned_io.interfaces.cli.output import echo, json_text
+from versioned_io.interfaces.cli.output import echo, is_quiet, json_text, tell
 from versioned_io.interfaces.settings import CATALOG, STORAGE_OPTIONS, STORE, StoreSettings
 from versioned_io.model.setting_texts import parse_storage_options
 
@@ -74,6 +74,7 @@ def open_named_store(store: str | None, catalog: str | None) -> "Store":
     """
     opened = StoreSettings.from_environment(store, catalog).open()
     _warning.set(opened.warning)
+    tell(f"the store is {opened.url}")
     return opened
 
 
@@ -128,7 +129,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             _print_error("local_file", message, as_json=bool(kwargs.get("as_json")))
             raise typer.Exit(1) from None
         finally:
-            if (warning := _warning.get()) is not None:
+            if (warning := _warning.get()) is not None and not is_quiet():
                 echo(f"versioned: warning: {warning}", err=True)
 
     return wrapped

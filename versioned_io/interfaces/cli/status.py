@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from versioned_io.errors.root import counted
-from versioned_io.interfaces.cli.output import echo, print_findings, print_json, print_line, print_table, with_times
+from versioned_io.interfaces.cli.output import print_findings, print_json, print_line, print_table, with_times
 from versioned_io.interfaces.cli.session import (
     CatalogOption,
     JsonOption,
@@ -66,7 +66,7 @@ def _show(found: "StoreStatus", now: datetime) -> None:
             for one in found.subscriptions
         ],
     )
-    echo(found.overdue or _maintained(found.maintained_at, now))
+    print_line(found.overdue or _maintained(found.maintained_at, now))
     print_findings(("problem",), [(one,) for one in found.problems])
 
 
