@@ -97,16 +97,31 @@ def _changes_of(backend: Backend, head: Commit | None, path: str) -> Iterator[Co
             writer = _writer_of(backend, current, path, squashes)
             older: CommitId | None = None
             if writer is not None:
+                _require_not_after(writer, current)
                 found, older = True, writer.parent
                 yield writer
             else:
                 for commit in _changes_of_directory(backend, current, path):
                     found, older = True, commit.parent
                     yield commit
-            current = _get(backend, older)
+            before = _get(backend, older)
+            if before is not None:
+                _require_not_after(before, current, is_same=False)
+            current = before
     except CommitForgottenError:
         if not found:
             raise
+
+
+def _require_not_after(earlier: Commit, later: Commit, *, is_same: bool = True) -> None:
+    """Raise unless *earlier* is a commit from before *later*; it may be the same if *is_same*.
+
+    Raises:
+        IntegrityError: It is not, so a walk from one to the other might never end.
+    """
+    if earlier.order > later.order or (earlier.order == later.order and not is_same):
+        msg = f"the history of commit {later.id} names {earlier.id} as an earlier commit, which it is not: run fsck"
+        raise IntegrityError(msg)
 
 
 def diff_trees(backend: Backend, old: Commit | None, new: Commit | None) -> pa.Table:
