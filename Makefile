@@ -15,7 +15,7 @@ SOURCES := versioned_io dagster_versioned airflow_versioned devservers
 # A developer's own settings of these must not reach tests or demo.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV AIRFLOW_HOME DAGSTER_HOME
 
-.PHONY: help demo test check docs pictures soak azurite fuse e2e dagster core-alone coverage bench bench-peers lock release release-check \
+.PHONY: help demo test check docs pictures soak azurite fuse e2e dagster ranges core-alone coverage bench bench-peers lock release release-check \
 	set-up clean
 
 help: ## say what there is
@@ -58,6 +58,7 @@ pictures: $(STAMP) ## take the pictures of the pages of Dagster and Airflow agai
 
 soak: $(STAMP) azurite ## run the tests that take minutes each: every stage at which maintenance can be killed
 	@TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m soak --timeout 3000 --numprocesses 2 --dist worksteal $(ARGS)
+	@$(MAKE) ranges
 
 AZURITE := build/azurite/node_modules/.bin/azurite-blob
 
@@ -75,7 +76,10 @@ e2e: $(STAMP) ## run only the tests against real Dagster and Airflow servers
 	@$(BIN)/python -m pytest -m "e2e and not soak" --numprocesses 2 --dist loadfile $(ARGS)
 
 dagster: $(STAMP) ## run the tests of dagster_versioned at one end of the range that we allow: END=lowest or END=newest
-	@TMPDIR=$(SCRATCH) $(BIN)/python scripts/dagster_range.py $(END) $(ARGS)
+	@TMPDIR=$(SCRATCH) $(BIN)/python scripts/ranges.py dagster $(END) $(ARGS)
+
+ranges: $(STAMP) ## run the tests at the ends of all ranges: lowest and newest Dagster, and the core on its lowest packages
+	@TMPDIR=$(SCRATCH) $(BIN)/python scripts/ranges.py all $(ARGS)
 
 core-alone: $(STAMP) ## run the core's tests where nothing but the core is installed
 	@TMPDIR=$(SCRATCH) $(BIN)/python -m pytest --timeout 3000 --numprocesses 2 --dist worksteal \

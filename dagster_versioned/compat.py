@@ -1,4 +1,4 @@
-"""All uses of Dagster's internals in one place, where its public API is not enough; tried with Dagster 1.13.
+"""All uses of Dagster's internals in one place, where its public API is not enough; tried with 1.11.4 to 1.13.
 
 Each function documents its need and the result if Dagster does not offer it. Only `compat_older`, for older IO
 managers, does the same. No other module uses a name of Dagster's that starts with an underscore, or imports from
@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.definitions.partitions.utils.mapping import infer_partition_mapping
 from dagster._core.execution.context.compute import current_execution_context
 from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
@@ -66,6 +67,9 @@ def current_step() -> Step | None:
 
 def partitions_def_of(context: dg.InputContext | dg.OutputContext) -> dg.PartitionsDefinition[Any] | None:
     """Return the partitions definition of the asset; ``None`` where the context was built without one."""
+    if not hasattr(context, "_asset_partitions_def"):  # an output of Dagster 1.11, which only its step knows
+        step = step_of(context)
+        return None if step is None else step.job_def.asset_layer.get(context.asset_key).partitions_def
     return context._asset_partitions_def  # noqa: SLF001 (the property asset_partitions_def raises where there is none)
 
 
@@ -149,10 +153,10 @@ def partition_keys_of(step: Step) -> list[str]:
     """Return the partition keys of the step's run; none if it has no partitions."""
     if not step.has_partition_key_range:
         return [step.partition_key] if step.has_partition_key else []
-    definition = step.entity_partitions_def
+    definition = None if step.assets_def is None else step.assets_def.partitions_def
     if definition is None:
         return []
-    with dg.partition_loading_context(dynamic_partitions_store=step.instance):
+    with partition_loading_context(dynamic_partitions_store=step.instance):
         return list(definition.get_partition_keys_in_range(step.partition_key_range))
 
 
@@ -191,18 +195,14 @@ def partitions_made_from(context: dg.InputContext) -> dict[str, str]:
 
     Cost: asks the mapping once for each partition of the run.
     """
-    step = step_of(context)
-    upstream, definition = partitions_def_of(context), step.entity_partitions_def if step is not None else None
-    if (
-        step is None
-        or step.assets_def is None
-        or upstream is None
-        or definition is None
-        or not step.has_partition_key_range
-    ):
+    step, upstream = step_of(context), partitions_def_of(context)
+    if step is None or step.assets_def is None or upstream is None or not step.has_partition_key_range:
+        return {}
+    definition = step.assets_def.partitions_def
+    if definition is None:
         return {}
     uses: dict[str, set[str]] = defaultdict(set)
-    with dg.partition_loading_context(dynamic_partitions_store=step.instance):
+    with partition_loading_context(dynamic_partitions_store=step.instance):
         declared = step.assets_def.get_partition_mapping_for_dep(context.asset_key)
         mapping = infer_partition_mapping(declared, definition, upstream)
         pairs = 0
@@ -257,7 +257,8 @@ def describe_unfinished_work(
     # `import dagster` does not load this, and the import takes a quarter of that time.
     from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
-    may_launch = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
+    # Dagster 1.11 has no status FAILING in its first releases.
+    may_launch = [status for status in BulkActionStatus if status.name in {"REQUESTED", "CANCELING", "FAILING"}]
     by_tag = {tag: list(values)}
     # The query does not filter by tag: SQLAlchemy warns at every call of that query of Dagster 1.13.
     for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=may_launch)):
@@ -377,7 +378,8 @@ def targeted_partitions(
 
 
 @contextmanager
-def partitions_loaded_from(instance: dg.DagsterInstance) -> Iterator[None]:
+def partitions_loaded_from(instance: dg.DagsterInstance | None) -> Iterator[None]:
     """Within the block, look up dynamic partitions in *instance*, and use one fixed time as now."""
-    with dg.partition_loading_context(dynamic_partitions_store=instance):
+    # `import dagster` offers the name since 1.12.
+    with partition_loading_context(dynamic_partitions_store=instance):
         yield

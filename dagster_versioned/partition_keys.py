@@ -5,6 +5,8 @@ from typing import Any
 
 import dagster as dg
 
+from dagster_versioned import compat
+
 
 def in_definition_order(
     partition_keys: Sequence[str], definition: dg.PartitionsDefinition[Any], instance: dg.DagsterInstance | None
@@ -20,7 +22,7 @@ def in_definition_order(
     """
     if len(partition_keys) <= 1 or isinstance(definition, dg.TimeWindowPartitionsDefinition):
         return list(partition_keys)
-    with dg.partition_loading_context(dynamic_partitions_store=instance):
+    with compat.partitions_loaded_from(instance):
         if isinstance(definition, dg.MultiPartitionsDefinition):
             return _by_dimension(partition_keys, definition)
         if instance is None and isinstance(definition, dg.DynamicPartitionsDefinition):

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 import versioned_io as vio
-from dagster_versioned import VersionedStoreResource, build_commit_sensor
+from dagster_versioned import VersionedStoreResource, build_commit_sensor, compat
 from dagster_versioned.causes import carries, cause_of
 from dagster_versioned.sensor_cursor import parse_sensor_cursor
 from tests.versioned_io.store.counting import count_all
@@ -52,7 +52,7 @@ def evaluate(instance, store_url) -> Evaluate:
                 sensor_name=sensor.name,
                 resources=resources or {},
             ) as context,
-            dg.partition_loading_context(dynamic_partitions_store=instance),
+            compat.partitions_loaded_from(instance),
         ):
             return repository.get_sensor_def(sensor.name).evaluate_tick(context)
 

@@ -24,12 +24,12 @@ def scripts():
     """Modules that are not in a package."""
     sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
     try:
-        import dagster_range
+        import ranges
         import release
 
         import hatch_build
 
-        yield {"hatch_build": hatch_build, "release": release, "dagster_range": dagster_range}
+        yield {"hatch_build": hatch_build, "release": release, "ranges": ranges}
     finally:
         del sys.path[:2]
 
@@ -161,18 +161,32 @@ def test_ci_tries_the_pythons_that_the_classifiers_claim():
 
 def test_ci_tries_both_ends_of_the_range_of_dagster(scripts):
     assert JOBS["dagster"]["strategy"]["matrix"]["end"] == ["lowest", "newest"]
-    ranges = scripts["dagster_range"].requirements()
-    lowest = scripts["dagster_range"].lowest(ranges)
+    ranges = scripts["ranges"].dagster_requirements()
+    lowest = scripts["ranges"].lowest(ranges)
     assert {one.partition("==")[0] for one in lowest} >= {"dagster", "dagster-aws", "dagster-webserver"}
     for exact, allowed in zip(lowest, ranges, strict=True):
         name, _, version = exact.partition("==")
         assert version in SpecifierSet(allowed.removeprefix(name))
+    (dagster,) = (one for one in lowest if one.startswith("dagster=="))
+    assert dagster.startswith("dagster==1.11.")
 
 
-def test_dagsters_own_packages_are_not_held_by_constraints(scripts):
-    left = scripts["dagster_range"].without_dagster((ROOT / "constraints.txt").read_text())
-    assert "\ndagster" not in left
-    assert "\nsqlalchemy==" in left
+def test_soak_tries_every_end_of_every_range(scripts):
+    makefile = (ROOT / "Makefile").read_text()
+    soak = makefile[makefile.index("\nsoak:") :].partition("\n\n")[0]
+    assert "$(MAKE) ranges" in soak
+    assert set(scripts["ranges"].ENDS) == {("dagster", "lowest"), ("dagster", "newest"), ("core", "lowest")}
+
+
+def test_at_the_ends_of_a_range_only_what_the_project_names_is_held_by_constraints(scripts):
+    ranges = scripts["ranges"]
+    held = ranges.pinned((ROOT / "constraints.txt").read_text(), [*ranges.core_requirements(), *ranges.tools()])
+    names = {ranges.name_of(line) for line in held}
+    assert {"sqlalchemy", "polars", "pytest", "moto"} <= names
+    assert not {name for name in names if name.startswith(("dagster", "apache-airflow", "gql", "watchdog"))}
+    lowest = {ranges.name_of(one) for one in ranges.core_requirements()}
+    assert lowest >= {"obstore", "typer", "pyarrow", "polars", "boto3"}
+    assert not lowest & {ranges.name_of(one) for one in ranges.tools()}
 
 
 def test_soak_runs_every_week_and_nothing_else_does():
