@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from airflow_versioned.maintenance import build_maintenance_dag
     from airflow_versioned.merging import VersionedMergeOperator
     from airflow_versioned.operators import VersionedCommitOperator
+    from airflow_versioned.pushing import push_events
     from airflow_versioned.sensors import VersionedCommitSensor
     from airflow_versioned.triggers import CommitTrigger
     from airflow_versioned.work import Work
@@ -26,6 +27,7 @@ __all__ = [
     "VersionedMergeOperator",
     "Work",
     "build_maintenance_dag",
+    "push_events",
     "versioned_asset",
 ]
 
@@ -38,6 +40,7 @@ _HOME = {
     "VersionedMergeOperator": "airflow_versioned.merging",
     "Work": "airflow_versioned.work",
     "build_maintenance_dag": "airflow_versioned.maintenance",
+    "push_events": "airflow_versioned.pushing",
     "versioned_asset": "airflow_versioned.assets",
 }
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from airflow_versioned.pushing import Push, PushEndpoint
 from airflow_versioned.uris import DEFAULT_CONNECTION
 from versioned_io.model.setting_texts import parse_size, parse_sources, parse_storage_options
 
 if TYPE_CHECKING:
-    from versioned_io import Store, StoreSettings
+    from versioned_io import Commit, Store, StoreSettings
 
 DEFAULT_DEPLOYMENT = "airflow"
 
@@ -111,10 +112,21 @@ class StoreLocation:
 
     settings: "StoreSettings"
     deployment: str = DEFAULT_DEPLOYMENT
+    push: PushEndpoint | None = None
 
     def open_store(self) -> "Store":
-        """Return the store, open; the caller closes it."""
-        return self.settings.open()
+        """Return the store, open; the caller closes it. If the connection has an endpoint, commits are pushed to it."""
+        store = self.settings.open()
+        if self.push is not None:
+            store.after_commit(Push(store, self.push, self.deployment, self._is_outlet))
+        return store
+
+    def _is_outlet(self, commit: "Commit", template: str | None) -> bool:
+        """Return whether the running task has an outlet that announces *commit* when the task ends."""
+        from airflow_versioned.runs import find_outlets
+
+        place = (commit.repo, commit.branch, template)
+        return any((one.repo, one.branch, one.partitions) == place for one in find_outlets())
 
 
 def read_connection(connection: Any) -> StoreLocation:  # noqa: ANN401 (Airflow has two unrelated Connection classes)
@@ -145,7 +157,22 @@ def read_connection(connection: Any) -> StoreLocation:  # noqa: ANN401 (Airflow 
         parse_size(str(size), f"cache_bytes of connection {name!r}") if size not in {None, ""} else None,
         parse_sources(_text(extra, "sources"), f"sources of connection {name!r}") or None,
     )
-    return StoreLocation(settings, extra.get("deployment") or DEFAULT_DEPLOYMENT)
+    return StoreLocation(settings, extra.get("deployment") or DEFAULT_DEPLOYMENT, _read_push(extra, name))
+
+
+def _read_push(extra: Mapping[str, Any], name: str) -> PushEndpoint | None:
+    """Return the endpoint that a connection has for pushes, if it has one.
+
+    Raises:
+        ValueError: It has only one of URL and token, or one of them is malformed.
+    """
+    url, token = extra.get("push_url"), extra.get("push_token")
+    if not url and not token:
+        return None
+    if not url or not token:
+        msg = f"connection {name!r} needs both push_url and push_token, or neither"
+        raise ValueError(msg)
+    return PushEndpoint(str(url), str(token))
 
 
 def _text(extra: Mapping[str, Any], field: str) -> str:

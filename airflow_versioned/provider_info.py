@@ -54,6 +54,16 @@ def get_provider_info() -> dict[str, Any]:
                         ),
                         "schema": {"type": ["string", "null"], "default": "airflow"},
                     },
+                    "push_url": {
+                        "label": "Push URL",
+                        "description": "Airflow's API server: commits post their events to it, right after the commit.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "push_token": {
+                        "label": "Push token",
+                        "description": "A token of Airflow's API, for a user who may create asset events.",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
                     "storage_options": {
                         "label": "Storage options",
                         "description": "Credentials, endpoint and time limits, as name=value or as a JSON object.",

@@ -196,14 +196,14 @@ class _TaskRun:
     def __init__(self, context: "Context") -> None:
         self.identity = name_task(context)
         self.try_number = context["ti"].try_number
-        self._context = context
+        self.context = context
 
     def build(self) -> "Run":
         """Return the run; called by the first read or commit."""
         from versioned_io import build_run
 
-        lineage_id = find_lineage(self._context)
-        return build_run(orchestrator="airflow", lineage_id=lineage_id, **describe_job(self._context)).open()
+        lineage_id = find_lineage(self.context)
+        return build_run(orchestrator="airflow", lineage_id=lineage_id, **describe_job(self.context)).open()
 
 
 _task_run: _TaskRun | None = None  # of the task that this process executes, which is one
@@ -219,6 +219,12 @@ def offer_task_run(context: "Context") -> None:
 
     _task_run = _TaskRun(context)
     offer_run(_task_run.build)
+
+
+def find_outlets() -> list[Any]:
+    """Return the declared branches among the outlets of the task that this process executes; empty outside of one."""
+    outlets = [] if _task_run is None else _task_run.context["outlets"]
+    return [outlet.declared for outlet in outlets if hasattr(outlet, "declared")]
 
 
 def end_task_run() -> None:

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy
 
 import versioned_io as vio
+from airflow_versioned import push_events
 from devservers.airflow_server import AirflowServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -155,10 +156,25 @@ def test_one_changed_file_runs_one_partition(lab):
     assert len(lab.journal("train")) == 2
 
 
+def test_a_pushed_commit_is_announced_before_the_call_returns_and_runs_its_partition_once(lab, caplog):
+    before = {dag_id: lab.count(dag_id) for dag_id in ("check_orders", "audit")}
+    token = lab.api.request("GET", "/auth/token")["access_token"]
+    with vio.open_store(lab.store.url) as pushed:
+        push_events(pushed, lab.api.url, token=token)
+        with pushed.transaction("orders@main") as tx:
+            tx.write("2026-01-04.csv", orders(44).encode())
+        (relay,) = pushed.subscriptions("orders@main", prefix="airflow:(relay):")
+        noted = relay.find("2026-01-04")
+    assert (noted.commit, noted.announced_at is not None) == (tx.commit.id, True), caplog.text
+    for dag_id, count in before.items():
+        (run,) = lab.new_runs(dag_id, count, 1)
+        assert (run.partition_key, run.state) == ("2026-01-04", "success")
+
+
 def test_the_same_bytes_run_nothing(lab):
     before = {dag_id: lab.count(dag_id) for dag_id in ("check_orders", "audit", "train")}
     head = lab.commit("orders@main", {"2026-01-05.csv": orders(99)})
-    assert head.number == 2
+    assert head.number == 3
     time.sleep(SETTLE_S)
     assert {dag_id: lab.count(dag_id) for dag_id in before} == before
 

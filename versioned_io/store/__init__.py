@@ -93,6 +93,7 @@ class Store:
     set_retention = forward("_names", Names.set_retention)
 
     transaction = forward("_files", Files.transaction)
+    after_commit = forward("_files", Files.after_commit)
     snapshot = forward("_files", Files.snapshot)
 
     commit = forward("_history", History.commit)

@@ -1,14 +1,15 @@
 """Writing and reading: transactions and snapshots."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from versioned_io.catalog.commits import get_commits
 from versioned_io.errors import (
     CommitNotFoundError,
+    InvalidInputError,
 )
-from versioned_io.model.arguments import parse_items
-from versioned_io.model.commits import JSONValue
+from versioned_io.model.arguments import check_callable, parse_items
+from versioned_io.model.commits import Commit, JSONValue
 from versioned_io.model.due_keys import DueKey
 from versioned_io.model.idempotency import Retries, parse_idempotency
 from versioned_io.model.identifiers import CommitId
@@ -28,6 +29,31 @@ class Files:
     def __init__(self, backend: Backend, resolver: Resolver) -> None:
         self._backend = backend
         self._resolver = resolver
+
+    def after_commit(self, hook: Callable[[tuple[Commit, ...]], object]) -> None:
+        """Call *hook* after each transaction of this store that commits, with the commits that it made.
+
+        The commits are visible to everybody by then, and stand. If the hook raises an exception, it is logged as one
+        warning. The library itself sends nothing anywhere. A store that is unpickled has no hooks.
+
+        >>> made = []
+        >>> store.after_commit(lambda commits: made.extend(commits))
+        >>> with store.transaction("weather@main") as tx:
+        ...     _ = tx.write("2012/03.csv", b"date,rain")
+        >>> made == [tx.commit]
+        True
+
+        Args:
+            hook: Called in the thread that commits, which waits for it. A try that finds the commit of an earlier try
+                calls it, too.
+
+        Cost: none.
+        """
+        if hook is None:
+            msg = "hook must be a callable, not None"
+            raise InvalidInputError(msg)
+        check_callable(hook, "hook")
+        self._backend.commit_hooks.append(hook)
 
     def transaction(
         self,

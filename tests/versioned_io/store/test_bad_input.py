@@ -83,6 +83,7 @@ STORE_CALLS = [
         ("gc", "grace"), ("gc", "expire"), ("set_retention", "keep_for"),
         ("maintain", "budget"), ("maintain", "grace"), ("maintain", "expire"),
     ]),
+    ("after_commit", "hook", [None, *NO_FUNCTION]),
     ("gc", "disown", [*NO_LIST, ["nothing"], ["0" * 32]]),
     ("backup", "dest", [None, *NO_TEXT, "", "a\0b", "\ud800", "nope://x"]),
     ("backup", "storage_options", [1, True, "x", [], object(), {"a": 1}, {1: "a"}]),

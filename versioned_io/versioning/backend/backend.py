@@ -1,6 +1,7 @@
 """The parts of an open store: its objects, its catalog, its caches and its clock."""
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Final
@@ -8,6 +9,7 @@ from typing import Final
 from versioned_io.catalog.connect import Catalog
 from versioned_io.catalog.damage_notes import CatalogDamages
 from versioned_io.errors import InvalidInputError
+from versioned_io.model.commits import Commit
 from versioned_io.platform.clock import Clock, ClockWatch
 from versioned_io.platform.process import new_reentrant_lock
 from versioned_io.storage.chunks.reader import ChunkReader
@@ -28,6 +30,7 @@ class Backend:
         busy_branches: The keys of the branches on which this process's last commit met another writer.
         clock_watch: Warns of a clock that is evidently wrong.
         address: The address for pickling; None if the store was not opened by `open_store`.
+        commit_hooks: Called with the commits of each transaction, after they were committed.
     """
 
     objects: ObjectStore
@@ -39,6 +42,7 @@ class Backend:
     busy_branches: set[int] = field(default_factory=set)
     clock_watch: ClockWatch = field(default_factory=ClockWatch)
     address: Address | None = None
+    commit_hooks: list[Callable[[tuple[Commit, ...]], object]] = field(default_factory=list, compare=False)
 
     def __reduce__(self) -> tuple[object, ...]:
         if self.address is None:

@@ -1,5 +1,6 @@
 """Writing: changes are staged, on one branch or several, and become commits all at once or not at all."""
 
+import logging
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -23,6 +24,8 @@ from versioned_io.versioning.transactions.plan import CommitPlan
 from versioned_io.versioning.transactions.publish import publish_plan
 from versioned_io.versioning.transactions.rearranging import SnapshotResolver
 from versioned_io.versioning.transactions.staged_branch import StagedBranch
+
+_log = logging.getLogger(__name__)
 
 
 class Transaction:
@@ -211,6 +214,15 @@ class Transaction:
             raise
         for draft, outcome in zip(drafts, outcomes, strict=True):
             draft.close(outcome, f"nothing was ever committed to {draft.target.ref}")
+        self._call_hooks(tuple(one.commit for one in outcomes if one.changed and one.commit is not None))
+
+    def _call_hooks(self, commits: tuple[Commit, ...]) -> None:
+        """Call the hooks of `Store.after_commit`. The commits stand, whatever a hook does."""
+        for hook in [*self._backend.commit_hooks] if commits else ():
+            try:
+                hook(commits)
+            except Exception as error:  # noqa: BLE001 (its failure must not look like that of the commit)
+                _log.warning("a hook after the commit %s failed (%s: %s)", commits[0], type(error).__name__, error)
 
     def _drafts(self) -> tuple[BranchDraft, ...]:
         return tuple(draft_of(branch) for branch in self._branches.values())
