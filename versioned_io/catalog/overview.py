@@ -1,5 +1,6 @@
-"""The state of the whole store at one moment, in plain SQL: heads, waiting work and noted problems."""
+"""Questions about the store as a whole, in plain SQL: heads, waiting work, noted problems, and short forms of IDs."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -19,6 +20,14 @@ _PROBLEMS: Final = "SELECT task, problem FROM maintenance WHERE problem IS NOT N
 # A content that has another copy is healed for every reader; see `versioned_io.catalog.damages`.
 _DAMAGES: Final = """SELECT count(*) FROM damages d
     WHERE d.new_pack IS NULL AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.digest = d.digest)"""
+
+SHORTEST: Final = 12
+"""The digits that hold the time of an ID, to the millisecond: later commits have other ones."""
+
+_BATCH: Final = 500
+_NEIGHBOURS: Final = """SELECT c.id, (SELECT max(o.id) FROM commits o WHERE o.id < c.id),
+        (SELECT min(o.id) FROM commits o WHERE o.id > c.id)
+    FROM commits c WHERE c.id IN :ids"""
 
 
 class HeadRow(NamedTuple):
@@ -71,3 +80,23 @@ def list_task_problems(connection: AnyConnection) -> list[tuple[str, str]]:
 def count_damages(connection: AnyConnection) -> int:
     """Return the number of contents that are noted as damaged and have no intact copy. Cost: 1 SELECT."""
     return int(only_row(rows(connection, _DAMAGES))[0])
+
+
+def abbreviate(connection: AnyConnection, commit_ids: Sequence[str]) -> dict[str, str]:
+    """Return for each commit ID the shortest beginning, of 12 digits or more, that no other commit's ID has.
+
+    An ID that the catalog lacks stays whole. Cost: 1 SELECT for each 500 IDs, by the primary key.
+    """
+    short = {one: one for one in commit_ids}
+    whole = list(short)
+    for start in range(0, len(whole), _BATCH):
+        for own, *neighbours in rows(connection, _NEIGHBOURS, ids=whole[start : start + _BATCH]):
+            shared = (_shared(own, other) for other in neighbours if other is not None)
+            short[own] = own[: max([SHORTEST, *(size + 1 for size in shared)])]
+    return short
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many digits at the beginning two IDs share."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))

@@ -3,6 +3,20 @@
 from datetime import UTC, date, datetime, time
 
 
+def parse_earliest(text: str) -> datetime:
+    """Return the earliest moment that *text* means: a date means the begin of that day, a full time means itself.
+
+    Without a zone, the time is in UTC.
+
+    Raises:
+        ValueError: It is neither a date nor a time in ISO 8601.
+    """
+    try:
+        return datetime.combine(date.fromisoformat(text), time.min, UTC)
+    except ValueError:
+        return parse_latest(text)
+
+
 def parse_latest(text: str) -> datetime:
     """Return the latest moment that *text* means: a date means the end of that day, a full time means itself.
 

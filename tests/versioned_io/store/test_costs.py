@@ -278,6 +278,12 @@ CASES = [
         counts="3 SELECTs, 4 SELECTs, 2 GETs",
     ),
     Case(
+        "Store.short_ids",
+        "1 SELECT for each 500 IDs",
+        lambda found: found[0].short_ids([found[1].id]),
+        lambda store: (store, store.commit(MAIN)),
+    ),
+    Case(
         "Store.diff",
         "as `commit` for both, and 1 GET for each page that differs on either side",
         lambda store: store.diff(f"{MAIN}~1", MAIN),

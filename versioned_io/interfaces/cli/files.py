@@ -23,6 +23,7 @@ from versioned_io.interfaces.cli.output import (
     is_quiet,
     print_json,
     print_table,
+    shown_digest,
 )
 from versioned_io.interfaces.cli.session import (
     AuthorOption,
@@ -278,7 +279,9 @@ def list_files(
         print_json({"entries": [file_json(entry) for entry in entries]})
         return
     rows = [
-        (f"{entry.path}/", "", "") if entry.is_directory else (entry.path, describe_size(entry.size), entry.digest[:12])
+        (f"{entry.path}/", "", "")
+        if entry.is_directory
+        else (entry.path, describe_size(entry.size), shown_digest(entry.digest))
         for entry in entries
     ]
     print_table(("path", "size", "digest"), rows)

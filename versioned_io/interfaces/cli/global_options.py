@@ -6,7 +6,7 @@ Only the attributes and calls that click and typer share are used here, since ty
 from collections.abc import Sequence
 from typing import Any, Final
 
-from versioned_io.interfaces.cli.output import set_verbosity
+from versioned_io.interfaces.cli.output import set_output
 
 WITH_VALUE: Final = frozenset({"--store", "-s", "--catalog"})
 """Options of every command that take a value."""
@@ -14,7 +14,10 @@ WITH_VALUE: Final = frozenset({"--store", "-s", "--catalog"})
 LEVELS: Final = {"-q": -1, "--quiet": -1, "-v": 1, "--verbose": 1}
 """How much is said with each of these options, beside 0 without one."""
 
-FLAGS: Final = frozenset({"--json", "--no-pager", *LEVELS})
+OF_OUTPUT: Final = frozenset({"--no-pager", "--full-ids", *LEVELS})
+"""Options about the output, which every command takes and none knows of."""
+
+FLAGS: Final = frozenset({"--json", *OF_OUTPUT})
 """Options of every command without a value."""
 
 
@@ -41,14 +44,18 @@ def behind_the_command(args: Sequence[str]) -> list[str]:
 
 
 def take_output_options(command: Any) -> None:  # noqa: ANN401 (click's class, or typer's own)
-    """Extend *command* to accept ``-q``, ``-v`` and ``--no-pager`` anywhere among its arguments, and to set them."""
+    """Extend *command* to accept `OF_OUTPUT` anywhere among its arguments, and to set them."""
     parse = command.parse_args
     if getattr(parse, "takes_output_options", False):
         return
 
     def parse_args(context: Any, args: list[str]) -> Any:  # noqa: ANN401 (as above)
         chosen, rest = _split(command, args)
-        set_verbosity(sum(LEVELS.get(one, 0) for one in chosen), may_page="--no-pager" not in chosen)
+        set_output(
+            sum(LEVELS.get(one, 0) for one in chosen),
+            may_page="--no-pager" not in chosen,
+            full_ids="--full-ids" in chosen,
+        )
         return parse(context, rest)
 
     parse_args.takes_output_options = True  # type: ignore[attr-defined]
@@ -66,7 +73,7 @@ def _split(command: Any, args: Sequence[str]) -> tuple[list[str], list[str]]:  #
         if word == "--" and not is_value:
             rest += args[number:]
             break
-        if not is_value and word in {"--no-pager", *LEVELS} - own:
+        if not is_value and word in OF_OUTPUT - own:
             chosen.append(word)
         else:
             rest.append(word)

@@ -1,18 +1,23 @@
 """Commands about history: ``log``, ``show``, ``diff``."""
 
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from versioned_io.errors import InvalidInputError
+from versioned_io.errors.root import counted
 from versioned_io.interfaces.cli.output import (
     commit_json,
+    describe_change,
     describe_size,
     echo,
+    learn_short_ids,
     print_commit,
     print_json,
     print_line,
     print_table,
+    shown_id,
 )
 from versioned_io.interfaces.cli.session import (
     CatalogOption,
@@ -23,56 +28,112 @@ from versioned_io.interfaces.cli.session import (
     reports_errors,
 )
 from versioned_io.model.refs import parse_ref
+from versioned_io.model.times import parse_earliest, parse_latest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     import pyarrow as pa
 
     from versioned_io.model.commits import Commit
 
 _NO_SIZE = "-"
+_FEW_CHANGES = 100
 
 
 @reports_errors
 def log(
     target: Annotated[str, typer.Argument(help="repo@ref, or repo@ref:path for the history of one path")],
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Show at most this many commits.")] = None,
+    oneline: Annotated[bool, typer.Option("--oneline", help="Show each commit on one line.")] = False,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Only commits of this day or time, or later: 2026-11-01, in UTC.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Only commits of this day or time, or earlier.")] = None,
+    author: Annotated[
+        str | None, typer.Option("--author", help="Only commits with this text in the author, in any case.")
+    ] = None,
     store: StoreOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the commits of a branch, or those that changed a path, newest first."""
-    ref = parse_ref(target)
+    """Show the commits of a branch, or those that changed a path, newest first.
+
+    A filter looks at all commits, since their dates need not be in order, until there are as many as --limit says.
+    """
+    ref, chosen = parse_ref(target), _filter(since, until, author)
+    is_filtered = since is not None or until is not None or author is not None
     with open_named_store(store, catalog) as opened:
-        commits = list(opened.log(target.partition(":")[0], path=ref.path or None, limit=limit))
+        found = opened.log(target.partition(":")[0], path=ref.path or None, limit=None if is_filtered else limit)
+        commits = list(islice(filter(chosen, found), limit))
+        if not as_json:
+            learn_short_ids(opened, [commit.id for commit in commits])
     if as_json:
         print_json({"commits": [commit_json(commit) for commit in commits]})
         return
     if not commits:
-        echo("no commit yet")
+        print_line("no such commit" if is_filtered else "no commit yet")
     for commit in commits:
-        print_commit(commit)
+        if oneline:
+            first = commit.message.partition("\n")[0]
+            print_line(f"{shown_id(commit.id)}  {first}  {describe_change(commit)}")
+        else:
+            print_commit(commit)
+
+
+def _filter(since: str | None, until: str | None, author: str | None) -> "Callable[[Commit], bool]":
+    first = None if since is None else _time(since, "--since", parse_earliest)
+    last = None if until is None else _time(until, "--until", parse_latest)
+    wanted = (author or "").casefold()
+
+    def is_chosen(commit: "Commit") -> bool:
+        is_late = first is None or commit.created_at >= first
+        return is_late and (last is None or commit.created_at <= last) and wanted in commit.author.casefold()
+
+    return is_chosen
+
+
+def _time(text: str, option: str, parse: "Callable[[str], datetime]") -> "datetime":
+    try:
+        return parse(text)
+    except ValueError as error:
+        msg = f"{option} {text!r} is not a date or a time: write 2026-11-01 or 2026-11-01T09:30, in UTC"
+        raise InvalidInputError(msg) from error
 
 
 @reports_errors
 def show(
     target: Annotated[str, typer.Argument(help="repo@ref, or a commit ID")],
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", "-n", min=0, help=f"Show at most this many changes; by default {_FEW_CHANGES}."),
+    ] = None,
+    every_change: Annotated[bool, typer.Option("--all", help="Show every change.")] = False,
     store: StoreOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one commit and what it changed."""
+    """Show one commit and what it changed; --json has every change."""
     with open_named_store(store, catalog) as opened:
         commit = opened.commit(target)
         before = None if commit.parent is None else f"{commit.repo}@{commit.parent}"
-        changes = opened.diff(before, f"{commit.repo}@{commit.id}").to_pylist()
+        found = opened.diff(before, f"{commit.repo}@{commit.id}")
+        most = found.num_rows if every_change or (as_json and limit is None) else limit
+        changes = found.slice(0, _FEW_CHANGES if most is None else most).to_pylist()
+        learn_short_ids(opened, [] if as_json else [commit.id])
     if as_json:
         print_json({"commit": commit_json(commit), "changes": changes})
         return
     print_commit(commit)
     if code := _code(commit):
-        echo(f"  {code}")
-    echo(f"  lineage {commit.lineage_id}")
-    _print_changes(changes)
+        print_line(f"  {code}")
+    print_line(f"  lineage {commit.lineage_id}")
+    if changes or not found.num_rows:
+        _print_changes(changes)
+    if left := found.num_rows - len(changes):
+        again = f"versioned show {target} --all"
+        print_line(f"{counted(left, 'change')} of {found.num_rows:,} not shown: `{again}` shows all")
 
 
 @reports_errors

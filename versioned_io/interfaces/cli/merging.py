@@ -14,6 +14,7 @@ from versioned_io.interfaces.cli.output import (
     print_json,
     print_table,
     say_how_to_undo,
+    shown_digest,
 )
 from versioned_io.interfaces.cli.session import (
     AuthorOption,
@@ -30,8 +31,6 @@ from versioned_io.interfaces.cli.session import (
 if TYPE_CHECKING:
     from versioned_io.model.commits import Commit
     from versioned_io.store import Store
-
-_SHORT = 12
 
 StrategyOption = Annotated[
     str, typer.Option("--strategy", help="Where both sides changed a file: fail, ours or theirs.")
@@ -123,7 +122,9 @@ def _conflicts_shown(*, as_json: bool) -> Iterator[None]:
         yield
     except MergeConflictError as error:
         if not as_json:
-            rows = [(path, *(digest[:_SHORT] if digest else "-" for digest in rest)) for path, *rest in error.conflicts]
+            rows = [
+                (path, *(shown_digest(digest) if digest else "-" for digest in rest)) for path, *rest in error.conflicts
+            ]
             print_table(("conflict", "base", "ours", "theirs"), rows)
         raise
 

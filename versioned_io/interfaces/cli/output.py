@@ -7,20 +7,24 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from versioned_io.model.identifiers import is_id
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from versioned_io.model.commits import Commit, RepoInfo
+    from versioned_io.store import Store
     from versioned_io.versioning.lineage import LineageGraph
     from versioned_io.versioning.snapshots.file_info import FileInfo
 
 _FEW_PATHS = 6
+_DIGITS = 12
 # C0, DEL and C1; what turns the direction of text or ends a line for some; and halves of characters, which no stream
 # takes.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -52,29 +56,63 @@ def _escaped(code: int, *, is_json: bool) -> str:
 
 
 @dataclass(slots=True)
-class _Verbosity:
-    """How much this command says: -1 with ``--quiet``, 1 with ``--verbose``, else 0; and whether it may use a pager."""
+class _Output:
+    """How a command prints.
+
+    Attributes:
+        level: -1 with ``--quiet``, 1 with ``--verbose``, else 0.
+        may_page: Whether it may use a pager.
+        full_ids: Whether people see whole IDs, too.
+        short: The short forms of commit IDs, by the ID.
+    """
 
     level: int = 0
     may_page: bool = True
+    full_ids: bool = False
+    short: dict[str, str] = field(default_factory=dict)
 
 
-_verbosity: Final = _Verbosity()
+_output: Final = _Output()
 
 
-def set_verbosity(level: int, *, may_page: bool = True) -> None:
-    """Set how much the commands of this process say from now on."""
-    _verbosity.level, _verbosity.may_page = max(-1, min(level, 1)), may_page
+def set_output(level: int, *, may_page: bool, full_ids: bool) -> None:
+    """Set how the commands of this process print from now on."""
+    _output.level, _output.may_page, _output.full_ids = max(-1, min(level, 1)), may_page, full_ids
+    _output.short = {}
+
+
+def learn_short_ids(store: "Store", commit_ids: Iterable[str | None]) -> None:
+    """Load the short forms of *commit_ids* for `shown_id`, if a person reads them.
+
+    That is on a terminal and without ``--full-ids``. Cost: as `Store.short_ids`, or none.
+    """
+    if sys.stdout.isatty() and not _output.full_ids:
+        _output.short |= store.short_ids([one for one in commit_ids if one is not None and is_id(one)])
+
+
+def shown_id(commit_id: str) -> str:
+    """Return a commit's ID as it is printed: short if `learn_short_ids` was told of it."""
+    return _output.short.get(commit_id, commit_id)
+
+
+def shown_head(head: str | None) -> str:
+    """Return the head of a branch as it is printed."""
+    return "no commit yet" if head is None else shown_id(head)
+
+
+def shown_digest(digest: str) -> str:
+    """Return a content digest as it is printed: cut on a terminal, without ``--full-ids``."""
+    return digest[:_DIGITS] if sys.stdout.isatty() and not _output.full_ids else digest
 
 
 def is_verbose() -> bool:
     """Return whether ``--verbose`` was given."""
-    return _verbosity.level > 0
+    return _output.level > 0
 
 
 def is_quiet() -> bool:
     """Return whether ``--quiet`` was given."""
-    return _verbosity.level < 0
+    return _output.level < 0
 
 
 def echo(line: str, *, err: bool = False, colour: str | None = None) -> None:
@@ -249,7 +287,7 @@ def print_findings(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> No
 
 def print_commit(commit: "Commit", *, indent: str = "") -> None:
     """Print a commit in three or four lines: where it is, what it says, who made it."""
-    print_line(commit.id, heading=f"{indent}{commit.repo}@{commit.branch} #{commit.number}")
+    print_line(shown_id(commit.id), heading=f"{indent}{commit.repo}@{commit.branch} #{commit.number}")
     details = [describe_change(commit), commit.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")]
     first, *rest = commit.message.split("\n")
     print_line(f"{indent}  {'  '.join(filter(None, [first, *details]))}")

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from versioned_io.errors.root import counted
-from versioned_io.interfaces.cli.output import print_findings, print_json, print_line, print_table, with_times
+from versioned_io.interfaces.cli.output import (
+    learn_short_ids,
+    print_findings,
+    print_json,
+    print_line,
+    print_table,
+    shown_head,
+    with_times,
+)
 from versioned_io.interfaces.cli.session import (
     CatalogOption,
     JsonOption,
@@ -40,6 +48,7 @@ def status(
     """
     with open_named_store(store, catalog) as opened:
         found, is_older = opened.status(), opened.warning is not None
+        learn_short_ids(opened, [one.head for repo in found.repos for one in repo.branches])
     if as_json:
         print_json(with_times(asdict(found)))
     else:
@@ -54,7 +63,7 @@ def _show(found: "StoreStatus", now: datetime) -> None:
     print_line(f"store {found.url}")
     print_line(f"catalog {found.catalog}{_right(found)}")
     rows = [
-        (repo.name, one.name, str(one.number), one.head or "no commit yet", _age(one.committed_at, now))
+        (repo.name, one.name, str(one.number), shown_head(one.head), _age(one.committed_at, now))
         for repo in found.repos
         for one in repo.branches
     ]

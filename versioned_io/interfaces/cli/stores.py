@@ -1,7 +1,7 @@
 """Commands about the store and its names: ``init``, ``repo``, ``branch``, ``tag``, ``reset``, ``drop``, ``reflog``."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,10 +10,13 @@ from versioned_io.interfaces.cli.near_words import CommandsOnRefs
 from versioned_io.interfaces.cli.output import (
     commit_json,
     echo,
+    learn_short_ids,
     print_json,
     print_table,
     repo_json,
     say_how_to_undo,
+    shown_head,
+    shown_id,
 )
 from versioned_io.interfaces.cli.session import (
     BranchArgument,
@@ -26,6 +29,9 @@ from versioned_io.interfaces.cli.session import (
     require_store,
     storage_options,
 )
+
+if TYPE_CHECKING:
+    from versioned_io.model.journal import JournalEntry
 
 repo_app = typer.Typer(
     cls=CommandsOnRefs, help="Repos: make, list, show, rename, delete, restore.", no_args_is_help=True
@@ -78,11 +84,12 @@ def list_repos(store: StoreOption = None, catalog: CatalogOption = None, as_json
     """List the repos and their branches."""
     with open_named_store(store, catalog) as opened:
         repos = opened.repos()
+        learn_short_ids(opened, [branch.head for repo in repos for branch in repo.branches])
     if as_json:
         print_json({"repos": [repo_json(repo) for repo in repos]})
         return
     rows = [
-        (repo.name, branch.name, str(branch.number), branch.head or "no commit yet", repo.description)
+        (repo.name, branch.name, str(branch.number), shown_head(branch.head), repo.description)
         for repo in repos
         for branch in repo.branches
     ]
@@ -95,11 +102,12 @@ def show_repo(name: str, store: StoreOption = None, catalog: CatalogOption = Non
     """Show one repo and its branches."""
     with open_named_store(store, catalog) as opened:
         repo = opened.repo(name)
+        learn_short_ids(opened, [branch.head for branch in repo.branches])
     if as_json:
         print_json(repo_json(repo))
         return
     echo(f"{repo.name}  {repo.description}".rstrip())
-    rows = [(branch.name, str(branch.number), branch.head or "no commit yet") for branch in repo.branches]
+    rows = [(branch.name, str(branch.number), shown_head(branch.head)) for branch in repo.branches]
     print_table(("branch", "commits", "head"), rows)
 
 
@@ -187,10 +195,11 @@ def list_branches(
     """List the branches of a repo."""
     with open_named_store(store, catalog) as opened:
         branches = opened.branches(repo)
+        learn_short_ids(opened, [branch.head for branch in branches])
     if as_json:
         print_json({"branches": [asdict(branch) for branch in branches]})
         return
-    rows = [(branch.name, str(branch.number), branch.head or "no commit yet") for branch in branches]
+    rows = [(branch.name, str(branch.number), shown_head(branch.head)) for branch in branches]
     print_table(("branch", "commits", "head"), rows)
 
 
@@ -275,10 +284,11 @@ def list_tags(repo: str, store: StoreOption = None, catalog: CatalogOption = Non
     """List the tags of a repo."""
     with open_named_store(store, catalog) as opened:
         tags = opened.tags(repo)
+        learn_short_ids(opened, tags.values())
     if as_json:
         print_json({"tags": [{"name": name, "commit": commit} for name, commit in tags.items()]})
     else:
-        print_table(("tag", "commit"), list(tags.items()))
+        print_table(("tag", "commit"), [(name, shown_id(commit)) for name, commit in tags.items()])
 
 
 @tag_app.command("delete")
@@ -350,13 +360,15 @@ def reflog(
     """Show the changes of a name other than commits, oldest first."""
     with open_named_store(store, catalog) as opened:
         entries = opened.reflog(branch)
+        learn_short_ids(opened, [commit for one in entries for commit in (one.entry.old, one.entry.new)])
     if as_json:
         print_json(
             {"entries": [{"sequence": one.sequence, "at": one.at.isoformat(), **asdict(one.entry)} for one in entries]}
         )
         return
-    rows = [
-        (one.at.strftime("%Y-%m-%d %H:%M:%S"), one.entry.action.value, one.entry.old or "", one.entry.new or "")
-        for one in entries
-    ]
+    rows = [(one.at.strftime("%Y-%m-%d %H:%M:%S"), one.entry.action.value, *_shown_move(one.entry)) for one in entries]
     print_table(("time (UTC)", "what", "from", "to"), rows)
+
+
+def _shown_move(entry: "JournalEntry") -> tuple[str, str]:
+    return shown_id(entry.old or ""), shown_id(entry.new or "")

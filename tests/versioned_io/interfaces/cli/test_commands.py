@@ -1,11 +1,14 @@
 """The command line, as a person and as a script use it."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -976,3 +979,92 @@ def test_the_rows_of_tables_are_compared_as_json(terminal, table):
     ]
     assert "no column 'x'" in terminal.run("diff", "r@main~1", "r@main", "--data", "--key", "x", code=2).stderr
     assert "use one of them" in terminal.run("diff", "r@main~1", "r@main", "--data", "--renames", code=2).stderr
+
+
+@pytest.fixture
+def years(tmp_path):
+    """A store with three commits of three authors and years, the last of which changed 250 files."""
+    now = [datetime(2024, 5, 6, 7, tzinfo=UTC)]
+    with vio.create_store(tmp_path / "store", clock=lambda: now[0]) as store:
+        store.create_repo("r")
+        for year, author, files in ((2024, "Ana Lima", 1), (2025, "ben", 1), (2026, "ANA", 250)):
+            now[0] = now[0].replace(year=year)
+            with store.transaction("r@main", message=f"{year}\nmore", author=author) as tx:
+                for number in range(files):
+                    tx.write(f"{number:03}", str(year).encode())
+    return Terminal(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), [2026, 2025, 2024]),
+        (("--since", "2025-05-06"), [2026, 2025]),
+        (("--since", "2025-05-06T07:00:01"), [2026]),
+        (("--until", "2025-05-06"), [2025, 2024]),
+        (("--until", "2025-05-06T06:59:59Z"), [2024]),
+        (("--since", "2025-01-01", "--until", "2025-12-31"), [2025]),
+        (("--author", "ana"), [2026, 2024]),
+        (("--author", "ana", "-n", "1"), [2026]),
+        (("--author", "ana", "--until", "2025-01-01", "-n", "1"), [2024]),
+    ],
+)
+def test_a_log_is_filtered_by_time_and_author(years, options, expected):
+    found = years.json("log", "r@main", *options)["commits"]
+    assert [int(one["message"][:4]) for one in found] == expected
+    lines = years.text("log", "r@main", "--oneline", *options).splitlines()
+    assert lines == [f"{one['id']}  {one['message'][:4]}  {CHANGES[one['message'][:4]]}" for one in found]
+
+
+CHANGES = {"2024": "[1 added]", "2025": "[1 modified]", "2026": "[249 added, 1 modified]"}
+
+
+def test_a_filter_that_is_no_time_or_finds_nothing_says_so(years):
+    assert (
+        "--since 'soon' is not a date or a time: write 2026-11-01"
+        in years.run("log", "r@main", "--since", "soon", code=2).stderr
+    )
+    assert years.text("log", "r@main", "--author", "eva") == "no such commit\n"
+
+
+def test_show_leaves_out_what_is_much_and_says_how_to_see_it(years):
+    few = years.text("show", "r@main").splitlines()
+    assert few[-1] == "150 changes of 250 not shown: `versioned show r@main --all` shows all"
+    assert sum(line.startswith(("added", "modified")) for line in few) == 100
+    every = years.text("show", "r@main", "--all")
+    assert "249" in every.splitlines()[-1]
+    assert "not shown" not in every
+    assert "249 changes of 250 not shown" in years.text("show", "r@main", "-n", "1")
+    assert len(years.json("show", "r@main")["changes"]) == 250
+
+
+def test_a_terminal_shows_short_ids_that_are_refs_and_a_pipe_whole_ones(years):
+    with vio.open_store(years.location) as store:
+        whole = [commit.id for commit in store.log("r@main")]
+    short = [line.split()[0] for line in on_a_terminal(years, "log", "r@main", "--oneline").splitlines()]
+    assert all(12 <= len(one) < 32 and full.startswith(one) for one, full in zip(short, whole, strict=True))
+    assert years.json("show", f"r@{short[1]}")["commit"]["id"] == whole[1]
+    for command in (["repo", "list"], ["branch", "list", "r"], ["status"], ["show", "r@main"], ["repo", "show", "r"]):
+        shown = on_a_terminal(years, *command)
+        assert (short[0] in shown, whole[0] in shown) == (True, False), shown
+        assert whole[0] in on_a_terminal(years, *command, "--full-ids")
+        assert whole[0] in years.text(*command)
+    digest = years.json("ls", "r@main:000")["entries"][0]["digest"]
+    assert digest not in on_a_terminal(years, "ls", "r@main")
+    assert digest in on_a_terminal(years, "ls", "r@main", "--full-ids")
+    assert digest in years.text("ls", "r@main")
+
+
+def on_a_terminal(terminal, *arguments):
+    """Return what a command prints on a terminal of 200 columns."""
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "VERSIONED_STORE": str(terminal.location), "COLUMNS": "200", "TERM": "dumb"}
+    with subprocess.Popen([PROGRAM, *arguments], env=environment, stdout=follower, stdin=follower) as process:
+        os.close(follower)
+        seen = b""
+        with contextlib.suppress(OSError):  # as Linux says that the other side is closed
+            while data := os.read(leader, 65536):
+                seen += data
+        os.close(leader)
+    assert process.returncode == 0
+    return seen.decode().replace("\r\n", "\n")
