@@ -257,7 +257,7 @@ class _Moving:
             branch,
             message=f"import from {self._older}",
             author=AUTHOR,
-            metadata=external_inputs(older),
+            metadata=external_inputs(older, {one.output: one.output for one in older if one.output}),
         ) as transaction:
             base = None if transaction.base is None else transaction.base.id
             if base != (None if snapshot is None or snapshot.commit is None else snapshot.commit.id):

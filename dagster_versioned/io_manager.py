@@ -211,7 +211,7 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
             # The step ran, so its lineage ID must lead to its output, even if the branch already held an equal one. The
             # tree's digest stays, so nothing downstream is affected.
             empty="allow" if lineage_id is not None else "skip",
-            metadata=metadata_of_older(output.step) or None,
+            metadata=metadata_of_older(output.step, output.directories) or None,
             idempotency_key=output.retry_key,
             retries="equal",
         ) as transaction:

@@ -73,15 +73,22 @@ def older_inputs_of(step: Step | None) -> list[OlderInput]:
     return sorted(found, key=lambda one: (one.uri, one.output))
 
 
-def metadata_of_older(step: Step | None) -> dict[str, Any]:
-    """Return the metadata with which a commit of *step* records those values; empty if there are none."""
+def metadata_of_older(step: Step | None, directories: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the metadata with which a commit of *step* records those values; empty if there are none.
+
+    Args:
+        directories: Each partition of the commit with the directory of its value.
+    """
     older = older_inputs_of(step)
-    return external_inputs(older) if older else {}
+    return external_inputs(older, directories) if older else {}
 
 
-def external_inputs(older: Iterable[OlderInput]) -> dict[str, Any]:
-    """Return the metadata of a commit that was made from these values."""
-    return {EXTERNAL_INPUTS: [one.to_json() for one in older]}
+def external_inputs(older: Iterable[OlderInput], directories: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the metadata of a commit that was made from these values; ``path`` is what was made from each."""
+    paths = directories or {}
+    return {
+        EXTERNAL_INPUTS: [one.to_json() | ({"path": paths[one.output]} if one.output in paths else {}) for one in older]
+    }
 
 
 def settle_lineage(step: Step, run: "vio.Run") -> LineageId:

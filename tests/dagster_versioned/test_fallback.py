@@ -45,6 +45,11 @@ def checked(monthly):
     return monthly.upper()
 
 
+@dg.asset(partitions_def=MONTHS)
+def shortened(monthly):
+    return {key: rows[:4] for key, rows in monthly.items()}
+
+
 @dg.asset(partitions_def=GRID)
 def weather(context: dg.AssetExecutionContext):
     return str(context.partition_key)
@@ -128,6 +133,24 @@ def test_of_several_partitions_only_those_that_the_store_lacks_are_read_there(in
     assert list(found) == ["2012-01", "2012-02", "2012-03"]
     read = [one["uri"].rpartition("/")[2] for one in head(tmp_path, "report").metadata["external_inputs"]]
     assert read == ["2012-01", "2012-03"]
+
+
+@pytest.mark.filterwarnings("ignore:Function `AssetSelection.keys`:DeprecationWarning")
+def test_lineage_leads_to_the_old_file_that_one_partition_was_made_from(instance, tmp_path, old, manager):
+    stored_before(instance, old, monthly, "2012-01", "2012-02")
+    ends = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+    resources = {"io_manager": manager}
+    done = dg.materialize(
+        [monthly, shortened],
+        instance=instance,
+        resources=resources,
+        selection=[shortened],
+        tags=dict(zip(ends, ("2012-01", "2012-02"), strict=True)),
+    )
+    assert done.success
+    with vio.open_store(str(tmp_path / "store")) as store:
+        graphs = [store.upstream(f"shortened@main:2012-0{month}") for month in (1, 2)]
+    assert [[use.uri.rpartition("/")[2] for use in graph.external] for graph in graphs] == [["2012-01"], ["2012-02"]]
 
 
 def test_one_partition_is_read_there(instance, tmp_path, old, manager):

@@ -12,6 +12,25 @@ from versioned_io.model.identifiers import CommitId, Digest
 from versioned_io.model.paths import parent_directories
 from versioned_io.versioning.backend.backend import Backend
 
+EXTERNAL_INPUTS = "external_inputs"
+"""Metadata of a commit: its inputs outside of the store, each a mapping with ``uri`` and ``digest``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalUse:
+    """One input that lies outside of the store, and the commit that was made from it.
+
+    Attributes:
+        uri: Its address, such as ``file:///old/orders`` or ``s3://bucket/old/orders``.
+        digest: The digest of its content as it was read, such as ``sha256:…``.
+        output: The path or directory of the commit that was made from it; empty for all of the commit.
+    """
+
+    consumer: CommitId
+    uri: str
+    digest: str
+    output: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class LineageGraph:
@@ -24,6 +43,7 @@ class LineageGraph:
         files: Every version of a file that one of the commits was made from, with that commit.
         asked: The versions of files in the query, if it was about files. ``written_by`` is the commit that first wrote
             the bytes. ``made_by`` is the newest commit whose run made or confirmed them; the answer begins there.
+        external: The inputs outside of the store, in the order of commits. Only `find_upstream` looks for them.
     """
 
     roots: tuple[CommitId, ...]
@@ -31,6 +51,7 @@ class LineageGraph:
     edges: tuple[tuple[CommitId, CommitId], ...]
     files: tuple[Use, ...]
     asked: tuple[InputFile, ...] = field(default=(), compare=False)
+    external: tuple[ExternalUse, ...] = ()
 
     def commit(self, commit_id: CommitId) -> Commit:
         """Return the commit of the graph with this ID.
@@ -165,7 +186,28 @@ def _grow(backend: Backend, roots: Roots, step: _Stepper) -> LineageGraph:
     for commit_id, paths in roots.places.items():
         first |= {(commit_id, path) for path in ([None] if paths is None else paths)}
     found = _walk(backend, seen, _Step(set(), [], first), step)
-    return replace(found, roots=tuple(roots.places), asked=roots.asked)
+    external = _external_inputs(found.commits, seen) if step is _inputs else ()
+    return replace(found, roots=tuple(roots.places), asked=roots.asked, external=external)
+
+
+def _external_inputs(commits: Iterable[Commit], places: _Places) -> tuple[ExternalUse, ...]:
+    """Return the inputs outside of the store from which these places of the commits were made."""
+    found = [
+        ExternalUse(commit.id, one["uri"], one["digest"], one["path"])
+        for commit in commits
+        for one in _recorded_external(commit)
+    ]
+    return tuple(dict.fromkeys(use for use in found if places.touch(use.consumer, use.output)))
+
+
+def _recorded_external(commit: Commit) -> Iterable[dict[str, str]]:
+    """Yield the external inputs that the metadata of a commit records; another value under that key is its writer's."""
+    recorded = commit.metadata.get(EXTERNAL_INPUTS)
+    for one in recorded if isinstance(recorded, list | tuple) else ():
+        if isinstance(one, Mapping):
+            fields = {name: one.get(name, "") for name in ("uri", "digest", "path")}
+            if fields["uri"] and all(isinstance(value, str) for value in fields.values()):
+                yield {name: str(value) for name, value in fields.items()}
 
 
 def _walk(backend: Backend, seen: _Places, found: _Step, step: _Stepper) -> LineageGraph:

@@ -530,3 +530,31 @@ def test_the_log_of_a_path_ends_where_data_was_let_go_of(repos, write):
         assert [commit.id for commit in repos.log("weather@main", path=path)] == kept
     # The head's own rows still tell who wrote a file.
     assert [commit.id for commit in repos.log("weather@main", path="d/0")] == [commits[0].id]
+
+
+# Inputs outside of the store
+
+
+def test_upstream_leads_to_the_inputs_outside_of_the_store(repos, write):
+    old = {"uri": "file:///old/orders", "digest": "sha256:aa"}
+    january, february = ({"uri": f"file:///old/{month}", "digest": "sha256:bb", "path": month} for month in ("1", "2"))
+    metadata = {"external_inputs": [old, january, february]}
+    with repos.transaction("weather@main", metadata=metadata) as tx:
+        tx.write("1/data", b"1")
+        tx.write("2/data", b"2")
+    with repos.run("train"), repos.transaction("models@main") as model:
+        model.write("model", repos.snapshot("weather@main").read("1/data"))
+    graph = repos.upstream("models@main:model")
+    assert [(use.consumer, use.uri, use.digest) for use in graph.external] == [
+        (tx.commit.id, "file:///old/orders", "sha256:aa"),
+        (tx.commit.id, "file:///old/1", "sha256:bb"),
+    ]
+    assert [use.output for use in repos.upstream(f"weather@{tx.commit.id}").external] == ["", "1", "2"]
+    assert repos.downstream("weather@main:1/data").external == ()
+
+
+@pytest.mark.parametrize("theirs", ["a text", [1], [{"uri": 3}], {"uri": "x"}, [{"digest": "sha256:aa"}]])
+def test_metadata_of_that_name_that_says_something_else_is_no_input(repos, theirs):
+    with repos.transaction("weather@main", metadata={"external_inputs": theirs}) as tx:
+        tx.write("a", b"1")
+    assert repos.upstream("weather@main").external == ()

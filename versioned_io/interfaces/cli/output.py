@@ -209,6 +209,7 @@ def graph_json(graph: "LineageGraph") -> dict[str, Any]:
         "edges": [list(edge) for edge in graph.edges],
         "files": [{"consumer": use.consumer, **asdict(use.file)} for use in graph.files],
         "asked": [asdict(file) for file in graph.asked],
+        "external": [asdict(use) for use in graph.external],
     }
 
 
@@ -334,6 +335,11 @@ def print_graph(graph: "LineageGraph", *, newest_first: bool, every_file: bool) 
             if consumer == commit.id:
                 shown = _shown(sorted(set(paths)), every_file=every_file)
                 print_line(f"  from {names.get(source, source)}: {shown}")
+        outside = sorted({f"{use.uri} {use.digest}" for use in graph.external if use.consumer == commit.id})
+        for line in outside if every_file or len(outside) <= _FEW_PATHS + 1 else outside[:_FEW_PATHS]:
+            print_line(f"  from outside of the store: {line}")
+        if not every_file and len(outside) > _FEW_PATHS + 1:
+            print_line(f"  and {len(outside) - _FEW_PATHS} more outside of the store (--files shows all)")
 
 
 def _shown(paths: Sequence[str], *, every_file: bool) -> str:

@@ -293,6 +293,17 @@ def test_upstream_and_downstream_lead_to_the_exact_files(terminal, traced):
     assert "from weather@main #1: 2012/01.csv" in terminal.text("lineage", "upstream", "summary@main")
     downstream = terminal.json("lineage", "downstream", "weather@main:2012/01.csv")
     assert [commit["repo"] for commit in downstream["commits"]] == ["weather", "summary"]
+    with vio.open_store(terminal.location) as store:
+        old = [{"uri": f"file:///old/{number}", "digest": f"sha256:{number}"} for number in range(20)]
+        with store.transaction("summary@main", metadata={"external_inputs": old}) as tx:
+            tx.write("imported.txt", b"1")
+    external = terminal.json("lineage", "upstream", "summary@main:imported.txt")["external"]
+    assert external[0] == {"consumer": tx.commit.id, "uri": "file:///old/0", "digest": "sha256:0", "output": ""}
+    few = terminal.text("lineage", "upstream", "summary@main:imported.txt")
+    assert "  from outside of the store: file:///old/0 sha256:0\n" in few
+    assert "more outside of the store (--files shows all)" in few
+    assert few.count("file:///old") < 20
+    assert terminal.text("lineage", "upstream", "summary@main:imported.txt", "--files").count("file:///old") == 20
     alone = terminal.json("lineage", "downstream", "weather@main:2012/02.csv")
     assert [commit["repo"] for commit in alone["commits"]] == ["weather"]
 
