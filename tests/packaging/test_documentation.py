@@ -39,6 +39,16 @@ def test_a_page_shows_what_happens(page, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+def test_the_snippets_of_the_readme_survive_a_second_run(tmp_path):
+    """Each of them twice, in one directory, as someone does who pastes it again."""
+    shown = [block for block in blocks("README.md") if block.language == "python" and not block.is_skipped]
+    assert len(shown) >= 4
+    page = tmp_path / "page.md"
+    page.write_text("\n".join(f"```python\n{block.text}```\n" for block in [*shown, *shown]))
+    result = run_page(page, tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.e2e
 @pytest.mark.soak
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.needs_servers for block in blocks(page))])
