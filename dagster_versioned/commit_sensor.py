@@ -14,6 +14,7 @@ from dagster_versioned import compat, tags
 from dagster_versioned.affected_partitions import Found, describe_unmatched, request_partitions
 from dagster_versioned.causes import carries
 from dagster_versioned.commit_watch import MAX_PARTITIONS, CommitWatch, OnDelete, OnImpossibleKey, SensorTarget
+from dagster_versioned.cursor_hold import hold_commit
 from dagster_versioned.lazy_store import LazyStore
 from dagster_versioned.partition_mapping import Mapper, PartitionMapping
 from dagster_versioned.sensor_cursor import SensorCursor, parse_sensor_cursor
@@ -86,7 +87,8 @@ def build_commit_sensor(
     commits after one, set the sensor's cursor back to it, or to ``replay:`` and its ID. Their run keys then have an
     epoch, since Dagster uses a run key only once.
 
-    If the data of the cursor's commit has expired or was dropped, the sensor continues with the changes that are still
+    The commit of the cursor is kept from expiring, for 30 days after a newer one has come. If it has expired or was
+    dropped nevertheless, the sensor continues with the changes that are still
     known. The log of the tick names the gaps.
 
     >>> import dagster as dg
@@ -155,6 +157,7 @@ def build_commit_sensor(
         max_wait_s=max_wait_s,
         run_config=run_config,
         run_tags=dict(run_tags or {}),
+        sensor_name=name or re.sub(r"[^A-Za-z0-9_]", "_", f"{branch.repo}_{branch.branch}_commits"),
     )
     selection = dg.AssetSelection.from_coercible(target) if target is not None else None
 
@@ -162,10 +165,13 @@ def build_commit_sensor(
         job_name = None if selection is not None else definition.job_name
         found = store if store is not None else getattr(context.resources, resource_key)
         with LazyStore(settings_of(found, catalog), create=False) as opened:
-            return _evaluate(context, watch, opened, lambda: _target_of(context, selection, job_name))
+            result = _evaluate(context, watch, opened, lambda: _target_of(context, selection, job_name))
+            if result.cursor:
+                hold_commit(context, watch.sensor_name, opened.get(), result)
+            return result
 
     definition = dg.SensorDefinition(
-        name=name or re.sub(r"[^A-Za-z0-9_]", "_", f"{branch.repo}_{branch.branch}_commits"),
+        name=watch.sensor_name,
         evaluation_fn=evaluate,
         job=job,
         asset_selection=selection,
@@ -200,7 +206,7 @@ def _evaluate(
         raise InvalidInputError(msg) from error
     if changes.unknown:
         context.log.warning("%s: %s", watch.ref, changes.unknown)
-    watch = replace(watch, epoch=_epoch_of(context, cursor, changes))
+    watch = replace(watch, epoch=_epoch_of(context, watch, cursor, changes))
     target = find_target()
     unmatched = describe_unmatched(watch, store, changes, cursor)
     if target.definition is None:
@@ -221,7 +227,9 @@ def _evaluate(
     return request_partitions(context, watch, target, Found(changes, unmatched, keys_at_head), cursor)
 
 
-def _epoch_of(context: dg.SensorEvaluationContext, cursor: SensorCursor, changes: "vio.Changes") -> str:
+def _epoch_of(
+    context: dg.SensorEvaluationContext, watch: CommitWatch, cursor: SensorCursor, changes: "vio.Changes"
+) -> str:
     """Return the part of the run keys by which runs that were requested before are requested again.
 
     It is empty in an ordinary tick, so that a crashed tick repeats its run keys. A commit that is handled once more
@@ -237,7 +245,7 @@ def _epoch_of(context: dg.SensorEvaluationContext, cursor: SensorCursor, changes
     follows = changes.commits[0].parent if changes.commits else None
     if cursor.commit is not None and follows != cursor.commit:
         return cursor.commit
-    edited_after = compat.tick_before_edit(context)
+    edited_after = compat.tick_before_edit(context, watch.sensor_name)
     return "" if edited_after is None else f"tick-{edited_after}"
 
 

@@ -37,6 +37,7 @@ class CommitWatch:
         max_partitions: How many partitions one evaluation requests.
         max_wait_s: The seconds that the oldest commit may wait for unfinished runs.
         epoch: Part of the run keys of a replay, so that they differ from those of before; else empty.
+        sensor_name: The name of the sensor.
     """
 
     ref: BranchRef
@@ -52,6 +53,7 @@ class CommitWatch:
     run_config: Any = None
     run_tags: dict[str, str] = field(default_factory=dict)
     epoch: str = ""
+    sensor_name: str = ""
 
     def page_for(self, target: "SensorTarget") -> int:
         """Return how many partitions of *target* one evaluation requests."""

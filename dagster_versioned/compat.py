@@ -314,7 +314,13 @@ def valid_partition_keys(definition: dg.PartitionsDefinition[Any], keys: Iterabl
     return frozenset(key for key in wanted if definition.has_partition_key(key))
 
 
-def tick_before_edit(context: dg.SensorEvaluationContext) -> int | None:
+def full_name_of(context: dg.SensorEvaluationContext, sensor_name: str) -> str:
+    """Return a name that no sensor of another repository or instance has, of at most 200 characters. Cost: 1 query."""
+    ask = getattr(context.instance.run_storage, "get_run_storage_id", str)  # storages of other makers may have none
+    return f"{ask()[:36]}/{(context.repository_name or '')[:60]}/{sensor_name[:100]}"
+
+
+def tick_before_edit(context: dg.SensorEvaluationContext, sensor_name: str) -> int | None:
     """Return the ID of the last tick that ended, if somebody has set the sensor's cursor since; else None.
 
     None as well for a sensor that has no tick yet, or if several code locations have one of its name.
@@ -329,7 +335,7 @@ def tick_before_edit(context: dg.SensorEvaluationContext) -> int | None:
     states = [
         state
         for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
-        if state.instigator_name == context.sensor_name
+        if state.instigator_name == sensor_name
     ]
     if len(states) != 1:
         return None

@@ -12,6 +12,7 @@ import versioned_io as vio
 from dagster_versioned import compat, tags
 from dagster_versioned.affected_partitions import wanted_of
 from dagster_versioned.commit_watch import CommitWatch
+from dagster_versioned.cursor_hold import hold_commit
 from dagster_versioned.lazy_store import LazyStore
 from dagster_versioned.naming import asset_of_repo
 from dagster_versioned.partition_mapping import Touched, causes_of
@@ -120,13 +121,18 @@ class _Reporter:
         minimum_interval_seconds: int | None,
         default_status: dg.DefaultSensorStatus,
     ) -> dg.SensorDefinition:
+        name = re.sub(r"[^A-Za-z0-9_]", "_", f"{self._branch.repo}_{self._branch.branch}_asset")
+
         def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult:
             found = store if store is not None else getattr(context.resources, resource_key)
             with LazyStore(settings_of(found, catalog), create=False) as opened:
-                return self._evaluate(context, opened)
+                result = self._evaluate(context, opened)
+                if result.cursor:
+                    hold_commit(context, name, opened.get(), result)
+                return result
 
         return dg.SensorDefinition(
-            name=re.sub(r"[^A-Za-z0-9_]", "_", f"{self._branch.repo}_{self._branch.branch}_asset"),
+            name=name,
             evaluation_fn=evaluate,
             minimum_interval_seconds=minimum_interval_seconds,
             default_status=default_status,

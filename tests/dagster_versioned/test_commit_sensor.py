@@ -230,9 +230,7 @@ def test_partitions_of_deleted_paths_are_removed_on_request(instance, commit, st
         with dg.build_sensor_context(instance=instance, repository_def=repository, cursor=seen.id) as context:
             result = sensor(context)
         assert keys_of(result) == ["rome"]
-        assert [list(one.partition_keys) for one in result.dynamic_partitions_requests or ()] == [removed][
-            : len(removed)
-        ]
+        assert [list(one.partition_keys) for one in result.dynamic_partitions_requests or ()] == removed
 
 
 def test_a_replay_requests_the_same_partitions_under_other_run_keys(evaluate, commit):
@@ -391,9 +389,13 @@ def test_the_sensor_goes_on_when_the_commit_of_its_cursor_has_expired(evaluate, 
     forget(opened)
     data = evaluate([monthly], partitions=TEMPLATE, cursor=seen.id)
     assert (keys_of(data), data.cursor) == (["2012-03", "2012-05"], head.id)
+
+
+def test_commits_beside_the_template_after_an_expired_one_request_nothing(evaluate, commit, opened):
+    seen = commit({"2012/01.csv": b"1"})
     other = commit({"notes": b"2"})
     forget(opened)
-    data = evaluate([monthly], partitions=TEMPLATE, cursor=head.id)
+    data = evaluate([monthly], partitions=TEMPLATE, cursor=seen.id)
     assert (data.run_requests, data.cursor) == ([], other.id)
     assert "changed no partition of" in data.skip_message
 
@@ -503,3 +505,18 @@ def test_what_can_not_work_is_refused_when_the_sensor_is_built_or_evaluated(eval
 def test_its_name_is_made_of_the_branch(store_url):
     assert build_commit_sensor("raw.weather@main", target=[model], store=store_url).name == "raw_weather_main_commits"
     assert build_commit_sensor("weather@main", target=[model], store=store_url, name="mine").name == "mine"
+
+
+def test_the_cursor_holds_its_commit_against_expiry(evaluate, commit, opened):
+    seen = commit({"2012/01.csv": b"1", "2012/02.csv": b"1"})
+    evaluate([monthly], partitions=TEMPLATE)
+    commit({"2012/01.csv": b"2"})
+    commit({"2012/03.csv": b"1"})
+    forget(opened)
+    assert opened.snapshot(f"weather@{seen.id}").read("2012/01.csv") == b"1"
+    data = evaluate([monthly], partitions=TEMPLATE, cursor=seen.id)
+    assert keys_of(data) == ["2012-01", "2012-03"]
+    commit({"2012/04.csv": b"1"})
+    forget(opened)
+    with pytest.raises(vio.VersionedError, match="has expired"):
+        opened.snapshot(f"weather@{seen.id}").read("2012/01.csv")

@@ -312,6 +312,16 @@ subscriptions = Table(
     UniqueConstraint("branch_id", "name"),
 )
 
+held_cursors = Table(
+    "held_cursors",
+    metadata,
+    Column("name", String(250), primary_key=True),
+    Column("commit_id", String(32), nullable=False),
+    Column("hold_s", BigInteger, nullable=False),
+    Column("held_until", Timestamp, nullable=False),
+    comment="commits at which consumers with cursors outside of the store stand, each held for a time",
+)
+
 due_keys = Table(
     "due_keys",
     metadata,

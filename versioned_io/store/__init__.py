@@ -103,6 +103,7 @@ class Store:
     diff_data = forward("_history", History.diff_data)
     affected = forward("_history", History.affected)
     changes = forward("_history", History.changes)
+    hold_cursor = forward("_history", History.hold_cursor)
     subscription = forward("_history", History.subscription)
     relay = forward("_history", History.relay)
     watch = forward("_history", History.watch)

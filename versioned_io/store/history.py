@@ -1,6 +1,7 @@
 """History: logs, differences, affected partition keys, and subscriptions."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from versioned_io.catalog.commits import walk_history
@@ -8,6 +9,7 @@ from versioned_io.catalog.repo_rows import find_branch
 from versioned_io.errors import InvalidInputError
 from versioned_io.model.arguments import (
     parse_count,
+    parse_duration,
     parse_items,
     parse_name,
     parse_number,
@@ -218,6 +220,35 @@ class History:
         template = None if partitions is None else PartitionTemplate.parse(partitions, key)
         seen = None if since is None else parse_commit_id(since)
         return find_changes(self._backend, self._resolver.resolve(self._resolver.parse_commit(branch)), seen, template)
+
+    def hold_cursor(self, name: str, commit: Commit | str, *, hold_for: timedelta) -> None:
+        """Keep the commit of a cursor outside of the store from expiring, for a time.
+
+        It takes the place of the commit that was held under this name. While the commit is the head of a branch, each
+        collection of garbage restarts its time. A held commit can be dropped: only a subscription refuses that.
+
+        >>> from datetime import timedelta
+        >>> store.hold_cursor("my consumer", store.commit("weather@main"), hold_for=timedelta(days=30))
+
+        Args:
+            commit: ``repo@ref`` or a commit's ID.
+            hold_for: How long, at most a hundred years. Afterwards the commit may expire by retention; `changes` then
+                tells the rest.
+
+        Raises:
+            NotFoundError: There is no such commit.
+            InvalidInputError: *name* is empty or has more than 250 characters, or *hold_for* is negative.
+
+        Cost: 1 SQL transaction of 2 statements; as `commit` before, unless it is a `Commit`.
+        """
+        from versioned_io.catalog.held_cursors import hold_cursor
+        from versioned_io.processing.subscriptions import catalog_now
+
+        span = parse_duration(hold_for, "hold_for")
+        parse_text(name, "name of a cursor")
+        held = commit if isinstance(commit, Commit) else self._resolver.commit(commit)
+        with self._backend.catalog.write() as connection:
+            hold_cursor(connection, name, held.id, span, catalog_now(self._backend, connection))
 
     def subscription(
         self,

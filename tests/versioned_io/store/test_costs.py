@@ -4,6 +4,7 @@ import inspect
 import re
 import shutil
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -321,6 +322,12 @@ CASES = [
         lambda found: found[0].changes(MAIN, since=found[1].id, partitions=MONTHS),
         lambda store: (store, store.commit(f"{MAIN}~1")),
         counts="3 SELECTs, 5 to 7 SELECTs, 2 GETs",
+    ),
+    Case(
+        "Store.hold_cursor",
+        "1 SQL transaction of 2 statements",
+        lambda found: found[0].hold_cursor("mine", found[1], hold_for=timedelta(days=1)),
+        lambda store: (store, store.commit(MAIN)),
     ),
     Case("Store.subscription", "2 SELECTs; the first time also 1 SQL transaction of 7 statements", subscribed, known),
     Case("Store.subscription", "2 SELECTs", subscribed, lambda store: (subscribed(store), store)[1]),

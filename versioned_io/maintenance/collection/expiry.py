@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from versioned_io.catalog import collection as catalog
 from versioned_io.catalog.collection import CommitRow
 from versioned_io.catalog.dates import settle_dates
+from versioned_io.catalog.held_cursors import held_at_heads, renew_holds
 from versioned_io.errors import IntegrityError
 from versioned_io.model.arguments import LONGEST_S
 from versioned_io.model.identifiers import CommitId
@@ -24,8 +25,9 @@ def forget_unreachable(backend: Backend, *, expire: timedelta, dry_run: bool) ->
     """Expire the data of commits that are no longer reachable, and return them. Their records and lineage stay.
 
     A commit is kept if it is reachable from a branch, a tag, a consumer's cursor, or a journal entry of the last
-    *expire*. It is also kept if it is younger than *expire*. For the commits of a branch with a retention rule this is
-    limited to those that the rule keeps, or that are pointed at directly.
+    *expire*. It is also kept if it is younger than *expire*, or held by a cursor outside of the store; see
+    `Store.hold_cursor`. For the commits of a branch with a retention rule this is limited to those that the rule keeps,
+    or that are pointed at directly.
 
     All dates along the history decide the age of a commit, so one wrong date changes nothing. The current time is the
     earlier of the catalog's and the object store's, so a clock that is ahead expires nothing early.
@@ -33,7 +35,7 @@ def forget_unreachable(backend: Backend, *, expire: timedelta, dry_run: bool) ->
     Writers don't wait during the scan of the commits. The candidates are found first. Then, with all names locked, only
     the commits that names have come to point at since are checked.
 
-    Cost: 1 PUT, 1 LIST and 1 DELETE for the time, and 9 SELECTs. Each 500 expired commits take 8 SELECTs and 1 UPDATE
+    Cost: 1 PUT, 1 LIST and 1 DELETE for the time, and 11 SELECTs. Each 500 expired commits take 8 SELECTs and 1 UPDATE
         more. Each of their repos takes 1 PUT. Memory for a few facts of each commit.
     """
     stored_at = store_time(backend.objects)
@@ -41,7 +43,11 @@ def forget_unreachable(backend: Backend, *, expire: timedelta, dry_run: bool) ->
     latest = stored_at + catalog.CLOCK_TOLERANCE
     with backend.catalog.read() as connection:
         now = min(latest, catalog.catalog_time(connection, backend.clock()))
+        held = held_at_heads(connection)
         seen = _find_candidates(connection, now, expire)
+    if held and not dry_run:
+        with backend.catalog.write() as connection:
+            renew_holds(connection, held, now)
     if dry_run or not seen.gone:
         return seen.gone
     with backend.catalog.write() as connection:
