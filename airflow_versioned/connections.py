@@ -54,6 +54,11 @@ class StoreAddress:
 
         return read_connection(BaseHook.get_connection(self.connection))
 
+    @property
+    def shown(self) -> str:
+        """The address for a person: the URL, or the connection's ID."""
+        return self.url if self.url is not None else f"connection {self.connection!r}"
+
     def find_settings(self) -> "StoreSettings | None":
         """Return the settings of the store; None if there is no such connection."""
         from airflow.sdk.exceptions import AirflowNotFoundException

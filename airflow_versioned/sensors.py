@@ -12,6 +12,7 @@ from airflow_versioned.branch import make_missing_repo
 from airflow_versioned.connections import StoreAddress
 from airflow_versioned.events import event_extra
 from airflow_versioned.links import CommitLink
+from airflow_versioned.polling import looking_at
 from airflow_versioned.triggers import LONGEST_BACKOFF_S
 from airflow_versioned.uris import DEFAULT_CONNECTION
 
@@ -138,24 +139,21 @@ class CommitSensorTrigger(BaseTrigger):
         return f"{CommitSensorTrigger.__module__}.{CommitSensorTrigger.__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield the event when the commit is there. SQL runs in a thread, never in the triggerer's loop."""
+        """Yield the event when the commit is there. SQL runs in a thread of the store, never in the event loop."""
         pause_s = self.poll_interval_s
-        while True:
-            try:
-                found = await asyncio.to_thread(self._look)
-            except Exception:  # an error that passes must not fail a task that has waited for hours
-                pause_s = min(2 * pause_s, LONGEST_BACKOFF_S)
-                self.log.exception("can't look at %s, trying again in %.0f s", self.ref, pause_s)
-            else:
-                pause_s = self.poll_interval_s
-                if found is not None:
-                    yield TriggerEvent(event_extra(found))
-                    return
-            await asyncio.sleep(pause_s)
-
-    def _look(self) -> "Commit | None":
-        with StoreAddress(self.connection, self.store).open_store() as store:
-            return find_commit(store, self.ref, self.path, self.after)
+        async with looking_at(StoreAddress(self.connection, self.store)) as looks:
+            while True:
+                try:
+                    found = await looks.ask(lambda opened: find_commit(opened.store, self.ref, self.path, self.after))
+                except Exception:  # an error that passes must not fail a task that has waited for hours
+                    pause_s = min(2 * pause_s, LONGEST_BACKOFF_S)
+                    self.log.exception("can't look at %s, trying again in %.0f s", self.ref, pause_s)
+                else:
+                    pause_s = self.poll_interval_s
+                    if found is not None:
+                        yield TriggerEvent(event_extra(found))
+                        return
+                await asyncio.sleep(pause_s)
 
 
 def find_commit(store: "Store", ref: str, path: str | None, after: str | None) -> "Commit | None":

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
@@ -12,12 +13,13 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from airflow_versioned.branch import make_missing_repo
 from airflow_versioned.connections import StoreAddress
 from airflow_versioned.events import MAX_KEYS_PER_TASK, event_extra
+from airflow_versioned.polling import OpenStore, looking_at
 from airflow_versioned.runs import is_over
 from airflow_versioned.uris import DEFAULT_CONNECTION
 from versioned_io import BranchState
 
 if TYPE_CHECKING:
-    from versioned_io import BranchWatch, Commit, Store
+    from versioned_io import BranchWatch, Commit
 
 REPEAT_AFTER_S = 10.0  # a relay run takes about 5 s; what waits longer may have been lost on the way
 LONGEST_PAUSE_S = 3600.0
@@ -73,28 +75,27 @@ def _get_state(dag_id: str, run_id: str) -> str:
 
 
 class Looking:
-    """Looks at a branch repeatedly. It opens the store at the first look, and again after a look that failed."""
+    """Looks at a branch repeatedly, in the thread that opens its store."""
 
     def __init__(self, address: StoreAddress, branch: str, redeliver_after_s: float) -> None:
         self._address = address
         self._branch = branch
         self._redeliver_after_s = redeliver_after_s
-        self._store: Store | None = None
+        self._opened: OpenStore | None = None
         self._watch: BranchWatch | None = None
-        self._freed_at = -math.inf
+        self._freed_at = time.monotonic()
 
-    def look(self, *, announced: BranchState | None = None) -> BranchState:
+    def look(self, opened: OpenStore, *, announced: BranchState | None = None) -> BranchState:
         """Return the keys that wait for a wake-up now; see `BranchWatch.look`."""
-        if self._store is None or self._watch is None:
-            location = self._address.locate()
-            self._store = location.open_store()
-            make_missing_repo(self._store, self._branch)
-            self._watch = self._store.watch(
+        if self._watch is None or opened is not self._opened:
+            make_missing_repo(opened.store, self._branch)
+            self._watch = opened.store.watch(
                 self._branch,
-                relay=self._address.relay_of(location.deployment),
+                relay=self._address.relay_of(opened.location.deployment),
                 redeliver_after_s=self._redeliver_after_s,
                 most_keys=MAX_KEYS_PER_TASK,
             )
+            self._opened = opened
         if time.monotonic() - self._freed_at >= FREE_EVERY_S:
             self.free_dead(self._watch, _get_state)
             self._freed_at = time.monotonic()
@@ -108,12 +109,6 @@ class Looking:
         for due in watch.overtaken():
             if due.owner is not None and is_over(due.owner, get_state):
                 watch.free(due)
-
-    def close(self) -> None:
-        """Close the store; the next look opens it again."""
-        if self._store is not None:
-            self._store.close()
-            self._store = self._watch = None
 
 
 class CommitTrigger(BaseEventTrigger):
@@ -163,25 +158,23 @@ class CommitTrigger(BaseEventTrigger):
         return hash(repr(self))
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield an event for each wake-up, without end. SQL runs in a thread, never in the triggerer's loop."""
+        """Yield an event for each wake-up, without end. SQL runs in a thread of the store, never in the event loop."""
         alarm = Alarm()
-        watch = Looking(StoreAddress(self.connection, self.store), self.branch, self.redeliver_after_s)
+        address = StoreAddress(self.connection, self.store)
+        watch = Looking(address, self.branch, self.redeliver_after_s)
         fired: BranchState | None = None
         pause_s = self.poll_interval_s
-        try:
+        async with looking_at(address) as looks:
             while True:
                 try:
                     # Airflow persisted the last event during the pause, so its keys now count as announced.
-                    state = await asyncio.to_thread(watch.look, announced=fired)
+                    state = await looks.ask(partial(watch.look, announced=fired))
                 except Exception:  # a trigger that raises is re-created every 2 s, without a trace in the UI
                     pause_s = min(2 * pause_s, LONGEST_BACKOFF_S)
                     self.log.exception("can't look at %s, trying again in %.0f s", self.branch, pause_s)
-                    await asyncio.to_thread(watch.close)
                 else:
                     pause_s = self.poll_interval_s
                     fired = state if alarm.rings(state, time.monotonic()) else None
                     if fired is not None:
                         yield TriggerEvent({} if fired.head is None else event_extra(fired.head))
                 await asyncio.sleep(pause_s)
-        finally:
-            watch.close()
