@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from airflow_versioned.credentials import read_credentials
 from airflow_versioned.pushing import Push, PushEndpoint
 from airflow_versioned.uris import DEFAULT_CONNECTION
 from versioned_io.model.setting_texts import parse_size, parse_sources, parse_storage_options
@@ -61,12 +62,16 @@ class StoreAddress:
 
     def find_settings(self) -> "StoreSettings | None":
         """Return the settings of the store; None if there is no such connection."""
+        from airflow.sdk import BaseHook
         from airflow.sdk.exceptions import AirflowNotFoundException
 
-        try:
+        if self.url is not None:
             return self.locate().settings
+        try:
+            connection = BaseHook.get_connection(self.connection)
         except AirflowNotFoundException:
             return None
+        return read_connection(connection).settings
 
     def relay_of(self, deployment: str) -> str:
         """Return the name of the relays at this address in their store.
@@ -138,7 +143,8 @@ def read_connection(connection: Any) -> StoreLocation:  # noqa: ANN401 (Airflow 
     """Return the location that an Airflow connection of type ``versioned`` holds.
 
     Raises:
-        ValueError: The connection is of another type, names no store URL, or a relative path.
+        ValueError: The connection is of another type, names no store URL, or a relative path. Or the connection with
+            its credentials can't be used.
         InvalidInputError: A field of its extra is malformed.
     """
     from versioned_io import StoreSettings
@@ -153,16 +159,27 @@ def read_connection(connection: Any) -> StoreLocation:  # noqa: ANN401 (Airflow 
         msg = f"connection {name!r} names no store: fill in its Store URL"
         raise ValueError(msg)
     check_absolute(url, f"the store of connection {name!r}")
+    options = parse_storage_options(_text(extra, "storage_options"), f"storage_options of connection {name!r}")
     size = extra.get("cache_bytes")
     settings = StoreSettings(
         url,
         connection.password or None,
-        parse_storage_options(_text(extra, "storage_options"), f"storage_options of connection {name!r}") or None,
+        {**_read_credentials(extra, url), **options} or None,
         extra.get("cache") or None,
         parse_size(str(size), f"cache_bytes of connection {name!r}") if size not in {None, ""} else None,
         parse_sources(_text(extra, "sources"), f"sources of connection {name!r}") or None,
     )
     return StoreLocation(settings, extra.get("deployment") or DEFAULT_DEPLOYMENT, _read_push(extra, name))
+
+
+def _read_credentials(extra: Mapping[str, Any], url: str) -> dict[str, str]:
+    """Return the storage options of the connection that ``credentials_conn_id`` names, if it names one."""
+    named = extra.get("credentials_conn_id")
+    if not named:
+        return {}
+    from airflow.sdk import BaseHook
+
+    return read_credentials(BaseHook.get_connection(str(named)), url)
 
 
 def _read_push(extra: Mapping[str, Any], name: str) -> PushEndpoint | None:

@@ -64,6 +64,11 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "A token of Airflow's API, for a user who may create asset events.",
                         "schema": {"type": ["string", "null"], "format": "password"},
                     },
+                    "credentials_conn_id": {
+                        "label": "Credentials connection",
+                        "description": "Another connection whose credentials the store uses, such as aws_default.",
+                        "schema": {"type": ["string", "null"]},
+                    },
                     "storage_options": {
                         "label": "Storage options",
                         "description": "Credentials, endpoint and time limits, as name=value or as a JSON object.",
