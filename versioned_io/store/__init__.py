@@ -98,6 +98,7 @@ class Store:
 
     commit = forward("_history", History.commit)
     log = forward("_history", History.log)
+    find = forward("_history", History.find)
     short_ids = forward("_history", History.short_ids)
     diff = forward("_history", History.diff)
     diff_data = forward("_history", History.diff_data)

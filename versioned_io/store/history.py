@@ -1,12 +1,14 @@
 """History: logs, differences, affected partition keys, and subscriptions."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from versioned_io.catalog.commits import walk_history
 from versioned_io.catalog.repo_rows import find_branch
 from versioned_io.errors import InvalidInputError
+from versioned_io.errors.root import quoted
 from versioned_io.model.arguments import (
     parse_count,
     parse_duration,
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from versioned_io.processing.changes import Changes
     from versioned_io.processing.subscriptions import Subscription
     from versioned_io.processing.watching import BranchWatch
+    from versioned_io.versioning.history.finding import FoundFile
+
+
+_SOME_DIGITS: Final = re.compile("[0-9a-f]{4,64}")
 
 
 class History:
@@ -80,6 +86,33 @@ class History:
         from versioned_io.versioning.history.log import walk_path_history
 
         return walk_path_history(self._backend, head, parse_directory(path), limit)
+
+    def find(self, ref: str, *, glob: str | None = None, digest: str | None = None) -> "Iterator[FoundFile]":
+        """Yield the changes of matching files in a whole history, newest commit first, and by path in each commit.
+
+        >>> [(one.commit.number, one.change) for one in store.find("weather@main", glob="**/02.csv")]
+        [(2, 'modified'), (1, 'added')]
+
+        Args:
+            ref: The newest commit to look at.
+            glob: Only these paths, such as ``**/*.csv``; by default all.
+            digest: Only contents whose digest begins with these 4 to 64 hex digits, also where they were replaced.
+
+        Raises:
+            NotFoundError: There is no such repo or ref.
+            InvalidInputError: *glob* or *digest* is malformed.
+
+        Cost: as `log`, and for each commit 1 GET for each page in which it differs from its parent. A history whose
+            commits change little is read fast, whatever the size of its trees.
+        """
+        from versioned_io.versioning.history.finding import find_files
+        from versioned_io.versioning.snapshots.glob import parse_glob
+
+        if digest is not None and (not isinstance(digest, str) or _SOME_DIGITS.fullmatch(digest) is None):
+            msg = f"{quoted(digest)} is not the beginning of a content digest: it must be 4 to 64 lower-case hex digits"
+            raise InvalidInputError(msg)
+        pattern = None if glob is None else parse_glob(glob)
+        return find_files(self._backend, self._resolver.resolve(self._resolver.parse_commit(ref)), pattern, digest)
 
     def short_ids(self, commit_ids: Sequence[str]) -> dict[str, str]:
         """Return for each commit ID its shortest beginning that names no other commit of the store.

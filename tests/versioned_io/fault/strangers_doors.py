@@ -33,6 +33,8 @@ READS = (
     "diff r@v1 r@other --renames",
     "diff r@v1 r@main --partitions {where}/{name}",
     "diff r@v1 r@main --data --json",
+    "find r@main x*",
+    "find r@main **/x* --digest 0000 --json",
     "lineage show LINEAGE",
     "lineage upstream other@main",
     "lineage upstream other@main:out --files",

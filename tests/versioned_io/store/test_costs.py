@@ -279,6 +279,12 @@ CASES = [
         counts="3 SELECTs, 4 SELECTs, 2 GETs",
     ),
     Case(
+        "Store.find",
+        "for each commit 1 GET for each page in which it differs from its parent",
+        lambda store: list(store.find(MAIN, glob="**/02.csv")),
+        counts="3 SELECTs, 2 SELECTs, 2 GETs",
+    ),
+    Case(
         "Store.short_ids",
         "1 SELECT for each 500 IDs",
         lambda found: found[0].short_ids([found[1].id]),

@@ -20,6 +20,7 @@ from versioned_io.interfaces.cli import (
     maintaining,
     maintenance,
     merging,
+    searching,
     stats,
     status,
     stores,
@@ -96,6 +97,7 @@ app.command("cp")(copying.copy)
 app.command("mv")(copying.move)
 app.command("log")(history.log)
 app.command("show")(history.show)
+app.command("find")(searching.find)
 app.command("diff")(history.diff)
 app.command("due")(due.due)
 app.add_typer(lineage.app, name="lineage")

@@ -29,6 +29,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "log": "Show the commits of a branch, or of one path.",
         "show": "Show one commit and its changes.",
         "diff": "Show the files or partitions that differ between two commits.",
+        "find": "Find the commits that added, changed or deleted a file.",
         "merge": "Merge the history of a commit into a branch.",
         "cherry-pick": "Make on a branch the changes that one commit made.",
         "revert": "Revert one commit, or several in a row, on a branch.",

@@ -576,6 +576,7 @@ def test_every_command_of_the_installed_program_runs(run_fresh, tmp_path):
     assert run("lineage", "downstream", "r@main")["roots"] == [commit["id"]]
     assert run("fsck")["is_clean"] is True
     assert run("status")["problems"] == []
+    assert [one["commit"] for one in run("find", "r@main", "a.csv")["found"]] == [commit["id"]]
     assert run("branch", "rename", "r@dev", "work")["name"] == "work"
     assert run("branch", "protect", "r@work")["is_protected"] is True
     assert run("branch", "protect", "r@work", "--off")["is_protected"] is False
@@ -1079,3 +1080,14 @@ def on_a_terminal(terminal, *arguments):
         os.close(leader)
     assert process.returncode == 0
     return seen.decode().replace("\r\n", "\n")
+
+
+def test_a_file_is_found_in_history_by_name_pattern_and_digest(terminal, weather):
+    terminal.run("rm", "weather@main:2012/02.csv")
+    lines = [line.split() for line in terminal.text("find", "weather@main", "02.csv").splitlines()]
+    assert [(line[3], line[4]) for line in lines[1:]] == [("deleted", "2012/02.csv"), ("added", "2012/02.csv")]
+    assert lines == [line.split() for line in terminal.text("find", "weather@main", "2012/02.*").splitlines()]
+    found = terminal.json("find", "weather@main", "--digest", lines[1][-1], "-n", "1")["found"]
+    assert [(one["number"], one["change"]) for one in found] == [(2, "deleted")]
+    assert terminal.text("find", "weather@main", "04.csv") == "no commit of this history has such a file\n"
+    assert "pass --digest" in terminal.run("find", "weather@main", code=2).stderr

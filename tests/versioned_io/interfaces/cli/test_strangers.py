@@ -78,6 +78,7 @@ COMMANDS = [
     ["show", "r@main~1"],
     ["show", "r@main~2"],
     ["diff", "r@main~1", "r@main~2"],
+    ["find", "r@main", "*"],
     ["diff", "r@main~3", "r@main"],
     ["diff", "r@main~3", "r@main", "--data"],
     ["lineage", "show", "LINEAGE"],
