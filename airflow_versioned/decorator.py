@@ -114,11 +114,7 @@ class VersionedDecoratedOperator(_PythonDecoratedOperator):
         return found[paths[0]] if len(paths) == 1 else found
 
     def _read(self, snapshot: "Snapshot", path: str, hint: object) -> object:
-        if snapshot.exists(path):
-            if formats_of(snapshot, path) is None:
-                return read_plain(snapshot, path, hint)
-            path = str(PurePosixPath(path).with_suffix(""))
-        return formats.load_object(snapshot, path, type_hint=hint, allow_pickle=self.allow_pickle)
+        return formats.load_object(snapshot, path, type_hint=hint, allow_pickle=self.allow_pickle, plain=True)
 
     def _commit(self, store: "Store", work: "Work | None", key: str | None, result: object) -> "Commit":
         ref, stem = place_of_output(self.stored_as, key)
@@ -163,34 +159,6 @@ def place_of_output(output: VersionedAsset | str | None, key: str | None) -> tup
         msg = f"the template {output.partitions!r} does not name one file for {key!r}: write output='repo@branch:path'"
         raise ValueError(msg)
     return output.branch_ref, str(PurePosixPath(path).with_suffix(""))
-
-
-def formats_of(snapshot: "Snapshot", path: str) -> str | None:
-    """Return the format that is recorded with a file; None for a plain file. Cost: as `Snapshot.stat`."""
-    return snapshot.stat(path).attributes.get("format")
-
-
-def read_plain(snapshot: "Snapshot", path: str, hint: object) -> object:
-    """Return the content of a file that no format was recorded with, by its extension and the parameter's annotation.
-
-    ``.json`` is parsed, ``.txt`` is text, ``.csv`` and ``.parquet`` are a pandas table, and other files are bytes. A
-    parameter that is annotated with ``bytes`` or ``str`` gets any file as that.
-    """
-    suffix = PurePosixPath(path).suffix.lower()
-    content = snapshot.read(path)
-    if hint is bytes or (hint is not str and suffix not in {".json", ".txt", ".csv", ".parquet"}):
-        return content
-    if hint is str or suffix == ".txt":
-        return content.decode()
-    if suffix == ".json":
-        import json
-
-        return json.loads(content)
-    import io
-
-    import pandas as pd
-
-    return pd.read_csv(io.BytesIO(content)) if suffix == ".csv" else pd.read_parquet(io.BytesIO(content))
 
 
 def versioned_task(python_callable: Callable[..., object] | None = None, **options: Any) -> "TaskDecorator":  # noqa: ANN401 (the operator's own)

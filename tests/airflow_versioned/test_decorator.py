@@ -1,6 +1,8 @@
 """@task.versioned: arguments out of a store, and the result into it."""
 
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowSkipException
@@ -69,6 +71,27 @@ def test_a_value_that_dagster_or_another_task_stored_comes_back_equal(store, bui
     )
     pd.testing.assert_frame_equal(seen[0][0], frame)
     assert seen[0][1] == "two"
+
+
+def test_a_file_of_a_partition_is_read_as_its_parameter_is_annotated(store, build, orders, build_context):
+    commit(store, "orders@main", "a.csv", b"amount\n1\n2\n")
+
+    def total(orders: pl.DataFrame, tabs: pa.Table):
+        return {"total": orders["amount"].sum(), "columns": tabs.column_names}
+
+    commit(store, "orders@main", "more.tsv", b"x\ty\n1\t2\n")
+    inputs = {"orders": orders, "tabs": "orders@main:more.tsv"}
+    build(total, inputs=inputs, output="quality@main").execute(build_context(partition_key="a"))
+    assert load(store, "quality@main", "a/data") == {"total": 3, "columns": ["x", "y"]}
+
+
+def test_a_partition_that_was_stored_as_a_value_is_read_as_one(store, build, orders, build_context):
+    with store.transaction("orders@main") as tx:
+        formats.save_object(tx, "a", {1, 2})
+    (info,) = store.snapshot("orders@main").walk()
+    asset = versioned_asset("orders@main", partitions=info.path.replace("a", "{date}", 1), store=orders.address.url)
+    found = build(lambda orders: [*sorted(orders)], inputs={"orders": asset}).execute(build_context(partition_key="a"))
+    assert found == [1, 2]
 
 
 def test_paths_may_be_named_and_hold_the_partition_key(store, build, build_context):

@@ -125,7 +125,8 @@ def load_object(
         allow_pickle: Load a pickle, which runs code that its writer chose.
         directory: Where a stored file or directory is put, below its own path; the caller owns it.
         plain: Whether a file that `save_object` did not write is read by its extension; see
-            `versioned_io.formats.plain_files`. A directory is checked out into *directory*.
+            `versioned_io.formats.plain_files`. *path_stem* may then be the whole path of a file. A directory is checked
+            out into *directory*.
 
     Raises:
         PathNotFoundError: There is no object at *path_stem*.
@@ -253,10 +254,15 @@ def _find_file(snap: Snapshot, stem: str) -> FileInfo:
 
 
 def _find_plain(snap: Snapshot, stem: str) -> FileInfo | None:
-    """Return the file of an object, or the only file of that name with any extension; None if there is a directory."""
+    """Return the file of an object, the file *stem* itself, or the only file of that name with any extension.
+
+    None if there is a directory.
+    """
     info = find_object(snap, stem)
     if info is not None:
         return info
+    if snap.exists(stem) and not snap.is_directory(stem):
+        return snap.stat(stem)
     found = [one for one in snap.glob(f"{escape_glob(stem)}.*") if "/" not in one.path[len(stem) :]]
     if len(found) > 1:
         msg = f"there are several files at {stem!r}: {', '.join(repr(one.path) for one in found)}; delete all but one"

@@ -93,6 +93,25 @@ def test_other_files_are_values_text_or_bytes(committed, name, content, hint, va
     assert load_object(committed(**{name: content}), "data", plain=True, type_hint=hint) == value
 
 
+def test_a_file_may_be_named_by_its_whole_path(committed):
+    snap = committed(**{"d/a.csv": TABLES[".csv"], "d/a.txt": b"text", "d/bare": b"x"})
+    assert load_object(snap, "d/a.csv", plain=True, type_hint=pa.Table).equals(TABLE)
+    assert load_object(snap, "d/a.txt", plain=True) == "text"
+    assert load_object(snap, "d/bare", plain=True) == b"x"
+    with pytest.raises(PathNotFoundError):
+        load_object(snap, "d/a.json", plain=True)
+
+
+def test_a_stored_object_may_be_named_by_its_whole_path_too(tmp_path):
+    with vio.create_store(tmp_path / "store") as store:
+        store.create_repo("r")
+        with store.transaction("r@main") as tx:
+            save_object(tx, "d/numbers", (1, 2))
+        snap = store.snapshot("r@main")
+        (info,) = snap.walk()
+        assert load_object(snap, info.path, plain=True, allow_pickle=True) == (1, 2)
+
+
 def test_an_array_is_read_without_a_pickle_in_it(committed):
     assert list(load_object(committed(**{"data.npy": array()}), "data", plain=True)) == [0, 1, 2]
     sink = io.BytesIO()
