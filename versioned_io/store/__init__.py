@@ -112,6 +112,7 @@ class Store:
     due = forward("_history", History.due)
 
     merge = forward("_merging", Merging.merge)
+    foresee_merge = forward("_merging", Merging.foresee_merge)
     cherry_pick = forward("_merging", Merging.cherry_pick)
     revert = forward("_merging", Merging.revert)
     squash = forward("_merging", Merging.squash)

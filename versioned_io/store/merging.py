@@ -12,7 +12,7 @@ from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.transactions.facts import CommitFacts, Empty, build_facts
 
 if TYPE_CHECKING:
-    from versioned_io.versioning.history.merging import Strategy, ThreeWay
+    from versioned_io.versioning.history.merging import ForeseenMerge, Strategy, ThreeWay
     from versioned_io.versioning.transactions.transaction import Transaction
 
 
@@ -85,6 +85,30 @@ class Merging:
             return ThreeWay.between(bases_of(self._backend, ours, theirs), theirs)
 
         return bring_in(self._backend, target, change, self._beginning(target, facts), strategy)
+
+    def foresee_merge(
+        self, source: str, into: str, *, strategy: "Strategy" = "fail", fast_forward: bool = True
+    ) -> "ForeseenMerge":
+        """Return the changes and the conflicts that `merge` with these arguments would have now; nothing is written.
+
+        >>> _ = store.create_branch("weather@foreseen", at="weather@main")
+        >>> with store.transaction("weather@foreseen") as tx:
+        ...     _ = tx.write("2012/04.csv", b"date,rain")
+        >>> found = store.foresee_merge("weather@foreseen", into="weather@main")
+        >>> found.kind, found.changes.column("path").to_pylist(), found.conflicts
+        ('fast-forward', ['2012/04.csv'], ())
+
+        Raises:
+            NotFoundError, InvalidInputError: As for `merge`.
+
+        Cost: 9 to 20 SELECTs, and 1 GET for each page in which a side differs from the base or from the other.
+        """
+        from versioned_io.versioning.history.merging import check_strategy, foresee_merge
+
+        target, theirs = parse_branch_ref(into), self._resolver.commit(source)
+        self._check_same_repo(theirs, target)
+        check_strategy(strategy)
+        return foresee_merge(self._backend, target, theirs, strategy, fast_forward=fast_forward)
 
     def cherry_pick(
         self, commit: str, onto: str, *, message: str = "", author: str = "", strategy: "Strategy" = "fail"

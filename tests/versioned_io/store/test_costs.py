@@ -356,6 +356,13 @@ CASES = [
         counts="1 PUT, 1 SQL transaction, 9 to 20 SELECTs, 3 GETs",
     ),
     Case(
+        "Store.foresee_merge",
+        "9 to 20 SELECTs, and 1 GET for each page in which a side differs from the base or from the other",
+        lambda store: store.foresee_merge(DEV, into=MAIN),
+        diverged,
+        counts="9 to 20 SELECTs, 2 GETs",
+    ),
+    Case(
         "Store.cherry_pick",
         "as `merge`",
         lambda store: store.cherry_pick(DEV, onto=MAIN),

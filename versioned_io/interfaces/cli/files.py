@@ -28,6 +28,7 @@ from versioned_io.interfaces.cli.output import (
 from versioned_io.interfaces.cli.session import (
     AuthorOption,
     CatalogOption,
+    DryRunOption,
     JsonOption,
     KeyOption,
     MessageOption,
@@ -35,7 +36,7 @@ from versioned_io.interfaces.cli.session import (
     open_named_store,
     reports_errors,
 )
-from versioned_io.model.refs import Ref, parse_branch_ref, parse_ref
+from versioned_io.model.refs import BranchRef, Ref, parse_branch_ref, parse_ref
 
 if TYPE_CHECKING:
     from versioned_io.versioning.snapshots.file_info import FileInfo, TransferProgress
@@ -71,6 +72,7 @@ def put(
     versions: Annotated[
         bool, typer.Option("--versions", help="With --in-place: pin versions, in a bucket that keeps them.")
     ] = False,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
@@ -90,6 +92,9 @@ def put(
         raise InvalidInputError(msg)
     below = target.endswith("/")
     places = [] if in_place else _places(sources, path, below=below)
+    if dry_run:
+        _foresee_put(target, branch, places, in_place=in_place, store=store, catalog=catalog, as_json=as_json)
+        return
     with (
         open_named_store(store, catalog) as opened,
         _progress() as report,
@@ -104,11 +109,35 @@ def put(
     print_outcome(transaction, as_json=as_json, not_kept=transaction.not_kept)
 
 
+def _foresee_put(
+    target: str,
+    branch: BranchRef,
+    places: list[tuple[str, str]],
+    *,
+    in_place: bool,
+    store: str | None,
+    catalog: str | None,
+    as_json: bool,
+) -> None:
+    from versioned_io.interfaces.cli.dry_runs import show_put
+
+    if in_place:
+        msg = "--dry-run compares local files with the store, and --in-place stores none: leave out one of them"
+        raise InvalidInputError(msg)
+    with (
+        open_named_store(store, catalog) as opened,
+        branch_creation_advised(branch),
+        directory_advised(target, parse_ref(target).path),
+    ):
+        show_put(opened, branch, places, as_json=as_json)
+
+
 @reports_errors
 def remove(
     targets: Annotated[list[str], typer.Argument(help="repo@branch:path; a directory with everything below it.")],
     message: MessageOption = "",
     author: AuthorOption = "",
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
@@ -120,14 +149,21 @@ def remove(
         msg = "the paths are on several branches: remove those of one branch at a time"
         raise InvalidInputError(msg)
     (branch,) = branches
+    for ref, target in zip(refs, targets, strict=True):
+        if not ref.path:
+            msg = f"{target!r} names no path: write repo@branch:path"
+            raise InvalidInputError(msg)
+    if dry_run:
+        from versioned_io.interfaces.cli.dry_runs import show_remove
+
+        with open_named_store(store, catalog) as opened:
+            show_remove(opened, branch, [ref.path for ref in refs], as_json=as_json)
+        return
     with (
         open_named_store(store, catalog) as opened,
         opened.transaction(branch, message=message, author=author) as transaction,
     ):
-        for ref, target in zip(refs, targets, strict=True):
-            if not ref.path:
-                msg = f"{target!r} names no path: write repo@branch:path"
-                raise InvalidInputError(msg)
+        for ref in refs:
             if not transaction.exists(ref.path):
                 raise PathNotFoundError(ref.path, branch)
             transaction.delete(ref.path)

@@ -21,6 +21,7 @@ from versioned_io.interfaces.cli.session import (
     BranchArgument,
     CatalogOption,
     CommitArgument,
+    DryRunOption,
     JsonOption,
     MessageOption,
     StoreOption,
@@ -45,11 +46,21 @@ def merge(
     fast_forward: Annotated[bool, typer.Option(help="Only move the branch where it has no commit of its own.")] = True,
     message: MessageOption = "",
     author: AuthorOption = "",
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring everything that one history has and a branch has not into the branch."""
+    """Bring everything that one history has and a branch has not into the branch.
+
+    With --dry-run, the exit code is 4 if there are conflicts.
+    """
+    if dry_run:
+        from versioned_io.interfaces.cli.dry_runs import show_merge
+
+        with open_named_store(store, catalog) as opened:
+            show_merge(opened, source, into, strategy=strategy, fast_forward=fast_forward, as_json=as_json)
+        return
     with open_named_store(store, catalog) as opened, _conflicts_shown(as_json=as_json):
         before = _head(opened, into)
         commit = opened.merge(

@@ -31,6 +31,7 @@ from versioned_io.storage.pages.collisions import find_collisions
 from versioned_io.storage.pages.diff import diff
 from versioned_io.storage.pages.read import FileRow, file_rows, lookup_many, scan
 from versioned_io.versioning.backend.backend import Backend
+from versioned_io.versioning.history.log import diff_trees
 from versioned_io.versioning.history.merge_bases import (
     BaseTree,
     Version,
@@ -213,6 +214,44 @@ def bring_in(
         except (ConflictError, PackLostError):
             continue  # if a tree has moved to other packs meanwhile, the next attempt reads it there
     return attempt()
+
+
+@dataclass(frozen=True, slots=True)
+class ForeseenMerge:
+    """The result that a merge would have.
+
+    Attributes:
+        kind: ``nothing`` if the branch holds the source already, ``fast-forward``, or ``commit``.
+        changes: The differences between the branch and the result, as of `diff_trees`; without the conflicts.
+        conflicts: The paths that both sides changed and the strategy does not decide: the merge would be refused.
+    """
+
+    kind: str
+    changes: pa.Table
+    conflicts: tuple[MergeConflict, ...]
+
+
+def foresee_merge(
+    backend: Backend, branch: BranchRef, theirs: Commit, strategy: Strategy, *, fast_forward: bool
+) -> ForeseenMerge:
+    """Return the result that a merge of *theirs* into *branch* would have now; nothing is written.
+
+    Cost: as the merge, without its PUT and its SQL transaction.
+    """
+    _, ours = head_of(backend, branch)
+    bases = bases_of(backend, ours, theirs)
+    known = {one.id for one in bases}
+    everything = diff_trees(backend, ours, theirs)
+    if ours is not None and theirs.id in known:
+        return ForeseenMerge("nothing", everything.slice(0, 0), ())
+    if fast_forward and (ours is None or ours.id in known):
+        return ForeseenMerge("fast-forward", everything, ())
+    plan = _plan(backend, ThreeWay.between(bases, theirs), ours)
+    decided = {one.path: _decide(strategy, one) for one in plan.conflicts}
+    undecided = tuple(_digests_of(one) for one in plan.conflicts if decided[one.path] is None)
+    taken = {*plan.rows, *plan.deletes, *(path for path, side in decided.items() if side is Side.THEIRS)}
+    chosen = pc.is_in(everything.column("path"), value_set=text_column(sorted(taken)))
+    return ForeseenMerge("commit", everything.filter(chosen), undecided)
 
 
 def _found_again(backend: Backend, three: ThreeWay) -> ThreeWay:
