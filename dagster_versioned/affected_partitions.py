@@ -42,7 +42,7 @@ def request_partitions(
     A key without a partition of the assets is not an error if it may become one. An example is a month whose files
     arrive before it ends. The key is named, and waits in the cursor until the partition exists. Missing dynamic
     partitions are added. A key that can never be a partition is named in every tick. If new commits have no other key,
-    the tick fails.
+    and no partition waits for its page, the tick fails.
 
     The result depends only on the arguments and on the existing partitions. So an evaluation that crashed is repeated
     with the same run keys.
@@ -58,7 +58,8 @@ def request_partitions(
         wanted = wanted_of(touched, cursor, with_deleted=watch.on_delete == "request")
         sorted_out = sort_out(wanted, definition)
         page = sorted_out.known[: watch.page_for(target)]
-        _refuse_impossible(watch, target, touched, sorted_out)
+        if not page:
+            _refuse_impossible(watch, target, touched, sorted_out)
         changed_sets: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
         changed_sets += add_requests_for(page, definition, context.instance)
         if watch.on_delete == "remove":

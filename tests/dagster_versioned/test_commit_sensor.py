@@ -1,5 +1,6 @@
 """What a commit sensor requests, evaluated as Dagster's code server does."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -216,6 +217,20 @@ def test_new_dynamic_partitions_are_added_in_bulk(instance, commit, store_url):
     assert not result.dynamic_partitions_requests
     (request,) = result.run_requests
     assert len(request.asset_graph_subset.partitions_subsets_by_asset_key[by_station.key]) == 300
+
+
+@pytest.mark.soak
+def test_five_thousand_new_dynamic_partitions_take_at_most_ten_seconds(sqlite_instance, commit, store_url):
+    """42 s with a query of the daemon for each, of which 1 s was the evaluation."""
+    commit({f"s{number:04}/a.csv": b"1" for number in range(5_000)})
+    sensor = build_commit_sensor("weather@main", target=[by_station], partitions="{station}/*.csv", store=store_url)
+    repository = dg.Definitions(assets=[by_station], sensors=[sensor]).get_repository_def()
+    begun = time.monotonic()
+    with dg.build_sensor_context(instance=sqlite_instance, repository_def=repository) as context:
+        result = sensor(context)
+    assert time.monotonic() - begun < 10
+    assert len(sqlite_instance.get_dynamic_partitions("stations")) == 5_000
+    assert (len(result.run_requests), result.dynamic_partitions_requests) == (1, [])
 
 
 def test_partitions_of_deleted_paths_are_removed_on_request(instance, commit, store_url):

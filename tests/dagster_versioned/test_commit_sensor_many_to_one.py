@@ -148,6 +148,15 @@ def test_impossible_keys_beside_others_stop_nothing_and_stay_named(evaluate, com
     assert list(parse_sensor_cursor(again.cursor).waiting) == ["blue"]
 
 
+def test_impossible_keys_do_not_stop_the_pages_of_the_commits_before(evaluate, commit):
+    commit("red.csv", "green.csv")
+    first = evaluate(by_colour, max_partitions=1)
+    commit("blue.csv")
+    second = evaluate(by_colour, max_partitions=1, cursor=first.cursor)
+    assert (keys_of(first), keys_of(second)) == (["green"], ["red"])
+    assert list(parse_sensor_cursor(second.cursor).waiting) == ["blue"]
+
+
 def test_settings_that_contradict_each_other_are_refused(evaluate, commit):
     with pytest.raises(dg.DagsterInvalidDefinitionError, match="one of date_format= and mapper="):
         evaluate(weekly, date_format="%Y", mapper=str)
