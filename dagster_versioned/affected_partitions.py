@@ -9,7 +9,7 @@ import dagster as dg
 import versioned_io as vio
 from dagster_versioned import compat, tags
 from dagster_versioned.causes import keep_causes
-from dagster_versioned.commit_watch import CommitWatch, SensorTarget, name_keys
+from dagster_versioned.commit_watch import MAX_REMOVED, CommitWatch, SensorTarget, name_keys
 from dagster_versioned.partition_mapping import Touched, touched_partitions
 from dagster_versioned.sensor_cursor import CausedBy, SensorCursor
 from dagster_versioned.sorted_out import SortedOut, add_requests_for, delete_requests_for, describe, sort_out
@@ -62,8 +62,10 @@ def request_partitions(
             _refuse_impossible(watch, target, touched, sorted_out)
         changed_sets: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
         changed_sets += add_requests_for(page, definition, context.instance)
+        removing: list[str] = []
         if watch.on_delete == "remove":
-            changed_sets += delete_requests_for(list(touched.deleted), definition)
+            removing = sorted({*cursor.removing, *touched.deleted} - touched.changed.keys())
+            changed_sets += delete_requests_for(removing[:MAX_REMOVED], definition)
         requests = list(_requests(context.instance, watch, target, {key: wanted[key] for key in page}))
     later = sorted_out.known[len(page) :]
     kept = [*later, *sorted_out.unknown, *(sorted_out.never if watch.on_impossible_key == "fail" else ())]
@@ -72,6 +74,7 @@ def request_partitions(
         head.id if head is not None else cursor.commit,
         {key: wanted[key] for key in sorted(kept)},
         epoch=watch.epoch if later else "",
+        removing=tuple(removing[MAX_REMOVED:]),
     )
     remark = ". ".join(filter(None, [_remark(target, sorted_out), _impossible(watch, target, sorted_out)]))
     if remark and requests:

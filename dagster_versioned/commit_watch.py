@@ -16,6 +16,9 @@ OnImpossibleKey: TypeAlias = Literal["fail", "skip"]
 MAX_PARTITIONS = 10_000
 """How many partitions one evaluation requests: some 3 s, where it may take 60 s. The rest follows in the next ones."""
 
+MAX_REMOVED = 1_000
+"""How many dynamic partitions one evaluation removes: the daemon runs two queries for each, some 10 ms."""
+
 MAX_RUNS_OF_JOB = 100
 """How many runs of a job one evaluation requests: the daemon launches four a second."""
 

@@ -30,24 +30,27 @@ class SensorCursor:
             each with the newest commit that touched it. Also the partitions beyond the page of one evaluation.
         epoch: A part of the run keys of a replay whose partitions wait.
         is_replay: Whether a person asked that the commits after *commit* are handled once more.
+        removing: Partitions of deleted paths that the next evaluations remove.
     """
 
     commit: CommitId | None = None
     waiting: Mapping[str, CausedBy] = field(default_factory=dict)
     epoch: str = ""
     is_replay: bool = False
+    removing: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the commit ID, ``beginning``, or a JSON object if there are keys that wait."""
         position = _BEFORE_FIRST if self.commit is None else self.commit
-        if not self.waiting:
+        if not self.waiting and not self.removing:
             return _REPLAY + position if self.is_replay else position
         waiting: dict[CausedBy, list[str]] = {}
         for key, cause in sorted(self.waiting.items()):
             waiting.setdefault(cause, []).append(key)
         caused = [[cause.commit, cause.lineage_id, keys] for cause, keys in waiting.items()]
-        epoch = {"epoch": self.epoch} if self.epoch else {}
-        return json.dumps({"commit": position, "waiting": caused, **epoch}, ensure_ascii=False)
+        rare = {"epoch": self.epoch, "removing": list(self.removing)}
+        given = {name: value for name, value in rare.items() if value}
+        return json.dumps({"commit": position, "waiting": caused, **given}, ensure_ascii=False)
 
 
 def parse_sensor_cursor(text: str) -> SensorCursor:
@@ -63,10 +66,13 @@ def parse_sensor_cursor(text: str) -> SensorCursor:
             is_replay = text.startswith(_REPLAY)
             return SensorCursor(_parse_position(text.removeprefix(_REPLAY)), is_replay=is_replay)
         fields = json.loads(text)
-        epoch = fields.get("epoch", "")
-        if not isinstance(epoch, str):
+        epoch, removing = fields.get("epoch", ""), fields.get("removing", [])
+        if not isinstance(epoch, str) or not isinstance(removing, list):
             raise TypeError
-        return SensorCursor(_parse_position(fields["commit"]), _parse_waiting(fields["waiting"]), epoch)
+        if not all(isinstance(key, str) for key in removing):
+            raise TypeError
+        commit, waiting = _parse_position(fields["commit"]), _parse_waiting(fields["waiting"])
+        return SensorCursor(commit, waiting, epoch, removing=tuple(removing))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = (
             f"{text!r} is not a cursor of a commit sensor: use the ID of the last handled commit, "

@@ -248,6 +248,26 @@ def test_partitions_of_deleted_paths_are_removed_on_request(instance, commit, st
         assert [list(one.partition_keys) for one in result.dynamic_partitions_requests or ()] == removed
 
 
+def test_many_partitions_are_removed_in_pages(instance, commit, store_url):
+    names = [f"s{number:04}" for number in range(1_500)]
+    instance.add_dynamic_partitions("stations", names)
+    cursor = commit({f"{name}/a.csv": b"1" for name in names}).id
+    commit({f"{name}/": None for name in names})
+    back = commit({"s1400/b.csv": b"1"})
+    sensor = build_commit_sensor(
+        "weather@main", target=[by_station], partitions="{station}/*.csv", store=store_url, on_delete="remove"
+    )
+    repository = dg.Definitions(assets=[by_station], sensors=[sensor]).get_repository_def()
+    removed = []
+    for _ in range(3):
+        with dg.build_sensor_context(instance=instance, repository_def=repository, cursor=cursor) as context:
+            result = sensor(context)
+        cursor = result.cursor
+        removed.append([len(one.partition_keys) for one in result.dynamic_partitions_requests or ()])
+    assert removed == [[1_000], [499], []]
+    assert cursor == back.id
+
+
 def test_a_replay_requests_the_same_partitions_under_other_run_keys(evaluate, commit):
     first = commit({"2012/01.csv": b"1"})
     head = commit({f"2012/{month:02}.csv": b"2" for month in range(1, 9)})
