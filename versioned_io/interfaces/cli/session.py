@@ -3,9 +3,10 @@
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Annotated, Final, ParamSpec, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, ParamSpec, TypeVar
 
 import typer
 
@@ -24,6 +25,7 @@ from versioned_io.errors import (
 from versioned_io.interfaces.cli.advice import sentence_of
 from versioned_io.interfaces.cli.output import echo, is_quiet, json_text, tell
 from versioned_io.interfaces.settings import CATALOG, STORAGE_OPTIONS, STORE, StoreSettings
+from versioned_io.interfaces.settings_file import SettingsFile, find_settings_file
 from versioned_io.model.setting_texts import parse_storage_options
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Change nothing; s
 _warning: Final[ContextVar[str | None]] = ContextVar("warning", default=None)
 """The warning about the store that the present command has opened."""
 
+_file: Final[ContextVar[SettingsFile | None]] = ContextVar("file", default=None)
+"""The settings file that names the store of the present command."""
+
 _EXIT_CODES: tuple[tuple[type[VersionedError], int], ...] = (
     (InvalidInputError, 2),
     (NotFoundError, 3),
@@ -72,21 +77,48 @@ def open_named_store(store: str | None, catalog: str | None) -> "Store":
     Raises:
         InvalidInputError: Neither names one; pass --store or set VERSIONED_STORE.
     """
-    opened = StoreSettings.from_environment(store, catalog).open()
+    opened = StoreSettings.from_environment(store, catalog, environment=_environment()).open()
     _warning.set(opened.warning)
     tell(f"the store is {opened.url}")
+    if (file := _file.get()) is not None:
+        tell(f"the settings are from {str(file.path)!r}")
     return opened
 
 
 def storage_options() -> dict[str, str]:
-    """Return the storage options that ``VERSIONED_STORAGE_OPTIONS`` holds; see `parse_storage_options`.
+    """Return the storage options that ``VERSIONED_STORAGE_OPTIONS`` or the settings file holds.
 
-    Only from the environment: a command line is seen by everybody on the machine, and some of these are secrets.
+    No flag sets them: a command line is seen by everybody on the machine, and some of these are secrets.
 
     Raises:
         InvalidInputError: It is malformed.
     """
-    return parse_storage_options(os.environ.get(STORAGE_OPTIONS, ""), STORAGE_OPTIONS)
+    return parse_storage_options(_environment().get(STORAGE_OPTIONS, ""), STORAGE_OPTIONS)
+
+
+def _environment() -> Mapping[str, str]:
+    """Return the environment, with what a settings file adds to it."""
+    file = _file.get()
+    return os.environ if file is None else {**file.environment, **os.environ}
+
+
+def _fill_from_file(arguments: dict[str, Any]) -> None:
+    """Set the store and the catalog of a command from the nearest settings file, if nothing else names a store.
+
+    The settings of a file belong together: where a flag or the environment names the store, the file is not used.
+    """
+    _file.set(None)
+    is_named = arguments.get("store") or arguments.get("location") or "store" not in arguments
+    if is_named:
+        return
+    home = os.environ.get("HOME")
+    file = find_settings_file(Path.cwd(), Path(home) if home else None)
+    if file is None:
+        return
+    _file.set(file)
+    arguments["store"] = file.environment.get(STORE)
+    if "catalog" in arguments:
+        arguments["catalog"] = arguments["catalog"] or file.environment.get(CATALOG)
 
 
 def require_store(store: str | None) -> str:
@@ -96,7 +128,7 @@ def require_store(store: str | None) -> str:
         InvalidInputError: Nobody said; pass --store or set VERSIONED_STORE.
     """
     if not store:
-        msg = "no store was named: pass --store or set VERSIONED_STORE"
+        msg = "no store was named: pass --store, set VERSIONED_STORE, or write versioned.toml"
         raise InvalidInputError(msg)
     return store
 
@@ -113,6 +145,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         _warning.set(None)
         try:
+            _fill_from_file(kwargs)
             return command(*args, **kwargs)
         except VersionedError as error:
             if isinstance(error, CatalogOlderError):
