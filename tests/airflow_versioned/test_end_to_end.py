@@ -392,6 +392,12 @@ def test_a_sensor_a_versioned_task_and_a_merge_work_together(lab):
     merged = lab.store.commit("drafts@main")
     assert lab.api.xcom("publish", run_id, "merge")["commit"] == merged.id
     assert "commit number 3 of drafts@next" in lab.api.task_log("publish", run_id, "shout")
+    echoed = lab.store.commit("drafts@next")
+    assert lab.store.snapshot("drafts@next").read("echo.txt") == b"go GO"
+    assert (echoed.run.job, echoed.run.run_id, echoed.run.params["task"]) == ("publish", run_id, "echo")
+    read = [use.file.path for use in lab.store.upstream(f"drafts@{echoed.id}").files if use.consumer == echoed.id]
+    assert sorted(read) == ["go.txt", "shout.txt"]
+    assert f"{echoed.id}" in lab.api.task_log("publish", run_id, "echo")
 
 
 def test_a_worker_that_dies_while_it_announces_delays_the_branch_by_a_minute_at_most(lab):

@@ -6,7 +6,8 @@ import signal
 import time
 from pathlib import Path
 
-from airflow.sdk import DAG, get_current_context, task
+import pandas as pd
+from airflow.sdk import DAG, ObjectStoragePath, get_current_context, task
 
 from airflow_versioned import versioned_asset
 
@@ -140,4 +141,11 @@ with DAG("publish", schedule=None):
     def shout(text: str):
         return text.upper()
 
-    wait >> shout() >> merge
+    @task
+    def echo():
+        """Read and write by paths alone: pandas goes through fsspec, and both find the connection's store."""
+        text = ObjectStoragePath("versioned://drafts@next/go.txt").read_text()
+        (column,) = pd.read_csv("versioned://drafts@next/shout.txt").columns
+        ObjectStoragePath("versioned://drafts@next/echo.txt").write_text(f"{text} {column}")
+
+    wait >> shout() >> echo() >> merge

@@ -50,7 +50,11 @@ FREE = {
     "Snapshot.is_empty": "a value",
     "Snapshot.name": "a value",
     "Snapshot.repo": "a value",
+    "build_run": "a value",
     "current_run": "a value of the process",
+    "offer_run": "a value of the process",
+    "offer_settings": "a value of the process",
+    "withdraw_run": "a value of the process",
 }
 """The calls without a `Cost:`, and why."""
 
@@ -184,6 +188,7 @@ def diverged(store):
 
 
 CASES = [
+    Case("Store.after_commit", "none", lambda store: store.after_commit(print)),
     Case("Store.create_repo", "1 PUT, 1 SQL transaction of 14 statements", lambda store: store.create_repo("x")),
     Case(
         "Store.delete_repo",

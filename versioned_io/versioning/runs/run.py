@@ -369,8 +369,6 @@ def build_run(
 
     Raises:
         InvalidInputError: *job* or *orchestrator* is empty, or *lineage_id* is malformed.
-
-    Cost: none.
     """
     info = build_run_info(
         job,
