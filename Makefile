@@ -15,7 +15,7 @@ SOURCES := versioned_io dagster_versioned airflow_versioned devservers
 # A developer's own settings of these must not reach tests or demo.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV AIRFLOW_HOME DAGSTER_HOME
 
-.PHONY: help demo test check docs pictures soak azurite fuse e2e dagster ranges core-alone coverage bench bench-peers lock release release-check \
+.PHONY: help demo test check docs pictures soak azurite fuse e2e dagster dagster-suite ranges core-alone coverage bench bench-peers lock release release-check \
 	set-up clean
 
 help: ## say what there is
@@ -80,6 +80,9 @@ dagster: $(STAMP) ## run the tests of dagster_versioned at one end of the range 
 
 ranges: $(STAMP) ## run the tests at the ends of all ranges: lowest and newest Dagster, and the core on its lowest packages
 	@TMPDIR=$(SCRATCH) $(BIN)/python scripts/ranges.py all $(ARGS)
+
+dagster-suite: $(STAMP) ## run Dagster's own tests of IO managers with ours in the place of the stock ones
+	@TMPDIR=$(SCRATCH) $(BIN)/python scripts/dagster_suite.py $(ARGS)
 
 core-alone: $(STAMP) ## run the core's tests where nothing but the core is installed
 	@TMPDIR=$(SCRATCH) $(BIN)/python -m pytest --timeout 3000 --numprocesses 2 --dist worksteal \

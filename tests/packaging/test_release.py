@@ -24,12 +24,13 @@ def scripts():
     """Modules that are not in a package."""
     sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
     try:
+        import dagster_suite
         import ranges
         import release
 
         import hatch_build
 
-        yield {"hatch_build": hatch_build, "release": release, "ranges": ranges}
+        yield {"dagster_suite": dagster_suite, "hatch_build": hatch_build, "release": release, "ranges": ranges}
     finally:
         del sys.path[:2]
 
@@ -169,6 +170,16 @@ def test_ci_tries_both_ends_of_the_range_of_dagster(scripts):
         assert version in SpecifierSet(allowed.removeprefix(name))
     (dagster,) = (one for one in lowest if one.startswith("dagster=="))
     assert dagster.startswith("dagster==1.11.")
+
+
+def test_each_failure_of_dagsters_own_tests_is_documented_with_a_reason(scripts):
+    text = (ROOT / "docs" / "dagster.md").read_text()
+    known = scripts["dagster_suite"].documented(text)
+    assert "test_materialize_tags" in known["exported"]
+    assert known["exported"] < known["stored"]
+    rows = [line for line in text.splitlines() if line.startswith("| `test_")]
+    assert sum(line.count("`test_") for line in rows) == len(known["stored"])
+    assert scripts["dagster_suite"].documented("no such section") == {"stored": set(), "exported": set()}
 
 
 def test_soak_tries_every_end_of_every_range(scripts):
