@@ -25,6 +25,7 @@ from versioned_io.interfaces.cli.output import (
     print_table,
     shown_digest,
 )
+from versioned_io.interfaces.cli.paging import pages
 from versioned_io.interfaces.cli.session import (
     AuthorOption,
     CatalogOption,
@@ -293,6 +294,7 @@ def cat(
 
 
 @reports_errors
+@pages
 def list_files(
     target: Annotated[str, typer.Argument(help="repo@ref, or repo@ref:directory")],
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Every file at any depth.")] = False,

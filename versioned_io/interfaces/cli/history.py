@@ -19,6 +19,7 @@ from versioned_io.interfaces.cli.output import (
     print_table,
     shown_id,
 )
+from versioned_io.interfaces.cli.paging import pages
 from versioned_io.interfaces.cli.session import (
     CatalogOption,
     JsonOption,
@@ -43,6 +44,7 @@ _FEW_CHANGES = 100
 
 
 @reports_errors
+@pages
 def log(
     target: Annotated[str, typer.Argument(help="repo@ref, or repo@ref:path for the history of one path")],
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Show at most this many commits.")] = None,
@@ -103,6 +105,7 @@ def _time(text: str, option: str, parse: "Callable[[str], datetime]") -> "dateti
 
 
 @reports_errors
+@pages
 def show(
     target: Annotated[str, typer.Argument(help="repo@ref, or a commit ID")],
     limit: Annotated[
@@ -137,6 +140,7 @@ def show(
 
 
 @reports_errors
+@pages
 def diff(
     old: RefArgument,
     new: RefArgument,

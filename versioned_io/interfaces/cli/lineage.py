@@ -13,6 +13,7 @@ from versioned_io.interfaces.cli.output import (
     print_graph,
     print_json,
 )
+from versioned_io.interfaces.cli.paging import pages
 from versioned_io.interfaces.cli.session import (
     CatalogOption,
     JsonOption,
@@ -30,6 +31,7 @@ app = typer.Typer(
 
 @app.command("show", short_help="Show every commit that one write led to.")
 @reports_errors
+@pages
 def show(
     lineage_id: Annotated[str, typer.Argument(help="A lineage ID, as every commit and every run carries one.")],
     store: StoreOption = None,
@@ -49,6 +51,7 @@ def show(
 
 @app.command("upstream", short_help="Show the inputs of a commit or file, transitively.")
 @reports_errors
+@pages
 def upstream(
     ref: Annotated[str, typer.Argument(help="repo@ref, or repo@ref:path")],
     every_file: FilesOption = False,
@@ -67,6 +70,7 @@ def upstream(
 
 @app.command("downstream", short_help="Show everything made from a commit or file.")
 @reports_errors
+@pages
 def downstream(
     ref: Annotated[str | None, typer.Argument(help="repo@ref, or repo@ref:path")] = None,
     digest: Annotated[

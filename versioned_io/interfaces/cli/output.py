@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -62,12 +63,14 @@ class _Output:
     Attributes:
         level: -1 with ``--quiet``, 1 with ``--verbose``, else 0.
         may_page: Whether it may use a pager.
+        is_paging: Whether stdout is a pager that shows it on a terminal.
         full_ids: Whether people see whole IDs, too.
         short: The short forms of commit IDs, by the ID.
     """
 
     level: int = 0
     may_page: bool = True
+    is_paging: bool = False
     full_ids: bool = False
     short: dict[str, str] = field(default_factory=dict)
 
@@ -86,7 +89,7 @@ def learn_short_ids(store: "Store", commit_ids: Iterable[str | None]) -> None:
 
     That is on a terminal and without ``--full-ids``. Cost: as `Store.short_ids`, or none.
     """
-    if sys.stdout.isatty() and not _output.full_ids:
+    if _is_terminal() and not _output.full_ids:
         _output.short |= store.short_ids([one for one in commit_ids if one is not None and is_id(one)])
 
 
@@ -102,7 +105,36 @@ def shown_head(head: str | None) -> str:
 
 def shown_digest(digest: str) -> str:
     """Return a content digest as it is printed: cut on a terminal, without ``--full-ids``."""
-    return digest[:_DIGITS] if sys.stdout.isatty() and not _output.full_ids else digest
+    return digest[:_DIGITS] if _is_terminal() and not _output.full_ids else digest
+
+
+def may_page() -> bool:
+    """Return whether an answer may go through a pager: stdout is a terminal that can show one."""
+    return _output.may_page and not is_quiet() and _knows_styles()
+
+
+@contextmanager
+def printing_for_a_terminal() -> Iterator[None]:
+    """Print as for a terminal, though stdout is a pager."""
+    width = shutil.get_terminal_size().columns
+    _output.is_paging, before = True, os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(width)
+    try:
+        yield
+    finally:
+        _output.is_paging = False
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
+
+
+def _is_terminal() -> bool:
+    return _output.is_paging or sys.stdout.isatty()
+
+
+def _knows_styles() -> bool:
+    return _is_terminal() and os.environ.get("TERM", "").lower() not in _WITHOUT_STYLES
 
 
 def is_verbose() -> bool:
@@ -217,7 +249,7 @@ def console() -> "Console":
     """Return a console on stdout: colours only on a terminal, text never re-highlighted."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, force_terminal=_output.is_paging or None)
 
 
 def print_line(text: str, *, heading: str = "") -> None:
@@ -232,8 +264,7 @@ def print_line(text: str, *, heading: str = "") -> None:
 
 def _bold() -> tuple[str, str]:
     """Return what makes the text between bold; nothing where stdout is not a terminal that knows it."""
-    knows = sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in _WITHOUT_STYLES
-    return ("\x1b[1m", "\x1b[0m") if knows else ("", "")
+    return ("\x1b[1m", "\x1b[0m") if _knows_styles() else ("", "")
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -261,9 +292,7 @@ def _columns_of(cell: str) -> int:
 
 def _fits(widths: Sequence[int]) -> bool:
     """Return whether no cell has to fold: stdout is not a terminal, or the table is as wide as it at most."""
-    return not sys.stdout.isatty() or (
-        sum(widths) + len(_BETWEEN) * (len(widths) - 1) <= shutil.get_terminal_size().columns
-    )
+    return not _is_terminal() or (sum(widths) + len(_BETWEEN) * (len(widths) - 1) <= shutil.get_terminal_size().columns)
 
 
 def _print_folded(lines: Sequence[Sequence[str]]) -> None:

@@ -15,6 +15,7 @@ from versioned_io.interfaces.cli.output import (
     shown_digest,
     shown_id,
 )
+from versioned_io.interfaces.cli.paging import pages
 from versioned_io.interfaces.cli.session import (
     CatalogOption,
     JsonOption,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 @reports_errors
+@pages
 def find(
     ref: RefArgument,
     name: Annotated[

@@ -18,6 +18,7 @@ from versioned_io.interfaces.cli.output import (
     shown_head,
     shown_id,
 )
+from versioned_io.interfaces.cli.paging import pages
 from versioned_io.interfaces.cli.session import (
     BranchArgument,
     CatalogOption,
@@ -351,6 +352,7 @@ def drop(
 
 
 @reports_errors
+@pages
 def reflog(
     branch: BranchArgument,
     store: StoreOption = None,

@@ -1067,10 +1067,39 @@ def test_a_terminal_shows_short_ids_that_are_refs_and_a_pipe_whole_ones(years):
     assert digest in years.text("ls", "r@main")
 
 
-def on_a_terminal(terminal, *arguments):
+@pytest.mark.parametrize(
+    ("arguments", "environment", "is_paged"),
+    [
+        (["log", "r@main"], {}, True),
+        (["show", "r@main"], {}, True),
+        (["log", "r@main", "--no-pager"], {}, False),
+        (["--no-pager", "log", "r@main"], {}, False),
+        (["log", "r@main", "--json"], {}, False),
+        (["log", "r@main"], {"TERM": "dumb"}, False),
+        (["log", "r@main"], {"PAGER": ""}, False),
+        (["log", "r@main"], {"PAGER": "/nowhere/pager"}, False),
+        (["repo", "list"], {}, False),
+    ],
+)
+def test_a_long_answer_goes_through_the_pager_on_a_terminal(years, arguments, environment, is_paged):
+    shown = on_a_terminal(years, *arguments, **{"TERM": "xterm", "PAGER": "sed s/^/paged:/", **environment})
+    assert shown
+    assert all(line.startswith("paged:") == is_paged for line in shown.splitlines()), shown
+    with vio.open_store(years.location) as store:
+        head = store.commit("r@main").id
+    assert (head in shown) == ("--json" in arguments)  # a pager shows what the terminal would
+
+
+def test_nothing_goes_through_a_pager_into_a_pipe_and_one_may_be_left_early(years):
+    environment = {"VERSIONED_STORE": str(years.location), "TERM": "xterm", "PAGER": "sed s/^/paged:/"}
+    assert "paged" not in run_program("log", "r@main", **environment).stdout
+    assert on_a_terminal(years, "show", "r@main", "--all", TERM="xterm", PAGER="head -n 1").count("\n") == 1
+
+
+def on_a_terminal(terminal, *arguments, **more):
     """Return what a command prints on a terminal of 200 columns."""
     leader, follower = pty.openpty()
-    environment = {**os.environ, "VERSIONED_STORE": str(terminal.location), "COLUMNS": "200", "TERM": "dumb"}
+    environment = {**os.environ, "VERSIONED_STORE": str(terminal.location), "COLUMNS": "200", "TERM": "dumb", **more}
     with subprocess.Popen([PROGRAM, *arguments], env=environment, stdout=follower, stdin=follower) as process:
         os.close(follower)
         seen = b""
