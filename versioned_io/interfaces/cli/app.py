@@ -37,7 +37,6 @@ app = typer.Typer(
     epilog=EPILOG,
     help="Git-like versioned data: repos, commits, and where everything came from.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

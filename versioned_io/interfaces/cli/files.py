@@ -14,6 +14,7 @@ import typer
 from versioned_io.errors import InvalidInputError, PathNotFoundError, RefSyntaxError
 from versioned_io.errors.root import counted
 from versioned_io.interfaces.cli.advice import branch_creation_advised, directory_advised, order_advised
+from versioned_io.interfaces.cli.completing import complete_ref
 from versioned_io.interfaces.cli.output import (
     commit_json,
     describe_change,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 _STDIN = "-"
 _LARGEST_TEXT = 64 * 1024 * 1024
-SourceArgument = Annotated[str, typer.Argument(help="repo@ref, or repo@ref:path")]
+SourceArgument = Annotated[str, typer.Argument(help="repo@ref, or repo@ref:path", autocompletion=complete_ref)]
 DestArgument = Annotated[
     str | None, typer.Argument(help="A local file or directory; by default the path's own name, or the repo's.")
 ]
@@ -61,7 +62,7 @@ SyncOption = Annotated[bool, typer.Option("--fsync", help="Return only when ever
 
 @reports_errors
 def put(
-    target: Annotated[str, typer.Argument(help="repo@branch, or repo@branch:path")],
+    target: Annotated[str, typer.Argument(help="repo@branch, or repo@branch:path", autocompletion=complete_ref)],
     sources: Annotated[list[str], typer.Argument(help="Files and directories, or - for standard input.")],
     message: MessageOption = "",
     author: AuthorOption = "",
@@ -135,7 +136,10 @@ def _foresee_put(
 
 @reports_errors
 def remove(
-    targets: Annotated[list[str], typer.Argument(help="repo@branch:path; a directory with everything below it.")],
+    targets: Annotated[
+        list[str],
+        typer.Argument(help="repo@branch:path; with all below a directory.", autocompletion=complete_ref),
+    ],
     message: MessageOption = "",
     author: AuthorOption = "",
     dry_run: DryRunOption = False,
@@ -296,7 +300,7 @@ def cat(
 @reports_errors
 @pages
 def list_files(
-    target: Annotated[str, typer.Argument(help="repo@ref, or repo@ref:directory")],
+    target: Annotated[str, typer.Argument(help="repo@ref, or repo@ref:directory", autocompletion=complete_ref)],
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Every file at any depth.")] = False,
     glob: Annotated[str | None, typer.Option("--glob", help="Only files that match, such as **/*.csv.")] = None,
     partitions: Annotated[

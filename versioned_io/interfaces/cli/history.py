@@ -7,6 +7,7 @@ import typer
 
 from versioned_io.errors import InvalidInputError
 from versioned_io.errors.root import counted
+from versioned_io.interfaces.cli.completing import complete_ref
 from versioned_io.interfaces.cli.output import (
     commit_json,
     describe_change,
@@ -46,7 +47,9 @@ _FEW_CHANGES = 100
 @reports_errors
 @pages
 def log(
-    target: Annotated[str, typer.Argument(help="repo@ref, or repo@ref:path for the history of one path")],
+    target: Annotated[
+        str, typer.Argument(help="repo@ref, or repo@ref:path for that of a path", autocompletion=complete_ref)
+    ],
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Show at most this many commits.")] = None,
     oneline: Annotated[bool, typer.Option("--oneline", help="Show each commit on one line.")] = False,
     since: Annotated[
@@ -107,7 +110,7 @@ def _time(text: str, option: str, parse: "Callable[[str], datetime]") -> "dateti
 @reports_errors
 @pages
 def show(
-    target: Annotated[str, typer.Argument(help="repo@ref, or a commit ID")],
+    target: Annotated[str, typer.Argument(help="repo@ref, or a commit ID", autocompletion=complete_ref)],
     limit: Annotated[
         int | None,
         typer.Option("--limit", "-n", min=0, help=f"Show at most this many changes; by default {_FEW_CHANGES}."),

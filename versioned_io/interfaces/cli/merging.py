@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from versioned_io.errors import MergeConflictError, RefNotFoundError
+from versioned_io.interfaces.cli.completing import complete_ref
 from versioned_io.interfaces.cli.output import (
     commit_json,
     echo,
@@ -40,8 +41,8 @@ StrategyOption = Annotated[
 
 @reports_errors
 def merge(
-    source: Annotated[str, typer.Argument(help="The commits to merge: repo@ref.")],
-    into: Annotated[str, typer.Argument(help="The branch that takes it: repo@branch.")],
+    source: Annotated[str, typer.Argument(help="The commits to merge: repo@ref.", autocompletion=complete_ref)],
+    into: Annotated[str, typer.Argument(help="The branch that takes it: repo@branch.", autocompletion=complete_ref)],
     strategy: StrategyOption = "fail",
     fast_forward: Annotated[bool, typer.Option(help="Only move the branch where it has no commit of its own.")] = True,
     message: MessageOption = "",

@@ -1,12 +1,10 @@
 """The shared parts of all commands: their options, the open store, and the exit after an error."""
 
 import functools
-import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import ContextVar
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, ParamSpec, TypeVar
 
 import typer
 
@@ -23,9 +21,10 @@ from versioned_io.errors import (
     VersionedError,
 )
 from versioned_io.interfaces.cli.advice import sentence_of
+from versioned_io.interfaces.cli.chosen_store import environment, fill_from_file, settings_file
+from versioned_io.interfaces.cli.completing import complete_ref
 from versioned_io.interfaces.cli.output import echo, is_quiet, json_text, tell
 from versioned_io.interfaces.settings import CATALOG, STORAGE_OPTIONS, STORE, StoreSettings
-from versioned_io.interfaces.settings_file import SettingsFile, find_settings_file
 from versioned_io.model.setting_texts import parse_storage_options
 
 if TYPE_CHECKING:
@@ -43,10 +42,10 @@ CatalogOption = Annotated[
     typer.Option("--catalog", envvar=CATALOG, help="The catalog's SQLAlchemy URL, if not in the directory."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-BranchArgument = Annotated[str, typer.Argument(help="repo@branch")]
-RefArgument = Annotated[str, typer.Argument(help="repo@ref")]
-TagArgument = Annotated[str, typer.Argument(help="repo@tag")]
-CommitArgument = Annotated[str, typer.Argument(help="repo@ref or a commit's ID.")]
+BranchArgument = Annotated[str, typer.Argument(help="repo@branch", autocompletion=complete_ref)]
+RefArgument = Annotated[str, typer.Argument(help="repo@ref", autocompletion=complete_ref)]
+TagArgument = Annotated[str, typer.Argument(help="repo@tag", autocompletion=complete_ref)]
+CommitArgument = Annotated[str, typer.Argument(help="repo@ref or a commit's ID.", autocompletion=complete_ref)]
 KeyOption = Annotated[str | None, typer.Option("--key", help="How the fields make a key: {year}|{month}")]
 MessageOption = Annotated[str, typer.Option("--message", "-m", help="The commit's message.")]
 AuthorOption = Annotated[str, typer.Option("--author", help="The commit's author.")]
@@ -56,9 +55,6 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Change nothing; s
 
 _warning: Final[ContextVar[str | None]] = ContextVar("warning", default=None)
 """The warning about the store that the present command has opened."""
-
-_file: Final[ContextVar[SettingsFile | None]] = ContextVar("file", default=None)
-"""The settings file that names the store of the present command."""
 
 _EXIT_CODES: tuple[tuple[type[VersionedError], int], ...] = (
     (InvalidInputError, 2),
@@ -77,10 +73,10 @@ def open_named_store(store: str | None, catalog: str | None) -> "Store":
     Raises:
         InvalidInputError: Neither names one; pass --store or set VERSIONED_STORE.
     """
-    opened = StoreSettings.from_environment(store, catalog, environment=_environment()).open()
+    opened = StoreSettings.from_environment(store, catalog, environment=environment()).open()
     _warning.set(opened.warning)
     tell(f"the store is {opened.url}")
-    if (file := _file.get()) is not None:
+    if (file := settings_file()) is not None:
         tell(f"the settings are from {str(file.path)!r}")
     return opened
 
@@ -93,32 +89,7 @@ def storage_options() -> dict[str, str]:
     Raises:
         InvalidInputError: It is malformed.
     """
-    return parse_storage_options(_environment().get(STORAGE_OPTIONS, ""), STORAGE_OPTIONS)
-
-
-def _environment() -> Mapping[str, str]:
-    """Return the environment, with what a settings file adds to it."""
-    file = _file.get()
-    return os.environ if file is None else {**file.environment, **os.environ}
-
-
-def _fill_from_file(arguments: dict[str, Any]) -> None:
-    """Set the store and the catalog of a command from the nearest settings file, if nothing else names a store.
-
-    The settings of a file belong together: where a flag or the environment names the store, the file is not used.
-    """
-    _file.set(None)
-    is_named = arguments.get("store") or arguments.get("location") or "store" not in arguments
-    if is_named:
-        return
-    home = os.environ.get("HOME")
-    file = find_settings_file(Path.cwd(), Path(home) if home else None)
-    if file is None:
-        return
-    _file.set(file)
-    arguments["store"] = file.environment.get(STORE)
-    if "catalog" in arguments:
-        arguments["catalog"] = arguments["catalog"] or file.environment.get(CATALOG)
+    return parse_storage_options(environment().get(STORAGE_OPTIONS, ""), STORAGE_OPTIONS)
 
 
 def require_store(store: str | None) -> str:
@@ -145,7 +116,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         _warning.set(None)
         try:
-            _fill_from_file(kwargs)
+            fill_from_file(kwargs)
             return command(*args, **kwargs)
         except VersionedError as error:
             if isinstance(error, CatalogOlderError):

@@ -1,6 +1,10 @@
 """Options that every command takes: before the command or after it, and how much is said."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -75,3 +79,38 @@ def test_a_file_of_that_name_can_be_given_after_two_dashes(place, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "-q").write_bytes(b"2")
     assert "1 added" in run("put", "-s", place, "--", "r@main", "-q").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("versioned lo", ["log"]),
+        ("versioned log ", ["r", "second"]),
+        ("versioned log r@", ["r@main", "r@v1"]),
+        ("versioned cat r@main:", ["r@main:a", "r@main:d/"]),
+        ("versioned cat r@v1:d/", ["r@v1:d/b"]),
+        ("versioned log nothing@", []),
+        ("versioned merge r@v", ["r@v1"]),
+        ("versioned log --store /nowhere ", []),
+    ],
+)
+def test_a_shell_completes_commands_repos_refs_and_paths(place, words, expected):
+    with vio.open_store(place) as store:
+        store.create_repo("second")
+        with store.transaction("r@main") as tx:
+            tx.write("d/b", b"1")
+        store.create_tag("r@v1", at="r@main")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("versioned")],
+        env={
+            **os.environ,
+            "VERSIONED_STORE": place,
+            "_VERSIONED_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.split(), done.stderr) == (expected, "")
