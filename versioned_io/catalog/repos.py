@@ -40,7 +40,7 @@ _BRANCH: Final = (
     .join(repos, repos.c.id == branches.c.repo_id)
     .where(branches.c.id == bindparam("branch"))
 )
-_LOCKED_BRANCH: Final = _BRANCH.with_for_update(of=branches)
+_LOCK_BRANCH: Final = select(branches.c.id).where(branches.c.id == bindparam("branch")).with_for_update()
 
 
 def insert_repo(connection: Connection, name: str, description: str, now: datetime) -> int:
@@ -159,9 +159,12 @@ def lock_branch(connection: Connection, branch: BranchRow, *, wait: bool = True)
     Raises:
         RefNotFoundError: The branch was deleted meanwhile.
 
-    Cost: 1 SELECT.
+    Cost: 1 SELECT; with *wait* on PostgreSQL 2.
     """
-    row = connection.execute(_LOCKED_BRANCH if wait else _BRANCH, {"branch": branch.id}).one_or_none()
+    if wait:
+        wait_for_branch(connection, branch.id)
+    # A second statement: one that waits for a lock still sees the other tables as they were before it waited.
+    row = connection.execute(_BRANCH, {"branch": branch.id}).one_or_none()
     if row is None:
         raise RefNotFoundError(branch.ref.repo, branch.ref.branch, reason="the branch was deleted meanwhile")
     ref, recorded = BranchRef(row.repo, row.name), row.recorded_name or ""
@@ -169,8 +172,12 @@ def lock_branch(connection: Connection, branch: BranchRow, *, wait: bool = True)
 
 
 def wait_for_branch(connection: Connection, branch_id: int) -> None:
-    """Wait until no other transaction holds the branch, and lock it if it still exists. Cost: 1 SELECT."""
-    connection.execute(_LOCKED_BRANCH, {"branch": branch_id}).one_or_none()
+    """Wait until no other transaction holds the branch, and lock it if it still exists.
+
+    Cost: 1 SELECT on PostgreSQL. On SQLite a writing transaction already holds the whole catalog.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.execute(_LOCK_BRANCH, {"branch": branch_id}).one_or_none()
 
 
 def hold_commit(connection: Connection, commit_id: CommitId) -> CommitId:

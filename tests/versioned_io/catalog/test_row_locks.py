@@ -11,9 +11,12 @@ import versioned_io as vio
 from versioned_io.catalog import announcing, collection, due_keys, rounds
 from versioned_io.catalog.chunk_index import LIVE, refuse_condemned
 from versioned_io.catalog.collection import CONDEMNED, PackRow
-from versioned_io.catalog.tables import commits, packs
+from versioned_io.catalog.repo_rows import find_branch
+from versioned_io.catalog.repos import lock_branch
+from versioned_io.catalog.tables import branches, commits, packs, repos
 from versioned_io.catalog.tables import due_keys as due_keys_table
 from versioned_io.maintenance.collection.new_garbage import collect_new
+from versioned_io.model.refs import BranchRef
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAMES = [f"{number:032x}" for number in range(1, 9)]
@@ -42,8 +45,12 @@ def put(store, path, data):
 
 
 @contextmanager
-def waiting_for(beside, locked, work):
-    """Hold the rows of *locked* while *work* runs in a thread; yield when it waits for them."""
+def waiting_for(beside, locked, work, before=None):
+    """Hold the rows of *locked* while *work* runs in a thread; yield when it waits for them.
+
+    Args:
+        before: Makes changes with the holder's connection, which are committed when *work* may go on.
+    """
     failed = []
 
     def run():
@@ -54,6 +61,8 @@ def waiting_for(beside, locked, work):
 
     with beside.connect() as holder:
         assert holder.execute(locked).all()
+        if before is not None:
+            before(holder)
         thread = threading.Thread(target=run)
         thread.start()
         try:
@@ -62,7 +71,7 @@ def waiting_for(beside, locked, work):
                 assert thread.is_alive(), failed
             yield
         finally:
-            holder.rollback()
+            holder.rollback() if before is None else holder.commit()
             thread.join(60)
     assert not thread.is_alive()
     assert failed == []
@@ -162,3 +171,24 @@ def test_expiry_locks_commits_in_order(store, beside):
     first = select(commits.c.id).where(commits.c.id == known[0]).with_for_update()
     with waiting_for(beside, first, run):
         assert free(beside, commits.c.id) == set(known[1:])
+
+
+def test_who_waited_for_a_branch_sees_everything_that_was_committed_meanwhile(store, beside):
+    put(store, "f", b"1")
+    with store._backend.catalog.read() as connection:
+        branch = find_branch(connection, BranchRef("r", "main"))
+    seen = []
+
+    def run():
+        with store._backend.catalog.write() as connection:
+            seen.append(lock_branch(connection, branch))
+
+    def commit_meanwhile(holder):
+        holder.execute(commits.update().values(order=100))
+        holder.execute(branches.update().values(epoch=branches.c.epoch))
+        holder.execute(repos.update().values(name="renamed"))
+
+    locked = select(branches.c.id).where(branches.c.id == branch.id).with_for_update()
+    with waiting_for(beside, locked, run, commit_meanwhile):
+        assert seen == []
+    assert (seen[0].latest, seen[0].ref.repo) == (100, "renamed")
