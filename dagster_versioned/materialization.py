@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -27,6 +27,8 @@ class StoredOutput:
             elsewhere, and Dagster's own managers don't show them either.
         inputs: The files that the step has read so far.
         older: The values that it has read from an older IO manager.
+        rows_before: The number of rows that each table had in the commit before, by partition key; a table that is new
+            there is left out.
     """
 
     commit: "vio.Commit"
@@ -35,6 +37,7 @@ class StoredOutput:
     nothing: frozenset[str | None]
     inputs: "Sequence[vio.InputFile]"
     older: Sequence[OlderInput] = ()
+    rows_before: "Mapping[str | None, int]" = field(default_factory=dict)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -80,6 +83,9 @@ class StoredOutput:
         metadata: dict[str, Any] = {"dagster/size_bytes": stored.size}
         if stored.rows is not None:
             metadata["dagster/row_count"] = stored.rows
+            if key in self.rows_before:
+                metadata[tags.ROW_COUNT_BEFORE] = self.rows_before[key]
+                metadata[tags.ROW_COUNT_CHANGE] = stored.rows - self.rows_before[key]
         if key not in self.nothing:
             metadata["path"] = dg.MetadataValue.path(f"{self.commit.repo}@{self.commit.id}:{stored.path}")
             metadata["dagster/uri"] = f"versioned://{self.commit.repo}@{self.commit.id}/{stored.path}"
@@ -94,4 +100,27 @@ def _metadata_of_inputs(inputs: "Sequence[vio.InputFile]", older: Sequence[Older
         return {}
     shown = {"files": files[:_INPUTS_SHOWN]}
     more = len(files) - _INPUTS_SHOWN
-    return {tags.INPUTS: dg.MetadataValue.json({**shown, "more": more} if more > 0 else shown)}
+    return {
+        tags.INPUTS: dg.MetadataValue.json({**shown, "more": more} if more > 0 else shown),
+        tags.MADE_FROM: dg.MetadataValue.md(_table_of_inputs(inputs, older)),
+    }
+
+
+def _table_of_inputs(inputs: "Sequence[vio.InputFile]", older: Sequence[OlderInput]) -> str:
+    """Return the inputs as a table in Markdown: a line for each repo and commit, with its number of files."""
+    paths: dict[tuple[str, str], dict[str, None]] = {}
+    for file in inputs:
+        paths.setdefault((file.repo, str(file.commit)), {})[file.path] = None
+    rows = [(repo, commit, list(found)) for (repo, commit), found in paths.items()]
+    if older:
+        rows.append(("outside of the store", "", list(dict.fromkeys(one.uri for one in older))))
+    lines = [
+        f"| {repo} | {commit} | {len(found)} | {_cell(found[0])}{', …' if len(found) > 1 else ''} |"
+        for repo, commit, found in rows[:_INPUTS_SHOWN]
+    ]
+    more = [f"| and {len(rows) - _INPUTS_SHOWN} more | | | |"] if len(rows) > _INPUTS_SHOWN else []
+    return "\n".join(["| repo | commit | files | first file |", "|---|---|---|---|", *lines, *more])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

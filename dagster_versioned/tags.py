@@ -21,5 +21,14 @@ BRANCH = "versioned/branch"
 INPUTS = "versioned/inputs"
 """Metadata: the exact files from which the materialisation was made."""
 
+MADE_FROM = "versioned/made_from"
+"""Metadata: a table of the repos and commits from which the materialisation was made, to be read by a person."""
+
+ROW_COUNT_BEFORE = "versioned/row_count_before"
+"""Metadata: of a table, its number of rows in the commit before."""
+
+ROW_COUNT_CHANGE = "versioned/row_count_change"
+"""Metadata: of a table, how many rows it has more, or less, than in the commit before."""
+
 DATA_VERSION = "dagster/data_version"
 """Dagster's tag of a materialisation: its data version."""

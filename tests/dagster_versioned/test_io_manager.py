@@ -817,3 +817,28 @@ def test_an_asset_whose_repo_was_renamed_fails_with_the_new_name(instance, io_ma
         assert "'climate'" in f"{caught.value} {caught.value.__cause__}"
     with vio.open_store(store_url) as store:
         assert [repo.name for repo in store.repos()] == ["climate"]
+
+
+def test_the_metadata_shows_how_many_rows_changed_and_a_table_of_the_inputs(instance, io_manager):
+    pd = pytest.importorskip("pandas")
+    sizes = [3, 5, 4]
+
+    @dg.asset
+    def prices():
+        return pd.DataFrame({"price": range(sizes.pop(0))})
+
+    @dg.asset
+    def mean(prices) -> float:
+        return float(prices.price.mean())
+
+    shown = []
+    for _ in range(3):
+        assert dg.materialize([prices, mean], instance=instance, resources={"io_manager": io_manager}).success
+        event = instance.get_latest_materialization_event(dg.AssetKey("prices"))
+        found = event.asset_materialization.metadata
+        keys = ("dagster/row_count", "versioned/row_count_before", "versioned/row_count_change")
+        shown.append([found[key].value if key in found else None for key in keys])
+    assert shown == [[3, None, None], [5, 3, 2], [4, 5, -1]]
+    made = instance.get_latest_materialization_event(dg.AssetKey("mean")).asset_materialization.metadata
+    (commit,) = {file.partition("@")[2].partition(":")[0] for file in made["versioned/inputs"].value["files"]}
+    assert made["versioned/made_from"].value.splitlines()[2:] == [f"| prices | {commit} | 1 | data.parquet |"]
