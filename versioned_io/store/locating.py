@@ -83,15 +83,15 @@ def make_store_directory(path: Path, below: str) -> list[Path]:
         for one in inner:
             give_mode(one, mode_like(path))
     except (FileExistsError, NotADirectoryError) as error:
-        remove_directories(made)
+        remove_directories(made, path)
         msg = f"can't make a store at {str(path)!r}: there is a file in the way; choose another directory"
         raise InvalidInputError(msg) from error
     except OSError as error:
-        remove_directories(made)
+        remove_directories(made, path)
         msg = f"can't make a store at {str(path)!r}: {error.strerror}"
         raise StorageError(msg) from error
     except BaseException:
-        remove_directories(made)
+        remove_directories(made, path)
         raise
     return made
 

@@ -105,7 +105,7 @@ def create_store(
     try:
         return _create_at(objects, catalog, elsewhere, address)
     except BaseException:
-        remove_directories(made)
+        remove_directories(made, Path(objects.url))
         raise
 
 

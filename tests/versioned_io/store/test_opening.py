@@ -17,6 +17,7 @@ from versioned_io.errors import (
     StoreNotFoundError,
     VersionedError,
 )
+from versioned_io.store import opening
 
 
 def snapshot_of(directory):
@@ -255,6 +256,26 @@ def test_a_creation_that_died_halfway_can_be_done_again(tmp_path, write):
         store.create_repo("weather")
         write(store, "weather@main", {"a": b"1"})
         assert store.fsck().is_clean
+
+
+def test_a_creation_that_loses_leaves_the_directories_of_the_one_that_won(tmp_path, monkeypatch):
+    place = tmp_path / "s"
+    place.mkdir()  # as the winner made it; the loser makes the directory of the packs
+    connect, won = opening.connect_catalog_of, []
+
+    def connect_later(*arguments):
+        monkeypatch.setattr(opening, "connect_catalog_of", connect)
+        won.append(vio.create_store(place))
+        return connect(*arguments)
+
+    monkeypatch.setattr(opening, "connect_catalog_of", connect_later)
+    with pytest.raises(ExistsError):
+        vio.create_store(place)
+    with won[0] as store:
+        store.create_repo("weather")
+        with store.transaction("weather@main") as tx:
+            tx.write("a", b"1")
+        assert store.snapshot("weather@main").read("a") == b"1"
 
 
 RACER = """

@@ -92,10 +92,15 @@ def make_directories(path: Path) -> list[Path]:
     return made
 
 
-def remove_directories(made: list[Path]) -> None:
-    """Delete directories that `make_directories` created, unless something else is in them, such as another store."""
+def remove_directories(made: list[Path], root: Path | None = None) -> None:
+    """Delete directories that `make_directories` created, unless something else is in them, such as another store.
+
+    Args:
+        root: A directory that must be empty, too, except for these: another process may have made it a store.
+    """
     with suppress(OSError):
-        if made and {path for one in made for path in one.iterdir()} <= set(made):
+        inside = {path for one in (*made, *([root] if root is not None else [])) for path in one.iterdir()}
+        if made and inside <= set(made):
             for one in reversed(made):
                 one.rmdir()
 
