@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from versioned_io.errors import RefSyntaxError
-from versioned_io.model.arguments import parse_text
+from versioned_io.model.arguments import parse_flag, parse_text
 from versioned_io.model.commits import Commit, JSONValue
 from versioned_io.model.refs import BranchRef, parse_branch_ref
 from versioned_io.store.resolving import Resolver
@@ -75,6 +75,7 @@ class Merging:
         target, theirs = parse_branch_ref(into), self._resolver.commit(source)
         self._check_same_repo(theirs, target)
         check_strategy(strategy)
+        parse_flag(fast_forward, "fast_forward")
         facts = self._facts_of(
             theirs, parse_text(message, "message") or f"merge {source} into {into}", author, metadata, merged=theirs
         )
@@ -108,6 +109,7 @@ class Merging:
         target, theirs = parse_branch_ref(into), self._resolver.commit(source)
         self._check_same_repo(theirs, target)
         check_strategy(strategy)
+        parse_flag(fast_forward, "fast_forward")
         return foresee_merge(self._backend, target, theirs, strategy, fast_forward=fast_forward)
 
     def cherry_pick(

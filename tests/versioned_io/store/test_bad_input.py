@@ -50,12 +50,14 @@ STORE_CALLS = [
         ("revert", "commit"), ("revert", "on"), ("squash", "branch"), ("purge", "repo"), ("purge", "path"),
         ("purge_glob", "repo"), ("purge_glob", "pattern"), ("retention", "branch"), ("reflog", "branch"),
         ("transaction", "branch"), ("relay", "branch"), ("watch", "branch"),
+        ("find", "ref"), ("foresee_merge", "source"), ("foresee_merge", "into"), ("diff_data", "new"),
     ]),
     *((call, argument, [*NO_TEXT, *NO_NAME]) for call, argument in [
         ("reset", "to"), ("diff", "old"), ("affected", "old"), ("affected", "key"), ("changes", "since"),
         ("changes", "partitions"), ("changes", "key"), ("subscription", "partitions"), ("subscription", "key"),
         ("squash", "since"), ("revert", "since"), ("stats", "repo"), ("transaction", "lineage_id"),
         ("run", "lineage_id"), ("relay", "partitions"), ("relay", "key"), ("due", "branch"),
+        ("diff_data", "old"),
     ]),
     *((call, argument, [*NO_TEXT, "\ud800", "a\0b"]) for call, argument in [
         ("create_repo", "description"), ("subscription", "name"), ("subscriptions", "prefix"), ("merge", "message"),
@@ -70,20 +72,25 @@ STORE_CALLS = [
         ("create_repo", "exist_ok"), ("delete_branch", "force"), ("protect_branch", "is_protected"),
         ("gc", "dry_run"), ("compact", "dry_run"), ("purge", "dry_run"), ("purge_glob", "dry_run"),
         ("fsck", "repair"), ("fsck", "sources"), ("maintain", "full"), ("redact", "dry_run"), ("stats", "exact"),
-        ("backup", "init"),
+        ("backup", "init"), ("foresee_merge", "fast_forward"), ("merge", "fast_forward"),
     ]),
     *((call, "progress", NO_FUNCTION) for call in [
         "gc", "compact", "purge", "purge_glob", "fsck", "stats", "maintain", "redact", "backup",
     ]),
     *((call, argument, NO_COUNT) for call, argument in [
         ("log", "limit"), ("compact", "small_bytes"), ("compact", "max_bytes"), ("set_retention", "keep_last"),
-        ("watch", "most_keys"), ("due", "limit"),
+        ("watch", "most_keys"), ("due", "limit"), ("diff_data", "limit"),
     ]),
     *((call, argument, NO_SPAN) for call, argument in [
         ("gc", "grace"), ("gc", "expire"), ("set_retention", "keep_for"), ("hold_cursor", "hold_for"),
         ("maintain", "budget"), ("maintain", "grace"), ("maintain", "expire"),
     ]),
     ("after_commit", "hook", [None, *NO_FUNCTION]),
+    ("find", "glob", [*NO_TEXT, "\ud800", "a\0b", ""]),
+    ("find", "digest", [*NO_TEXT, "", "abc", "xyzw", "0" * 65]),
+    ("foresee_merge", "strategy", [None, 1, True, b"x", [], object(), "", "mine"]),
+    ("diff_data", "key", [None, 1, True, b"ab", object(), [1], [object()]]),
+    ("short_ids", "commit_ids", [*NO_LIST, ["x"], [""]]),
     ("gc", "disown", [*NO_LIST, ["nothing"], ["0" * 32]]),
     ("backup", "dest", [None, *NO_TEXT, "", "a\0b", "\ud800", "nope://x"]),
     ("backup", "storage_options", [1, True, "x", [], object(), {"a": 1}, {1: "a"}]),
@@ -136,6 +143,9 @@ GOOD = {
     "upstream": {"ref": "w@main"},
     "downstream": {"ref": "w@main"},
     "merge": {"source": "w@dev", "into": "w@main"},
+    "foresee_merge": {"source": "w@dev", "into": "w@main"},
+    "find": {"ref": "w@main"},
+    "diff_data": {"old": "w@main~1", "new": "w@main"},
     "cherry_pick": {"commit": "w@dev", "onto": "w@main"},
     "revert": {"commit": "w@main", "on": "w@main"},
     "squash": {"branch": "w@main"},
@@ -202,7 +212,7 @@ def test_every_argument_of_the_store_is_checked_before_anything_happens(store, d
 
 def test_every_call_of_the_store_with_arguments_is_in_the_table():
     public = {name for name, _ in inspect.getmembers(vio.Store, inspect.isfunction) if not name.startswith("_")}
-    assert public - {call for call, _, _ in STORE_CALLS} == {"close", "maintenance_status", "repos"}
+    assert public - {call for call, _, _ in STORE_CALLS} == {"close", "maintenance_status", "repos", "status"}
 
 
 TRANSACTION_CALLS = [
