@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from versioned_io.errors import InvalidInputError, VersionedError
 from versioned_io.errors.root import quoted
+from versioned_io.model.columns import bytes_scalar, optional_text_column
 
 SEPARATORS: Final = {".csv": ",", ".tsv": "\t"}
 PARQUET: Final = frozenset({".parquet", ".pq"})
@@ -83,9 +84,9 @@ def rows_as_bytes(batch: pa.RecordBatch, names: Sequence[str]) -> Any:  # noqa: 
     Each cell is written as its length, ``:`` and its bytes, and a null as ``-``. Different rows give different values.
     """
     if not names:
-        return pa.repeat(pa.scalar(b"", pa.binary()), batch.num_rows)
+        return pa.repeat(bytes_scalar(b""), batch.num_rows)
     cells = [_netstrings(batch.column(name)) for name in names]
-    return pc.binary_join_element_wise(*cells, pa.scalar(b"", pa.binary()))
+    return pc.binary_join_element_wise(*cells, bytes_scalar(b""))
 
 
 def cells_of(row: bytes, names: Sequence[str]) -> dict[str, str | None]:
@@ -105,8 +106,8 @@ def cells_of(row: bytes, names: Sequence[str]) -> dict[str, str | None]:
 def _netstrings(column: Any) -> Any:  # noqa: ANN401 (an Arrow array of any kind)
     values = _as_binary(column)
     sizes = pc.cast(pc.cast(pc.binary_length(values), pa.string()), pa.binary())
-    joined = pc.binary_join_element_wise(sizes, values, pa.scalar(b":", pa.binary()))
-    return pc.fill_null(joined, pa.scalar(_NULL, pa.binary()))
+    joined = pc.binary_join_element_wise(sizes, values, bytes_scalar(b":"))
+    return pc.fill_null(joined, bytes_scalar(_NULL))
 
 
 def _as_binary(column: Any) -> Any:  # noqa: ANN401 (an Arrow array of any kind)
@@ -125,8 +126,8 @@ def _as_binary(column: Any) -> Any:  # noqa: ANN401 (an Arrow array of any kind)
             return pc.cast(pc.cast(column, pa.string()), pa.binary())
         except pa.ArrowException:  # no cast of this type to text, or the machine lacks the time zone
             pass
-    texts = (None if cell is None else json.dumps(cell, default=str).encode() for cell in column.to_pylist())
-    return pa.array(texts, pa.binary())
+    texts = [None if cell is None else json.dumps(cell, default=str) for cell in column.to_pylist()]
+    return pc.cast(optional_text_column(texts), pa.binary())
 
 
 @contextmanager

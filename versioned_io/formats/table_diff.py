@@ -19,6 +19,7 @@ import pyarrow.ipc
 from versioned_io.errors import InvalidInputError
 from versioned_io.errors.root import quoted
 from versioned_io.formats.row_batches import TableRows, cells_of, rows_as_bytes
+from versioned_io.model.columns import aggregated, bytes_scalar, number_scalar
 
 BUCKET_BYTES: Final = 32 * 1024 * 1024
 """The size of a pair of files that is compared at once; the join takes several times as much memory."""
@@ -225,8 +226,8 @@ def _write_side(side: TableRows | None, path: Path, result: _Result) -> _Spilled
         rows = rows_as_bytes(batch, result.names)
         keys = rows_as_bytes(batch, result.key) if result.key else rows
         # Without a key, the whole row is the key.
-        texts = rows if result.key else pa.repeat(pa.scalar(b"", pa.binary()), batch.num_rows)
-        ones = pa.repeat(pa.scalar(1, pa.int64()), batch.num_rows)
+        texts = rows if result.key else pa.repeat(bytes_scalar(b""), batch.num_rows)
+        ones = pa.repeat(number_scalar(1, pa.int64()), batch.num_rows)
         part.append(_grouped(pa.table([keys, texts, ones], schema=_SCHEMA)))
     part.close()
     return part
@@ -234,7 +235,7 @@ def _write_side(side: TableRows | None, path: Path, result: _Result) -> _Spilled
 
 def _grouped(rows: pa.Table) -> pa.Table:
     """Return *rows* with one for each key, and how many there are of it."""
-    found = rows.group_by("key").aggregate([("row", "one"), ("n", "sum")])
+    found = aggregated(rows, ["key"], [("row", "one"), ("n", "sum")])
     return pa.table([found.column(name).cast(kind) for name, kind in _kinds()], schema=_SCHEMA)
 
 
@@ -269,9 +270,9 @@ def _bounds(samples: list[bytes], parts: int) -> list[bytes]:
 def _split(part: _SpilledRows, bounds: list[bytes]) -> list[_SpilledRows]:
     parts = [_SpilledRows(part.path.with_name(f"{part.path.name}-{number}")) for number in range(len(bounds) + 1)]
     for rows in part.batches():
-        place = pa.repeat(pa.scalar(0, pa.int32()), rows.num_rows)
+        place = pa.repeat(number_scalar(0, pa.int32()), rows.num_rows)
         for bound in bounds:
-            place = pc.add(place, pc.cast(pc.greater_equal(rows.column("key"), pa.scalar(bound)), pa.int32()))
+            place = pc.add(place, pc.cast(pc.greater_equal(rows.column("key"), bytes_scalar(bound)), pa.int32()))
         for number in pc.unique(place).to_pylist():
             parts[number].append(rows.filter(pc.equal(place, number)))
     for one in parts:

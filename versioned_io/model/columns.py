@@ -105,6 +105,12 @@ def text_scalar(value: str) -> pa.StringScalar:
     return text_column([value])[0]
 
 
+def bytes_scalar(value: bytes) -> pa.BinaryScalar:
+    """Return *value* as a scalar, without the conversion for which Arrow loads pandas."""
+    offsets = pa.py_buffer(array("i", [0, len(value)]))
+    return pa.Array.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(value)])[0]
+
+
 EMPTY_TEXT: Final = text_scalar("")
 
 
@@ -126,4 +132,17 @@ def groups_of(table: pa.Table, columns: Sequence[str], collected: Sequence[str] 
 
     Cost: time and memory proportional to the rows.
     """
-    return table.group_by(columns, use_threads=False).aggregate([(name, "list") for name in collected])
+    return aggregated(table, columns, [(name, "list") for name in collected])
+
+
+def aggregated(table: pa.Table, columns: Sequence[str], wanted: Sequence[tuple[str, str]]) -> pa.Table:
+    """Return the different rows of *columns*, each with aggregates of other columns, as ``<name>_<function>``.
+
+    It runs in this thread alone; see `groups_of`.
+
+    Args:
+        wanted: A column and Arrow's name of a function, such as ``sum``.
+
+    Cost: time and memory proportional to the rows.
+    """
+    return table.group_by(columns, use_threads=False).aggregate(list(wanted))

@@ -19,7 +19,7 @@ GONE = "gone"
 """As AFTER, and then nothing answers any more until the step has ended."""
 
 WAYS = [BEFORE, AFTER, GONE]
-STRIDE = 25
+STRIDE = 23
 """One call in so many is struck in `make test`, and every COMMIT."""
 
 

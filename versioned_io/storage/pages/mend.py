@@ -152,7 +152,8 @@ class TreeMend:
             frame = self._put_leaf(rows, entry) if level == 0 else self._put_index(rows, entry, level)
         if frame is None:
             kept = self.kept.find_kept(entry.frame)
-            frame = None if kept is None else self.sink.put_page(encode_page(level, kept.batch))
+            is_right = kept is not None and kept.level == level  # a forged index page may lead to one of another level
+            frame = self.sink.put_page(encode_page(level, kept.batch)) if kept is not None and is_right else None
         return None if frame is None else self._noted(entry, frame)
 
     def _put(self, entry: Entry, level: int, batch: pa.RecordBatch) -> Entry:
