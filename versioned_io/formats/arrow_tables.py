@@ -16,8 +16,9 @@ _Type = Any  # the stubs narrow only what isinstance() tells apart
 
 _SHAPE = "shape"
 _ARROW_SCHEMA = b"ARROW:schema"
-# The errors for a table that Parquet refuses, and for a column of Python objects without an Arrow type.
-_UNWRITABLE = (pa.ArrowException, NotImplementedError, TypeError, ValueError, OverflowError)
+# The errors for a table that Parquet refuses, and for a column of Python objects without an Arrow type. Before Arrow
+# 26, the writer of Parquet raises OSError for some types, and some columns can't be compared.
+_UNWRITABLE = (pa.ArrowException, NotImplementedError, TypeError, ValueError, OverflowError, OSError)
 
 
 def write_parquet(table: pa.Table) -> pa.Buffer | Unfit:
@@ -138,12 +139,12 @@ def _changed_by_parquet(table: pa.Table, content: pa.Buffer) -> Unfit | None:
         return None
     try:
         found = _read_parquet(content, doubtful)
+        changed = next((name for name in doubtful if not _same_column(found[name], table[name])), None)
     except _UNWRITABLE as error:
         return Unfit(f"Parquet can't give it back: {_first_line(error)}")
-    for name in doubtful:
-        if not _same_column(found[name], table[name]):
-            return Unfit(f"Parquet would change the column {name!r} of type {table[name].type}")
-    return None
+    return (
+        None if changed is None else Unfit(f"Parquet would change the column {changed!r} of type {table[changed].type}")
+    )
 
 
 def _same_column(found: _Column, expected: _Column) -> bool:

@@ -136,7 +136,8 @@ class _Remake:
         made: list[Healed] = []
         lost_pages = list(self._lost_below(Below.of_root(tree.root).entry, tree.root.level, PathRange("", None), set()))
         for lost in lost_pages:
-            if lost.is_intact:
+            # A crafted tree may lead to one frame as two pages, of which the copy can only be one.
+            if lost.is_intact or lost.entry.frame in self._known.made:
                 continue
             frame = next(filter(None, (self._put(lost, rows) for rows in self._candidates(tree, lost.paths))), None)
             if frame is not None:
