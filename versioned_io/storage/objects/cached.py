@@ -1,6 +1,7 @@
 """A cache on the local disk for ranges that were read from a remote object store."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -25,6 +26,8 @@ DEFAULT_CACHE_BYTES: Final = 4 * 1024**3
 _CHECK_BYTES: Final = 8
 _SWEEP_SHARE: Final = 16  # a sweep after writing each sixteenth of the limit
 _KEPT_SHARE: Final = 0.8
+_OWN_FILE: Final = re.compile(r"([0-9a-f]{2})/(?:\1[0-9a-f]{30}|\.[0-9a-f]{16})")
+"""The names of cached ranges, and of those that are being written, below the directory."""
 
 
 class CachedObjects:
@@ -32,7 +35,7 @@ class CachedObjects:
 
     Objects never change, so a cached range is never stale. Every cached range has its own checksum: a range that a
     crash or the disk has damaged is dropped and read again. Several processes may share the directory. A new directory
-    is accessible only to its owner; an existing one keeps its mode.
+    is accessible only to its owner; an existing one keeps its mode, and everything else that is in it.
 
     Args:
         directory: Created if it is missing.
@@ -152,7 +155,10 @@ class CachedObjects:
     def _sweep(self) -> None:
         """Delete the least recently used ranges, until the cache is well below its limit."""
         files: list[tuple[float, int, Path]] = []
-        for path in self._directory.glob("*/*"):
+        for path in self._directory.glob("[0-9a-f][0-9a-f]/*"):
+            # The directory may be any that a setting names, with files of its user in it.
+            if _OWN_FILE.fullmatch(f"{path.parent.name}/{path.name}") is None:
+                continue
             with suppress(FileNotFoundError):
                 status = path.stat()
                 files.append((status.st_mtime, status.st_size, path))

@@ -94,3 +94,20 @@ def test_what_is_not_there_is_not_found(cached, tmp_path):
         cached.get_range("nothing", 0, 1)
     with pytest.raises(InvalidInputError):
         CachedObjects(LocalObjects(tmp_path), tmp_path / "c", limit_bytes=-1)
+
+
+def test_a_sweep_leaves_files_that_are_not_the_cache_s(tmp_path):
+    """Such as those of a home that a setting names by mistake, or by malice."""
+    inner = LocalObjects(tmp_path / "objects")
+    inner.put("k", [b"x" * 4_000])
+    directory = tmp_path / "home"
+    others = [directory / name for name in (".ssh/id", "ab/id", "ab/" + "0" * 32, "ab/" + "ab" * 20, "a/b/c")]
+    for one in others:
+        one.parent.mkdir(parents=True, exist_ok=True)
+        one.write_bytes(b"1" * 5_000)
+    objects = CachedObjects(inner, directory, limit_bytes=1_000)
+    for offset in range(0, 4_000, 500):
+        objects.get_range("k", offset, 500)
+    assert all(one.exists() for one in others)
+    own = {one for one in directory.rglob("*") if one.is_file()} - set(others)
+    assert 0 < sum(one.stat().st_size for one in own) <= 1_000
