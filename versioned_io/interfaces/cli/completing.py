@@ -1,6 +1,7 @@
 """Completion of refs in a shell: repos, then branches and tags, then the files and directories below a path."""
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -10,17 +11,21 @@ from versioned_io.interfaces.cli.chosen_store import settings_for
 if TYPE_CHECKING:
     from versioned_io.store import Store
 
+_PLAIN: Final = re.compile(r"\w[\w@:/.,+=%~-]*")
+"""A text that no shell takes for anything else: a shell puts a candidate into the line as it is, and runs the line."""
+
 
 def complete_ref(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the refs that begin with *incomplete*: ``repo``, ``repo@ref`` or ``repo@ref:path``.
 
-    A shell shows no error while it completes, so there are none where the store can't be opened.
+    A shell shows no error while it completes, so there are none where the store can't be opened. Names with a space, or
+    with another letter that means something to a shell, are left out: writers of a store choose its names.
 
     Cost: opens the store; 1 to 5 SELECTs, and for a path the pages of its directory.
     """
     try:
         with settings_for(ctx.params.get("store"), ctx.params.get("catalog")).open() as store:
-            return [one for one in _refs(store, incomplete) if one.startswith(incomplete)]
+            return [one for one in _refs(store, incomplete) if one.startswith(incomplete) and _PLAIN.fullmatch(one)]
     except (VersionedError, OSError):
         return []
 

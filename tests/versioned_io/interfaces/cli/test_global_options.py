@@ -87,8 +87,9 @@ def test_a_file_of_that_name_can_be_given_after_two_dashes(place, tmp_path, monk
         ("versioned lo", ["log"]),
         ("versioned log ", ["r", "second"]),
         ("versioned log r@", ["r@main", "r@v1"]),
-        ("versioned cat r@main:", ["r@main:a", "r@main:d/"]),
+        ("versioned cat r@main:", ["r@main:a", "r@main:d/", "r@main:names/"]),
         ("versioned cat r@v1:d/", ["r@v1:d/b"]),
+        ("versioned cat r@main:names/", ["r@main:names/year=2012/", "r@main:names/\u00fc,1+1%.csv"]),
         ("versioned log nothing@", []),
         ("versioned merge r@v", ["r@v1"]),
         ("versioned log --store /nowhere ", []),
@@ -99,6 +100,11 @@ def test_a_shell_completes_commands_repos_refs_and_paths(place, words, expected)
         store.create_repo("second")
         with store.transaction("r@main") as tx:
             tx.write("d/b", b"1")
+            # What a shell would run, or take for something else, is not put into its line.
+            for name in ("$(id)", "\\$(id)", "`id`", "a;id", "a b", "a|id", "*", "'", '"', "a&", "a>b", "!1", "#"):
+                tx.write(f"names/{name}", b"1")
+            tx.write("names/year=2012/a", b"1")
+            tx.write("names/\u00fc,1+1%.csv", b"1")
         store.create_tag("r@v1", at="r@main")
     done = subprocess.run(
         [Path(sys.executable).with_name("versioned")],
