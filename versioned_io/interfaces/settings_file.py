@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ _VARIABLES: Final = {
 _PLACES: Final = ("store", "cache")
 """Keys whose relative paths are below the file's directory."""
 
+_BESIDE: Final = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|file:|:memory:)(?=.)")
+"""The beginning of a catalog's URL with a relative path, which is below that directory, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class SettingsFile:
@@ -42,22 +46,46 @@ def find_settings_file(directory: Path, home: Path | None) -> SettingsFile | Non
     """Return the nearest settings file: in *directory* or a directory above it, or else in *home*; or None.
 
     Raises:
-        InvalidInputError: It is malformed, has an unknown key, or holds a secret. Or it belongs to another user, who
-            could redirect writes to a store of his own. Correct it, or pass --store.
+        InvalidInputError: It is malformed, has an unknown key, or holds a secret. Or it, or a link to it, belongs to
+            another user, who could redirect writes to a store of his own. Correct it, or pass --store.
 
-    Cost: 1 stat(2) for each directory.
+    Cost: 1 lstat(2) for each directory.
     """
     for place in _places(directory, home):
         path = place / NAME
         try:
-            owner = path.stat().st_uid
+            owner = path.lstat().st_uid
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             continue
-        if owner not in {0, os.geteuid()}:
-            msg = f"{str(path)!r} belongs to another user, so it is not used: delete it, or pass --store"
-            raise InvalidInputError(msg)
-        return SettingsFile(path, _environment_of(path))
+        # A link of another user to a file of this one would place the store beside the link.
+        _refuse_stranger(path, owner)
+        text = _read(path)
+        if text is not None:
+            return SettingsFile(path, _environment_of(path, text))
     return None
+
+
+def _refuse_stranger(path: Path, owner: int) -> None:
+    if owner not in {0, os.geteuid()}:
+        msg = f"{str(path)!r} belongs to another user, so it is not used: delete it, or pass --store"
+        raise InvalidInputError(msg)
+
+
+def _read(path: Path) -> str | None:
+    """Return the text of the file; None if it is a link to nothing."""
+    try:
+        with path.open("rb") as file:
+            owner, text = os.fstat(file.fileno()).st_uid, file.read().decode()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # of UTF-8
+        raise _unreadable(path, error) from error
+    _refuse_stranger(path, owner)
+    return text
+
+
+def _unreadable(path: Path, error: Exception) -> InvalidInputError:
+    return InvalidInputError(f"{str(path)!r} can't be read: {error}")
 
 
 def _places(directory: Path, home: Path | None) -> Iterator[Path]:
@@ -66,14 +94,13 @@ def _places(directory: Path, home: Path | None) -> Iterator[Path]:
         yield home
 
 
-def _environment_of(path: Path) -> dict[str, str]:
+def _environment_of(path: Path, text: str) -> dict[str, str]:
     import tomllib
 
     try:
-        found = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:  # of TOML and of UTF-8
-        msg = f"{str(path)!r} can't be read: {error}"
-        raise InvalidInputError(msg) from error
+        found = tomllib.loads(text.replace("\r\n", "\n"))
+    except ValueError as error:
+        raise _unreadable(path, error) from error
     for key, value in found.items():
         _check(path, key, value)
     return {_VARIABLES[key]: _text(path, key, value) for key, value in found.items()}
@@ -100,4 +127,6 @@ def _text(path: Path, key: str, value: Any) -> str:  # noqa: ANN401 (a value of 
         return json.dumps(value)
     if key in _PLACES and "://" not in str(value):
         return str(path.parent / str(value))
+    if key == "catalog":
+        return _BESIDE.sub(lambda found: f"{found[1]}{path.parent}/", str(value), count=1)
     return str(value)

@@ -112,3 +112,34 @@ def test_a_file_of_another_user_is_refused(place):
     os.chown(place / "project" / "versioned.toml", 12345, 12345)
     assert "belongs to another user" not in run("repo", "list", "--store", str(place / "home" / "data")).output
     assert "belongs to another user" in run("repo", "list", code=2).stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_link_of_another_user_to_a_file_of_this_one_is_refused(place, monkeypatch):
+    shared = place / "shared"
+    shared.mkdir()
+    (shared / "versioned.toml").symlink_to(place / "project" / "versioned.toml")
+    monkeypatch.chdir(shared)
+    with vio.create_store(shared / "data") as store:
+        store.create_repo("strange")
+    assert repos() == ["strange"]
+    os.chown(shared / "versioned.toml", 12345, 12345, follow_symlinks=False)
+    assert "belongs to another user" in run("repo", "list", code=2).stderr
+
+
+def test_a_link_to_nothing_is_no_file(place):
+    file = place / "project" / "a" / "versioned.toml"
+    file.symlink_to("nothing")
+    assert repos() == ["project"]
+
+
+def test_a_relative_catalog_is_beside_the_file(place):
+    (place / "project" / "data" / "catalog.db").rename(place / "project" / "c.db")
+    file = place / "project" / "versioned.toml"
+    file.write_text('store = "data"\ncatalog = "sqlite:///c.db"\n')
+    assert repos() == ["project"]
+    assert [
+        find_settings_file(place / "project", None).environment["VERSIONED_CATALOG"]
+        for url in ("sqlite:////a/c.db", "sqlite:///:memory:", "postgresql:///c")
+        if file.write_text(f'catalog = "{url}"')
+    ] == ["sqlite:////a/c.db", "sqlite:///:memory:", "postgresql:///c"]
