@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, false, literal, or_, select, true, update
 
 from versioned_io.catalog.row_locks import hold_due_keys
-from versioned_io.catalog.subscriptions import IS_GONE
+from versioned_io.catalog.subscriptions import IS_GONE, get_cursor
 from versioned_io.catalog.tables import commits, due_keys, subscriptions
 from versioned_io.catalog.upserts import upsert
 from versioned_io.errors import ClaimLostError, NotFoundError
@@ -59,8 +59,11 @@ def request_keys(connection: Connection, subscription_id: int, keys: Mapping[str
 
 def repeat_keys(
     connection: Connection, subscription_id: int, keys: Sequence[str], now: datetime, *, head: CommitId, is_relay: bool
-) -> list[str]:
+) -> list[str] | None:
     """Request *keys* again as of *head*, and return those for which no unclaimed request was waiting already.
+
+    Return None, and change nothing, if the cursor is not at *head*. The keys of a newer commit may be done already, and
+    a request as of *head* would have the older data processed last.
 
     Args:
         is_relay: Whether the subscription is a relay's own: its keys are never claimed, so an announced one is settled.
@@ -69,9 +72,10 @@ def repeat_keys(
     """
     # Never 1, which marks the requests of the first collection; `Relay.adopt` tells them by that.
     raised = case((subscriptions.c.sequence < 1, 2), else_=subscriptions.c.sequence + 1)
-    this = subscriptions.c.id == subscription_id
+    this = and_(subscriptions.c.id == subscription_id, subscriptions.c.cursor_id == head)
     if not connection.execute(update(subscriptions).where(this).values(sequence=raised)).rowcount:
-        raise NotFoundError(IS_GONE)
+        get_cursor(connection, subscription_id)  # raises if the subscription was deleted
+        return None
     unclaimed = or_(due_keys.c.claimed_sequence.is_(None), due_keys.c.claimed_sequence != due_keys.c.sequence)
     waits = due_keys.c.announced_at.is_(None) if is_relay else unclaimed
     wanted = sorted(set(keys))

@@ -1,6 +1,6 @@
 """Durable cursors: a consumer reads the commits after its cursor, decides, and advances it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -9,6 +9,7 @@ from versioned_io.catalog import due_keys as due_catalog
 from versioned_io.catalog import subscriptions as catalog
 from versioned_io.catalog.collection import catalog_time
 from versioned_io.catalog.commits import get_commit, resolve_ref, resolve_watched
+from versioned_io.catalog.row_locks import hold_due_keys
 from versioned_io.catalog.subscriptions import SubscriptionRow
 from versioned_io.errors import InvalidInputError, NotFoundError, PartitionKeyError
 from versioned_io.errors.root import quoted
@@ -144,7 +145,8 @@ class Subscription:
                 whose template has a ``key``.
 
         Cost: 1 SELECT when nothing happened. Else 11 or 12 SELECTs and the pages, as `find_changes`, and 1 SQL
-            transaction of 4 statements, 1 more for each 400 keys.
+            transaction of 4 statements, 1 more for each 400 keys. If keys were deleted, PostgreSQL takes 1
+            SELECT more for each 500.
         """
         while self.is_behind():
             cursor = self.cursor
@@ -154,6 +156,8 @@ class Subscription:
             with self._backend.catalog.write() as connection:
                 if not catalog.advance_cursor(connection, self.id, expected=cursor, target=changes.head.id):
                     continue  # another process collected meanwhile: look again from where it left the cursor
+                if changes.keys and changes.deleted:
+                    hold_due_keys(connection, self.id, [*changes.keys, *changes.deleted])  # all in one order
                 now = self._now(connection)
                 due_catalog.request_keys(
                     connection, self.id, {key: commit.id for key, commit in changes.keys.items()}, now
@@ -260,25 +264,40 @@ class Subscription:
             InvalidInputError: No file of the branch belongs to one of *keys*, or the branch has no commit.
 
         Cost: as `collect`; then 3 SELECTs, every page of the tree, and 1 SQL transaction of 3 statements if all keys
-            wait already. Else of 5 statements, 2 more for each further 400 keys.
+            wait already. Else of 5 statements, 2 more for each further 400 keys. If the branch moves meanwhile, as
+            `collect` once more.
         """
-        self.collect()
-        ref = Ref(self.branch.repo, self.branch.branch)
-        head = resolve_watched(self._backend.catalog, ref, self._backend.clock())
-        there = [] if head is None else keys_at(self._backend, head, self._template)
-        wanted = there if keys is None else sorted(set(parse_items(keys, str, "keys")))
-        for key in wanted:
+        named = None if keys is None else sorted(set(parse_items(keys, str, "keys")))
+        for key in named or ():
             self._check_key(key)
-        missing = sorted(set(wanted).difference(there))
-        if head is None or missing:
-            what = f"{self.branch} has no file of {quoted(missing[0])}" if missing else f"{self.branch} has no commit"
-            msg = f"{what}, so there is nothing to process again"
-            raise InvalidInputError(msg)
         is_relay = self.relay is not None and self.consumer is None
-        with self._backend.catalog.write() as connection:
-            now = self._now(connection)
-            fresh = due_catalog.repeat_keys(connection, self.id, wanted, now, head=head.id, is_relay=is_relay)
-        return Repetition(tuple(fresh), tuple(sorted(set(wanted).difference(fresh))), head)
+        before: Commit | None = None
+        there: Collection[str] = ()
+        while True:
+            self.collect()
+            head = resolve_watched(
+                self._backend.catalog, Ref(self.branch.repo, self.branch.branch), self._backend.clock()
+            )
+            there = () if head is None else self._keys_at(head, before, there)
+            wanted = sorted(there) if named is None else named
+            missing = sorted(set(wanted).difference(there))
+            if head is None or missing:
+                what = f"{self.branch} has no " + (f"file of {quoted(missing[0])}" if missing else "commit")
+                msg = f"{what}, so there is nothing to process again"
+                raise InvalidInputError(msg)
+            with self._backend.catalog.write() as connection:
+                now = self._now(connection)
+                fresh = due_catalog.repeat_keys(connection, self.id, wanted, now, head=head.id, is_relay=is_relay)
+            if fresh is not None:
+                return Repetition(tuple(fresh), tuple(sorted(set(wanted).difference(fresh))), head)
+            before = head  # the branch has moved since
+
+    def _keys_at(self, head: Commit, before: Commit | None, keys: Collection[str]) -> Collection[str]:
+        """Return the keys of the files of *head*; *keys* are those of *before*, which is compared with it."""
+        if before is None or self._template is None:
+            return keys_at(self._backend, head, self._template)
+        since = find_changes(self._backend, head, before.id, self._template)
+        return {*keys, *since.keys} - since.deleted.keys()
 
     def claim(
         self,

@@ -7,6 +7,8 @@ import pytest
 import versioned_io as vio
 from versioned_io import KeyState
 from versioned_io.errors import InvalidInputError, NotFoundError, PartitionKeyError
+from versioned_io.processing import subscriptions
+from versioned_io.processing.changes import keys_at
 
 TEMPLATE = "{date}.csv"
 HOW = {"redeliver_after_s": 300.0, "is_listening": lambda _: True, "most_keys": 100}
@@ -232,3 +234,45 @@ def test_a_branch_without_partitions_has_one_key(store):
     whole.complete(whole.claim("*", owner="1"))
     assert whole.request().requested == ("*",)
     assert [due.key for due in whole.due()] == ["*"]
+
+
+def test_a_request_is_made_as_of_a_commit_that_came_meanwhile(store, relay, monkeypatch):
+    """Else the older data would be processed last, and a deleted key once more."""
+    check = relay.subscribe("check")
+    commit(store, "a", "b")
+    announce(relay)
+    for key in ("a", "b"):
+        check.complete(check.claim(key, owner=f"check/{key}"))
+    newer = []
+
+    def keys_while_others_work(*arguments):
+        found = keys_at(*arguments)
+        with store.transaction("orders@main") as tx:
+            tx.write("a.csv", b"newer")
+            tx.write("c.csv", b"newer")
+            tx.delete("b.csv")
+        newer.append(tx.commit)
+        check.collect()
+        check.complete(check.claim("a", owner="check/newer"))
+        return found
+
+    monkeypatch.setattr(subscriptions, "keys_at", keys_while_others_work)
+    asked = check.request()
+    assert (asked.commit, asked.requested, asked.waiting) == (newer[0], ("a",), ("c",))
+    assert (check.find("a").commit, check.find("b").is_done) == (newer[0].id, True)
+
+
+def test_a_request_of_a_subscription_that_was_deleted_is_refused(store, relay, monkeypatch):
+    check = relay.subscribe("check")
+    commit(store, "a")
+
+    def keys_while_it_is_deleted(*arguments):
+        found = keys_at(*arguments)
+        with store._backend.catalog.write() as connection:
+            connection.exec_driver_sql("DELETE FROM due_keys")
+            connection.exec_driver_sql("DELETE FROM subscriptions")
+        return found
+
+    monkeypatch.setattr(subscriptions, "keys_at", keys_while_it_is_deleted)
+    with pytest.raises(NotFoundError, match="was deleted"):
+        check.request()
