@@ -15,6 +15,8 @@ from versioned_io.catalog.tables import commits, due_keys, packs
 from versioned_io.model.identifiers import CommitId, PackName
 
 _BATCH: Final = 500
+_BYTES: Final = "C"
+"""The collation in which PostgreSQL sorts as Python does, whatever the language of the database."""
 
 
 def hold_commits(connection: Connection, commit_ids: Collection[CommitId]) -> None:
@@ -45,7 +47,7 @@ def _hold(
         return
     condition = true() if where is None else where
     for batch in _batches(values):
-        query = select(column).where(condition, column.in_(batch)).order_by(column)
+        query = select(column).where(condition, column.in_(batch)).order_by(column.collate(_BYTES))
         # Not the lock of a plain FOR UPDATE: rows of other tables may go on to refer to these rows.
         connection.execute(query.with_for_update(key_share=True)).all()
 

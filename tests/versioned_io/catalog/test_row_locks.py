@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy import create_engine, event, insert, select, text
 
 import versioned_io as vio
 from versioned_io.catalog import announcing, collection, due_keys, rounds
@@ -192,3 +192,53 @@ def test_who_waited_for_a_branch_sees_everything_that_was_committed_meanwhile(st
     with waiting_for(beside, locked, run, commit_meanwhile):
         assert seen == []
     assert (seen[0].latest, seen[0].ref.repo) == (100, "renamed")
+
+
+def test_keys_are_locked_in_the_order_of_their_bytes_whatever_the_language(store):
+    """Python's order, in which single statements lock them: in English, "a" comes before "B"."""
+    own = store.subscription("s", "r@main", partitions="{key}")
+    put(store, "B", b"1")
+    put(store, "a", b"1")
+    own.collect()
+    seen = []
+
+    @event.listens_for(store._backend.catalog.engine, "before_cursor_execute")
+    def note(_connection, _cursor, statement, *_rest):
+        seen.append(statement)
+
+    with store._backend.catalog.write() as connection:
+        announcing.hold_keys(connection, own.id, ["B", "a"], owner="me", now=NOW, until=NOW)
+    (locking,) = [one for one in seen if "FOR NO KEY UPDATE" in one]
+    assert 'COLLATE "C"' in locking.partition("ORDER BY")[2]
+
+
+def test_who_collects_locks_new_and_withdrawn_keys_in_one_order(store, beside):
+    own = store.subscription("s", "r@main", partitions="{key}")
+    put(store, "a", b"1")
+    put(store, "b", b"1")
+    own.collect()
+    with store.transaction("r@main") as tx:
+        tx.delete("a")
+        tx.write("b", b"2")
+    first = select(due_keys_table.c.key).where(due_keys_table.c.key == "a").with_for_update()
+    with waiting_for(beside, first, own.collect):
+        assert free(beside, due_keys_table.c.key) == {"b"}
+    assert [due.key for due in own.due()] == ["b"]
+
+
+@pytest.mark.parametrize("name", ["create_branch", "create_tag", "reset"])
+def test_who_waits_for_the_names_holds_no_commit(store, beside, name):
+    first = put(store, "f", b"1")
+    put(store, "f", b"2")
+    works = {
+        "create_branch": lambda: store.create_branch("r@old", at=f"r@{first.id}"),
+        "create_tag": lambda: store.create_tag("r@v1", at=f"r@{first.id}"),
+        "reset": lambda: store.reset("r@main", f"r@{first.id}"),
+    }
+
+    def expire(holder):
+        names = "branches, tags, subscriptions, held_cursors, due_keys"
+        holder.execute(text(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE"))
+
+    with waiting_for(beside, select(commits.c.id), works[name], expire):
+        assert first.id in free(beside, commits.c.id)
