@@ -36,7 +36,10 @@ def pages(command: Callable[P, R]) -> Callable[P, R]:
 
 def _pager() -> list[str] | None:
     """Return the call of the user's pager, or None if there is none."""
-    call = shlex.split(os.environ.get("PAGER", _DEFAULT))
+    try:
+        call = shlex.split(os.environ.get("PAGER", _DEFAULT))
+    except ValueError:  # a quote that is not closed
+        return None
     return None if not call or call == ["cat"] or shutil.which(call[0]) is None else call
 
 
@@ -55,4 +58,12 @@ def _through(call: list[str]) -> Iterator[None]:
         with suppress(BrokenPipeError):
             if process.stdin is not None:
                 process.stdin.close()
-        process.wait()
+        _wait(process)
+
+
+def _wait(process: "subprocess.Popen[str]") -> None:
+    """Wait for the end of a pager. Ctrl-C reaches it as well, and it may stay: it ends a search in less."""
+    while True:
+        with suppress(KeyboardInterrupt):
+            process.wait()
+            return

@@ -1078,6 +1078,7 @@ def test_a_terminal_shows_short_ids_that_are_refs_and_a_pipe_whole_ones(years):
         (["log", "r@main"], {"TERM": "dumb"}, False),
         (["log", "r@main"], {"PAGER": ""}, False),
         (["log", "r@main"], {"PAGER": "/nowhere/pager"}, False),
+        (["log", "r@main"], {"PAGER": "less '"}, False),
         (["repo", "list"], {}, False),
     ],
 )
