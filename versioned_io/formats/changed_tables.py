@@ -53,14 +53,14 @@ def diff_two(old: TablePlace, new: TablePlace, *, key: Sequence[str], limit: int
 def diff_changed(
     backend: Backend, old: TablePlace | None, new: TablePlace, *, key: Sequence[str], limit: int
 ) -> DataDiff:
-    """Return the differences between the tables that differ below the path of *new*."""
+    """Return the differences between the tables that differ at the path of *new*, or below it."""
     trees = [None if place is None or place.snapshot.is_empty else place.snapshot.commit for place in (old, new)]
     changes = diff_trees(backend, *trees)
     below = f"{new.path}/" if new.path else ""
     pairs: list[tuple[TablePlace | None, TablePlace | None]] = []
     others: list[str] = []
     for path, change in zip(changes.column("path").to_pylist(), changes.column("change").to_pylist(), strict=True):
-        if not path.startswith(below):
+        if path != new.path and not path.startswith(below):
             continue
         if not is_table(path):
             others.append(path)

@@ -82,10 +82,13 @@ def rows_as_bytes(batch: pa.RecordBatch, names: Sequence[str]) -> Any:  # noqa: 
     """Return one binary value for each row, made of the cells of the columns *names*; see `cells_of`.
 
     Each cell is written as its length, ``:`` and its bytes, and a null as ``-``. Different rows give different values.
+
+    Raises:
+        InvalidInputError: The cells of a column have no text.
     """
     if not names:
         return pa.repeat(bytes_scalar(b""), batch.num_rows)
-    cells = [_netstrings(batch.column(name)) for name in names]
+    cells = [_netstrings_of(batch, name) for name in names]
     return pc.binary_join_element_wise(*cells, bytes_scalar(b""))
 
 
@@ -101,6 +104,15 @@ def cells_of(row: bytes, names: Sequence[str]) -> dict[str, str | None]:
         begin, size = end + 1, int(row[at:end])
         found[name], at = row[begin : begin + size].decode(errors="backslashreplace"), begin + size
     return found
+
+
+def _netstrings_of(batch: pa.RecordBatch, name: str) -> Any:  # noqa: ANN401 (an Arrow array of any kind)
+    column = batch.column(name)
+    try:
+        return _netstrings(column)
+    except (pa.ArrowException, ValueError, OverflowError) as error:  # such as a time that no calendar has
+        msg = f"the cells of the column {quoted(name)}, of type {column.type}, can't be compared: {error}"
+        raise InvalidInputError(msg) from error
 
 
 def _netstrings(column: Any) -> Any:  # noqa: ANN401 (an Arrow array of any kind)
@@ -163,7 +175,10 @@ def _separated(file: BinaryIO, separator: str) -> tuple[pa.Schema, Iterator[pa.R
     if not file.read(1):
         return pa.schema([]), iter(())
     file.seek(0)
-    header = file.readline()
+    header = file.readline(_READ_AHEAD)
+    if len(header) == _READ_AHEAD:
+        msg = "its first line is longer than 1 MiB"
+        raise ValueError(msg)
     file.seek(0)
     first = pyarrow.csv.read_csv(pa.BufferReader(header), parse_options=parsing)
     as_text = pyarrow.csv.ConvertOptions(

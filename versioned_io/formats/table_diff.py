@@ -28,6 +28,10 @@ _SCHEMA: Final = pa.schema([("key", pa.binary()), ("row", pa.binary()), ("n", pa
 _MOST_PARTS: Final = 64
 _SAMPLES_OF_A_BATCH: Final = 64
 _MOST_SAMPLES: Final = 8_192
+_SAMPLE_BYTES: Final = 4_096
+"""To this length sampled keys are cut: a bound between two ranges need not be a whole key."""
+_MOST_SAMPLED_BYTES: Final = 1024 * 1024
+"""Each of the parts that are written at once has samples, two times `_MOST_PARTS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +201,11 @@ class _SpilledRows:
         self._writer.write_table(rows)
         self.size_bytes += rows.nbytes
         step = max(rows.num_rows // _SAMPLES_OF_A_BATCH, 1)
-        for key in rows.column("key")[::step].to_pylist():
+        for key in pc.binary_slice(rows.column("key")[::step], 0, _SAMPLE_BYTES).to_pylist():
             if self._seen % self._stride == 0:
                 self.samples.append(key)
             self._seen += 1
-        while len(self.samples) > _MOST_SAMPLES:
+        while len(self.samples) > _MOST_SAMPLES or sum(map(len, self.samples)) > _MOST_SAMPLED_BYTES:
             self.samples, self._stride = self.samples[::2], self._stride * 2
 
     def close(self) -> None:

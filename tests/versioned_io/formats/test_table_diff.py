@@ -255,3 +255,36 @@ def test_a_comparison_is_no_input_of_a_run(store):
         with store.transaction("out@main") as tx:
             tx.write("x", b"1")
     assert store.upstream("out@main").edges == ()
+
+
+def test_a_table_of_one_path_is_compared_with_nothing(store):
+    with store.transaction("r@main") as tx:
+        tx.write("d/a.csv", b"a\n1\n")
+        tx.write("d/a.csv.csv", b"a\n1\n")
+    assert [one.path for one in store.diff_data(None, "r@main:d/a.csv").tables] == ["d/a.csv"]
+
+
+def test_samples_of_long_rows_take_little_memory(tmp_path):
+    part = table_diff._SpilledRows(tmp_path / "part")
+    for number in range(40):
+        texts = [b"%06d" % (number * 100 + row) + b"x" * 8_000 for row in range(100)]
+        part.append(pa.table([texts, texts, [1] * 100], schema=table_diff._SCHEMA))
+    part.close()
+    assert 64 < len(part.samples) <= sum(map(len, part.samples)) // 1_000
+    assert sum(map(len, part.samples)) <= 1024**2
+
+
+def test_long_rows_that_begin_alike_are_compared_in_parts():
+    texts = ["x" * 5_000 + str(number) for number in range(50)] + [f"{number}" * 3_000 for number in range(10)]
+    old, new = pa.table({"text": texts}), pa.table({"text": [*texts[1:], "y" * 5_000]})
+    found = table_diff.diff_tables(rows(old), rows(new), bucket_bytes=20_000)
+    assert counts(found) == (1, 1, 0, 59)
+
+
+def test_cells_without_a_text_and_endless_first_lines_are_refused_by_name():
+    kind = pa.struct([("t", pa.timestamp("us"))])
+    one = pa.table({"odd": pa.array([{"t": 2**62}], kind)})
+    with pytest.raises(InvalidInputError, match="the column 'odd'"):
+        table_diff.diff_tables(rows(one), rows(one))
+    with pytest.raises(InvalidInputError, match="first line is longer than 1 MiB"):
+        row_batches.open_rows("t.csv", io.BytesIO(b"x" * 2_000_000))
