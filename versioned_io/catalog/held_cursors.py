@@ -1,7 +1,8 @@
 """Commits that consumers with a cursor outside of the store hold against expiry, each for a limited time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -35,21 +36,31 @@ def commits_held(connection: Connection, now: datetime) -> set[CommitId]:
     return {CommitId(one) for one in connection.execute(query.distinct()).scalars()}
 
 
-def held_at_heads(connection: Connection) -> dict[str, timedelta]:
-    """Return the time for which each held commit that is the head of a branch is held, by name. Cost: 1 SELECT."""
+class Hold(NamedTuple):
+    """A commit that is held under a name."""
+
+    name: str
+    commit: CommitId
+    hold_s: int
+
+
+def held_at_heads(connection: Connection) -> list[Hold]:
+    """Return the holds of commits that are heads of branches. Cost: 1 SELECT."""
     heads = select(branches.c.head_id).where(branches.c.head_id.is_not(None))
-    query = select(held_cursors.c.name, held_cursors.c.hold_s).where(held_cursors.c.commit_id.in_(heads))
-    return {name: timedelta(seconds=hold_s) for name, hold_s in connection.execute(query)}
+    query = select(held_cursors.c.name, held_cursors.c.commit_id, held_cursors.c.hold_s)
+    return [Hold(*row) for row in connection.execute(query.where(held_cursors.c.commit_id.in_(heads)))]
 
 
-def renew_holds(connection: Connection, held: Mapping[str, timedelta], now: datetime) -> None:
-    """Restart the time of holds, and delete those whose time is over.
+def renew_holds(connection: Connection, held: Iterable[Hold], now: datetime) -> None:
+    """Restart the time of holds, unless they were replaced meanwhile, and delete those whose time is over.
 
     Collections do so for commits that are heads. So the time of a hold counts from the last of them that found the
     commit at a head.
 
     Cost: 1 DELETE, and 1 UPDATE for each.
     """
-    for name, hold_for in sorted(held.items()):
-        connection.execute(update(held_cursors).where(held_cursors.c.name == name).values(held_until=now + hold_for))
+    for hold in sorted(held):
+        restarted = update(held_cursors).values(held_until=now + timedelta(seconds=hold.hold_s))
+        same = held_cursors.c.commit_id == hold.commit, held_cursors.c.hold_s == hold.hold_s
+        connection.execute(restarted.where(held_cursors.c.name == hold.name, *same))
     connection.execute(delete(held_cursors).where(held_cursors.c.held_until < now))

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 import versioned_io as vio
+from versioned_io.catalog.held_cursors import held_at_heads, renew_holds
 from versioned_io.errors import CommitForgottenError, InvalidInputError
 from versioned_io.model.commits import CommitState
 
@@ -76,3 +77,28 @@ def test_a_name_that_can_not_be_kept_is_refused(timed, write):
     for name in ("", "x" * 251):
         with pytest.raises(InvalidInputError, match="1 to 250 characters"):
             timed.hold_cursor(name, head, hold_for=DAYS)
+
+
+def test_a_collection_does_not_renew_a_hold_that_was_replaced_meanwhile(timed, write, clock):
+    first = write(timed, "weather@main", {"a": b"1"})
+    timed.hold_cursor("sensor", first, hold_for=timedelta(days=1))
+    with timed._backend.catalog.read() as connection:
+        held = held_at_heads(connection)
+    second = write(timed, "weather@main", {"a": b"2"})
+    timed.hold_cursor("sensor", second, hold_for=DAYS)
+    with timed._backend.catalog.write() as connection:
+        renew_holds(connection, held, clock())
+    write(timed, "weather@main", {"a": b"3"})
+    collect(timed, clock, timedelta(days=29))
+    assert is_kept(timed, second)
+
+
+def test_a_hold_is_in_a_backup(timed, write, clock, tmp_path):
+    seen = write(timed, "weather@main", {"a": b"1"})
+    timed.hold_cursor("sensor", seen, hold_for=DAYS)
+    write(timed, "weather@main", {"a": b"2"})
+    timed.backup(tmp_path / "backup")
+    vio.restore_store(tmp_path / "backup", tmp_path / "restored")
+    with vio.open_store(tmp_path / "restored", clock=clock) as restored:
+        collect(restored, clock, timedelta(days=29))
+        assert is_kept(restored, seen)
