@@ -31,7 +31,7 @@ from versioned_io.storage.pages.collisions import find_collisions
 from versioned_io.storage.pages.diff import diff
 from versioned_io.storage.pages.read import FileRow, file_rows, lookup_many, scan
 from versioned_io.versioning.backend.backend import Backend
-from versioned_io.versioning.history.log import diff_trees
+from versioned_io.versioning.history.log import DIFFERENCES, diff_trees
 from versioned_io.versioning.history.merge_bases import (
     BaseTree,
     Version,
@@ -241,9 +241,9 @@ def foresee_merge(
     _, ours = head_of(backend, branch)
     bases = bases_of(backend, ours, theirs)
     known = {one.id for one in bases}
+    if ours is not None and theirs.id in known:  # whose data may have expired
+        return ForeseenMerge("nothing", DIFFERENCES.empty_table(), ())
     everything = diff_trees(backend, ours, theirs)
-    if ours is not None and theirs.id in known:
-        return ForeseenMerge("nothing", everything.slice(0, 0), ())
     if fast_forward and (ours is None or ours.id in known):
         return ForeseenMerge("fast-forward", everything, ())
     plan = _plan(backend, ThreeWay.between(bases, theirs), ours)

@@ -8,8 +8,9 @@ from versioned_io.errors import PathCollisionError
 from versioned_io.model.paths import parent_directories, parse_path
 from versioned_io.storage.chunks.cutting import MAXIMUM_SIZE, cut_stream, digest_of, file_digest
 from versioned_io.storage.chunks.sources import open_source
+from versioned_io.versioning.snapshots.file_info import EXECUTABLE, FileInfo
 from versioned_io.versioning.snapshots.snapshot import Snapshot
-from versioned_io.versioning.transactions.local_tree import scan_local_tree
+from versioned_io.versioning.transactions.local_tree import is_executable, scan_local_tree
 
 _WINDOW_BYTES = 8 * MAXIMUM_SIZE
 
@@ -66,8 +67,15 @@ def _foresee_write(snapshot: Snapshot, source: Path | IO[bytes], path: str) -> I
         yield ForeseenChange(path, "modified", old.size, size)
         return
     digest, size = _digest_and_size(source)
-    if digest != old.digest:
+    if digest != old.digest or _attributes_after(source, old) != old.attributes:
         yield ForeseenChange(path, "modified", old.size, size)
+
+
+def _attributes_after(source: Path | IO[bytes], old: FileInfo) -> dict[str, str]:
+    """Return the attributes of *old* after its bytes are written again; see `staging.settle_bits`."""
+    if not isinstance(source, Path) or EXECUTABLE not in old.attributes:
+        return {}
+    return {EXECUTABLE: "true" if is_executable(source) else "false"}
 
 
 def _digest_and_size(source: Path | IO[bytes]) -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,29 @@ def test_merge_says_which_conflicts_there_are_and_how_a_strategy_decides_them(pl
     run(place, "merge", "r@dev", "r@main", "--strategy", "theirs")
     assert [path for path, *_ in made(place)] == ["bytes", "new"]
     assert Path(place / "store").exists()
+
+
+def test_put_foresees_attributes_that_change_with_the_same_bytes(place):
+    local = place / "local"
+    with vio.open_store(place / "store") as store, store.transaction("r@main") as tx:
+        tx.write("same", b"1", attributes={"kind": "note"})
+        tx.write("bytes", b"3", attributes={"executable": "true"})
+        tx.write("size", b"22", attributes={"executable": "false"})
+        tx.write("new", b"4")
+    (local / "new").chmod(0o755)
+    changes = foreseen(place, "put", "r@main", str(local))
+    assert sorted(changes) == [("bytes", "modified", 1, 1), ("same", "modified", 1, 1)]
+    run(place, "put", "r@main", str(local))
+    assert made(place) == sorted(changes)
+
+
+def test_a_merge_of_an_expired_commit_that_is_there_already_does_nothing(place):
+    with vio.open_store(place / "store") as store:
+        first = store.commit("r@main").id
+    write(place, "r@main", more=b"1")
+    with vio.open_store(place / "store") as store:
+        store.set_retention("r@main", keep_last=1)
+        store.gc(grace=timedelta(0), expire=timedelta(0))
+    found = json.loads(run(place, "merge", f"r@{first}", "r@main", "--dry-run", "--json").stdout)
+    assert (found["kind"], found["changes"]) == ("nothing", [])
+    run(place, "merge", f"r@{first}", "r@main")
