@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from versioned_io.platform.process import follow_forks, new_lock
+from versioned_io.platform.process import follow_forks, new_reentrant_lock
 
 
 class _Closes(Protocol):
@@ -27,7 +27,7 @@ class Offer(Generic[T]):
     def __init__(self) -> None:
         self._build: Callable[[], T] | None = None
         self._made: T | None = None
-        self._lock = new_lock()
+        self._lock = new_reentrant_lock()
         self._builder: int | None = None  # the thread that is building
         self.number = 0  # of offers so far
 
@@ -38,8 +38,9 @@ class Offer(Generic[T]):
 
     def make(self, build: Callable[[], T]) -> None:
         """Offer what *build* returns; an earlier offer ends."""
-        self._build, self._made = build, None
-        self.number += 1
+        with self._lock:
+            self._build, self._made = build, None
+            self.number += 1
 
     def find(self) -> T | None:
         """Return the value, made now if nobody has asked before; None without an offer."""
@@ -55,9 +56,10 @@ class Offer(Generic[T]):
             return self._made
 
     def withdraw(self) -> T | None:
-        """End the offer, and return the value if somebody has asked for it."""
-        made, self._build, self._made = self._made, None, None
-        return made
+        """End the offer, and return the value if somebody has asked for it; wait for a thread that is making it."""
+        with self._lock:
+            made, self._build, self._made = self._made, None, None
+            return made
 
 
 class _RunOffer(Offer[Any]):
