@@ -142,7 +142,9 @@ def _why(status: "DueStatus", others: "Sequence[DueStatus]", key: str | None) ->
         began = f"{status.created_at:%Y-%m-%d %H:%M:%S} UTC"
         return f"no request for {key!r}: no commit has touched it since the subscription was made, at {began}"
     if status.relay is None or status.consumer is not None:
-        return status.why
+        is_part = key is None and 0 < len(status.keys) < status.due_count
+        part = f" (the oldest {len(status.keys)} of {status.due_count:,} due keys)" if is_part else ""
+        return status.why + part
     seen_as = (status.branch, status.relay, status.partitions, status.key)
     known = any(one.consumer and (one.branch, one.relay, one.partitions, one.key) == seen_as for one in others)
     return status.why if known else f"{status.why}; no consumer is known, since none has run yet"

@@ -90,3 +90,13 @@ def test_without_a_consumer_the_relay_says_so(tmp_path, run):
         relay.confirm(relay.collect(owner="relay", **HOW), redeliver_after_s=300.0)
     assert "no consumer is known, since none has run yet" in run()
     assert "no subscription of orders@main" in run("orders@main", "--again", "a", code=3)
+
+
+def test_a_part_of_the_keys_is_not_said_to_be_all(store, run):
+    with store.transaction("orders@main") as tx:
+        for number in range(30):
+            tx.write(f"{number:02}.csv", b"x")
+    store.relay("airflow", "orders@main", partitions="{date}.csv").subscribe("check").collect()
+    assert "(the oldest 20 of 32 due keys)" in run("orders@main", "-c", "check")
+    assert "the oldest" not in run("orders@main", "-c", "check", "--all")
+    assert "the oldest" not in run("orders@main", "-c", "check", "--key", "07")
