@@ -76,7 +76,7 @@ def _importer(name: str) -> Callable[..., Any]:
     try:
         loaded: Callable[..., Any] | None = None if found is None else found.load()
     except ModuleNotFoundError as error:
-        if error.name != name:
+        if not (error.name or "").startswith(name):  # its packages have names of their own, such as dagster_shared
             raise
         loaded = None
     if loaded is None:

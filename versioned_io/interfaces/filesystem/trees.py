@@ -87,7 +87,8 @@ class Trees:
         except PathNotFoundError:
             return {}
         below = infos_below(snapshot, name, self.noted, maxdepth, withdirs=withdirs)
-        return dict(sorted((info["name"], info) for info in below))
+        found = {info["name"]: info for info in below}  # a crafted tree may have one name twice
+        return {name: found[name] for name in sorted(found)}
 
     def info(self, name: Name) -> Info:
         """Return what fsspec shows of a file or directory.
