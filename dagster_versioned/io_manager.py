@@ -29,7 +29,7 @@ from dagster_versioned.step_runs import (
 )
 from dagster_versioned.store_fields import StoreFields
 from versioned_io import formats
-from versioned_io.errors import NotStorableError, PathNotFoundError, RefNotFoundError, RepoNotFoundError
+from versioned_io.errors import NotStorableError, PathNotFoundError, RefNotFoundError, RepoNotFoundError, VersionedError
 from versioned_io.model.identifiers import LineageId
 
 _LOADING_THREADS = 8
@@ -129,7 +129,7 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
             nothing=frozenset(key for key, value in output.values.items() if value is None),
             inputs=run.inputs if run is not None else (),
             older=older_inputs_of(output.step),
-            rows_before=self._rows_before(commit, objects),
+            rows_before=self._rows_before(context, commit, objects),
         )
         if self.export:
             self._export(context, output)
@@ -224,14 +224,21 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
         return transaction.commit, objects
 
     def _rows_before(
-        self, commit: "vio.Commit", objects: "Mapping[str | None, formats.StoredObject]"
+        self, context: dg.OutputContext, commit: "vio.Commit", objects: "Mapping[str | None, formats.StoredObject]"
     ) -> dict[str | None, int]:
-        """Return how many rows each table had before *commit*. Cost: for tables, 1 snapshot and a lookup for each."""
+        """Return how many rows each table had before *commit*; none if the data of that time can't be read.
+
+        Cost: for tables, 1 snapshot and a lookup for each.
+        """
         tables = {key: stored.path for key, stored in objects.items() if stored.rows is not None}
         if not tables or commit.parent is None:
             return {}
-        before = self._store().snapshot(f"{commit.repo}@{commit.parent}")
-        found = {key: before.stat(path).attributes for key, path in tables.items() if before.exists(path)}
+        try:
+            before = self._store().snapshot(f"{commit.repo}@{commit.parent}")
+            found = {key: before.stat(path).attributes for key, path in tables.items() if before.exists(path)}
+        except VersionedError as error:  # such as a commit that has expired; the output is stored all the same
+            context.log.debug("the rows before commit %s are not known: %s", commit.id, error)
+            return {}
         return {key: int(one["rows"]) for key, one in found.items() if one.get("rows", "").isdecimal()}
 
     def _save(

@@ -1,6 +1,7 @@
 """The IO manager on the real store, with real runs of Dagster."""
 
 import traceback
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -842,3 +843,27 @@ def test_the_metadata_shows_how_many_rows_changed_and_a_table_of_the_inputs(inst
     made = instance.get_latest_materialization_event(dg.AssetKey("mean")).asset_materialization.metadata
     (commit,) = {file.partition("@")[2].partition(":")[0] for file in made["versioned/inputs"].value["files"]}
     assert made["versioned/made_from"].value.splitlines()[2:] == [f"| prices | {commit} | 1 | data.parquet |"]
+
+
+def test_an_output_whose_former_commit_has_expired_is_stored_without_the_number_of_rows_before(
+    instance, io_manager, opened, monkeypatch
+):
+    """Housekeeping may expire the former commit right after the new one; the output is stored, and must not fail."""
+
+    @dg.asset
+    def prices():
+        return pd.DataFrame({"price": [1]})
+
+    def expire_and_look(self, *arguments):
+        opened.set_retention("prices@main", keep_last=1)
+        opened.gc(grace=timedelta(0), expire=timedelta(0))
+        return original(self, *arguments)
+
+    original = VersionedIOManager._rows_before
+    for number in range(2):
+        if number:
+            monkeypatch.setattr(VersionedIOManager, "_rows_before", expire_and_look)
+        assert dg.materialize([prices], instance=instance, resources={"io_manager": io_manager}).success
+    event = instance.get_latest_materialization_event(dg.AssetKey("prices"))
+    assert "versioned/row_count_before" not in event.asset_materialization.metadata
+    assert event.asset_materialization.metadata["dagster/row_count"].value == 1
