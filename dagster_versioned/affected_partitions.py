@@ -57,7 +57,8 @@ def request_partitions(
         touched = touched_partitions(watch.mapping, found.changes, definition, found.keys_at_head)
         wanted = wanted_of(touched, cursor, with_deleted=watch.on_delete == "request")
         sorted_out = sort_out(wanted, definition)
-        page = sorted_out.known[: watch.page_for(target)]
+        known = cursor.in_turn(sorted_out.known)
+        page = known[: watch.page_for(target)]
         if not page:
             _refuse_impossible(watch, target, touched, sorted_out)
         changed_sets: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
@@ -67,7 +68,7 @@ def request_partitions(
             removing = sorted({*cursor.removing, *touched.deleted} - touched.changed.keys())
             changed_sets += delete_requests_for(removing[:MAX_REMOVED], definition)
         requests = list(_requests(context.instance, watch, target, {key: wanted[key] for key in page}))
-    later = sorted_out.known[len(page) :]
+    later = known[len(page) :]
     kept = [*later, *sorted_out.unknown, *(sorted_out.never if watch.on_impossible_key == "fail" else ())]
     head = found.changes.head
     after = SensorCursor(

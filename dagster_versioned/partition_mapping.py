@@ -82,10 +82,11 @@ def touched_partitions(
     changed = _mapped(mapping, changes.keys, definition)
     lost = _mapped(mapping, changes.deleted, definition)
     if not lost:
-        return Touched(changed, {})
+        return Touched(causes_of(changed), {})
     alive = {one for key in keys_at_head() for one in mapping.partitions_of(key, definition)}
-    newest = {key: _newest(cause, changed.get(key)) for key, cause in lost.items() if key in alive}
-    return Touched(changed | newest, {key: cause for key, cause in lost.items() if key not in alive})
+    for one in lost.keys() & alive:
+        changed[one] = _newest(lost[one], changed.get(one))
+    return Touched(causes_of(changed), causes_of({one: lost[one] for one in lost.keys() - alive}))
 
 
 def causes_of(keys: Mapping[str, "vio.Commit"]) -> dict[str, CausedBy]:
@@ -95,17 +96,17 @@ def causes_of(keys: Mapping[str, "vio.Commit"]) -> dict[str, CausedBy]:
 
 def _mapped(
     mapping: PartitionMapping, keys: Mapping[str, "vio.Commit"], definition: dg.PartitionsDefinition[Any]
-) -> dict[str, CausedBy]:
+) -> "dict[str, vio.Commit]":
     newest: dict[str, vio.Commit] = {}
     for key, commit in keys.items():
         for one in mapping.partitions_of(key, definition):
-            if one not in newest or newest[one].number < commit.number:
-                newest[one] = commit
-    return causes_of(newest)
+            newest[one] = _newest(commit, newest.get(one))
+    return newest
 
 
-def _newest(cause: CausedBy, other: CausedBy | None) -> CausedBy:
-    return cause if other is None or other.commit < cause.commit else other
+def _newest(commit: "vio.Commit", other: "vio.Commit | None") -> "vio.Commit":
+    """Return the later of two commits of a branch: by number, since IDs are chosen before a writer's turn comes."""
+    return commit if other is None or other.number < commit.number else other
 
 
 def _window_of(key: str, date_format: str, definition: dg.PartitionsDefinition[Any]) -> str:
@@ -120,4 +121,10 @@ def _window_of(key: str, date_format: str, definition: dg.PartitionsDefinition[A
         return key
     if date.tzinfo is None:
         date = date.replace(tzinfo=ZoneInfo(definition.timezone))
-    return definition.get_partition_key_for_timestamp(date.timestamp())
+    window = definition.get_partition_key_for_timestamp(date.timestamp())
+    if (
+        getattr(definition, "exclusions", None)
+        and definition.end_time_for_partition_key(window).timestamp() <= date.timestamp()
+    ):
+        return key  # Dagster names the window before the one that is excluded
+    return window

@@ -159,9 +159,10 @@ class _Reporter:
             touched = Touched(causes_of(changes.keys), causes_of(changes.deleted))
             wanted = wanted_of(touched, cursor)
             sorted_out = SortedOut(known=list(wanted)) if definition is None else sort_out(wanted, definition)
-            now = sorted_out.known[:MAX_EVENTS]
+            known = cursor.in_turn(sorted_out.known)
+            now = known[:MAX_EVENTS]
             added = [] if definition is None else add_requests_for(now, definition, context.instance)
-        kept = sorted([*sorted_out.known[MAX_EVENTS:], *sorted_out.unknown, *sorted_out.never])
+        kept = sorted([*known[MAX_EVENTS:], *sorted_out.unknown, *sorted_out.never])
         later = {key: wanted[key] for key in kept}
         after = str(SensorCursor(head.id, later))
         snapshot = store.snapshot(f"{self._branch.repo}@{head.id}")

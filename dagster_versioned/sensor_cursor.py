@@ -1,7 +1,7 @@
 """The position of a commit sensor in the history of its branch, as text that Dagster keeps."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,10 @@ class SensorCursor:
     epoch: str = ""
     is_replay: bool = False
     removing: tuple[str, ...] = ()
+
+    def in_turn(self, keys: Iterable[str]) -> list[str]:
+        """Return *keys*, those that wait first, by the age of their commits: so none waits for a page for ever."""
+        return sorted(keys, key=lambda key: (0, self.waiting[key].commit) if key in self.waiting else (1, ""))
 
     def __str__(self) -> str:
         """Return the commit ID, ``beginning``, or a JSON object if there are keys that wait."""

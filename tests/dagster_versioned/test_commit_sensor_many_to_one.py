@@ -1,14 +1,17 @@
 """Files whose keys are not the partitions: daily files of a weekly asset, a mapper, and keys that never can be one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import dagster as dg
 import pytest
 
 import versioned_io as vio
 from dagster_versioned import build_commit_sensor
+from dagster_versioned.partition_mapping import PartitionMapping, touched_partitions
 from dagster_versioned.sensor_cursor import parse_sensor_cursor
 from versioned_io.errors import InvalidInputError
+from versioned_io.model.identifiers import CommitId
 
 pytestmark = pytest.mark.filterwarnings("ignore:Function `AssetSelection.keys`:DeprecationWarning")
 
@@ -155,6 +158,46 @@ def test_impossible_keys_do_not_stop_the_pages_of_the_commits_before(evaluate, c
     second = evaluate(by_colour, max_partitions=1, cursor=first.cursor)
     assert (keys_of(first), keys_of(second)) == (["green"], ["red"])
     assert list(parse_sensor_cursor(second.cursor).waiting) == ["blue"]
+
+
+def test_partitions_that_wait_for_their_page_come_before_new_ones(evaluate, commit):
+    """Partitions that each tick touched again kept the others out of the page for ever."""
+    commit("berlin.csv", "oslo.csv", "rome.csv")
+    found, cursor = [], None
+    for _ in range(4):
+        result = evaluate(by_city, max_partitions=1, cursor=cursor)
+        found += keys_of(result)
+        cursor = result.cursor
+        commit("athens.csv", "berlin.csv")
+    assert found[:3] == ["berlin", "oslo", "rome"]
+    assert found[3] in {"athens", "berlin"}
+
+
+def test_the_cause_of_a_partition_is_the_newest_commit_by_its_place_on_the_branch(commit):
+    """An ID is chosen before its writer's turn comes, so that of a later commit may be the smaller one."""
+    old = commit("rome-1.csv", "rome-2.csv")
+    earlier = replace(old, id=CommitId("f" * 32), number=2)
+    later = replace(old, id=CommitId("1" * 32), number=3)
+    changes = vio.Changes(later, (earlier, later), {"rome-1": earlier}, {"rome-2": later})
+    mapping = PartitionMapping(mapper=lambda key: key.partition("-")[0])
+    touched = touched_partitions(mapping, changes, CITIES, lambda: ["rome-1"])
+    assert touched.changed["rome"].commit == later.id
+    other = vio.Changes(later, (earlier, later), {"rome-1": later}, {"rome-2": earlier})
+    assert touched_partitions(mapping, other, CITIES, lambda: ["rome-1"]).changed["rome"].commit == later.id
+
+
+def test_a_date_in_a_window_that_is_excluded_does_not_run_the_window_before(evaluate, commit):
+    workdays = dg.TimeWindowPartitionsDefinition(
+        start="2024-01-01", end="2024-03-01", fmt="%Y-%m-%d", cron_schedule="0 0 * * *", exclusions=["0 0 * * 6,0"]
+    )
+
+    @dg.asset(partitions_def=workdays)
+    def daily() -> None: ...
+
+    commit("2024-01-06.csv", "2024-01-08.csv")  # a Saturday and a Monday
+    result = evaluate(daily, date_format="%Y-%m-%d")
+    assert keys_of(result) == ["2024-01-08"]
+    assert list(parse_sensor_cursor(result.cursor).waiting) == ["2024-01-06"]
 
 
 def test_settings_that_contradict_each_other_are_refused(evaluate, commit):
