@@ -288,8 +288,10 @@ def _request_whole(
         return dg.SensorResult(skip_reason=". ".join(filter(None, [why, changes.unknown])), cursor=after)
     unfinished = _unfinished(context, watch, changes)
     if unfinished is not None:
+        # Dagster notes the cursor with this tick, so the next one could not tell that somebody has set it back.
+        waits = str(SensorCursor(cursor.commit, is_replay=True)) if watch.epoch else None
         return dg.SensorResult(
-            skip_reason=f"{news} wait for {unfinished}, which may add more under the same lineage ID"
+            skip_reason=f"{news} wait for {unfinished}, which may add more under the same lineage ID", cursor=waits
         )
     request = dg.RunRequest(
         run_key=watch.run_key_for(head.id), run_config=watch.run_config, tags=watch.tags_for(head.id, head.lineage_id)

@@ -5,6 +5,8 @@ managers, does the same. No other module uses a name of Dagster's that starts wi
 ``dagster._core``.
 """
 
+import hashlib
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -314,16 +316,27 @@ def valid_partition_keys(definition: dg.PartitionsDefinition[Any], keys: Iterabl
     return frozenset(key for key in wanted if definition.has_partition_key(key))
 
 
+def location_of(context: dg.SensorEvaluationContext) -> str:
+    """Return the name of the sensor's code location; empty where the context was built without one."""
+    origin = getattr(context, "code_location_origin", None)
+    return "" if origin is None else str(origin.location_name)
+
+
 def full_name_of(context: dg.SensorEvaluationContext, sensor_name: str) -> str:
-    """Return a name that no sensor of another repository or instance has, of at most 200 characters. Cost: 1 query."""
+    """Return a name that no other sensor has, of any code location or instance; at most 200 characters. Cost: 1 query.
+
+    The repositories of most code locations are all called ``__repository__``.
+    """
     ask = getattr(context.instance.run_storage, "get_run_storage_id", str)  # storages of other makers may have none
-    return f"{ask()[:36]}/{(context.repository_name or '')[:60]}/{sensor_name[:100]}"
+    whole = json.dumps([location_of(context), context.repository_name, sensor_name])
+    digest = hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()
+    return f"{ask()[:36]}/{sensor_name[:100]}/{digest}"
 
 
 def tick_before_edit(context: dg.SensorEvaluationContext, sensor_name: str) -> int | None:
     """Return the ID of the last tick that ended, if somebody has set the sensor's cursor since; else None.
 
-    None as well for a sensor that has no tick yet, or if several code locations have one of its name.
+    None as well for a sensor that has no tick yet, or where the code location of several of its name is not known.
 
     Cost: 2 queries.
     """
@@ -337,6 +350,14 @@ def tick_before_edit(context: dg.SensorEvaluationContext, sensor_name: str) -> i
         for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
         if state.instigator_name == sensor_name
     ]
+    if len(states) > 1:  # of other code locations, or of one that had another name
+        here = (location_of(context), context.repository_name)
+        places = [state.origin.repository_origin for state in states]
+        states = [
+            state
+            for state, place in zip(states, places, strict=True)
+            if (place.code_location_origin.location_name, place.repository_name) == here
+        ]
     if len(states) != 1:
         return None
     ids = (states[0].instigator_origin_id, states[0].selector_id)

@@ -496,6 +496,22 @@ def test_an_unpartitioned_asset_waits_for_the_unfinished_runs_of_the_same_lineag
     assert len(evaluate([model]).run_requests) == 1
 
 
+def test_a_cursor_that_was_set_back_by_hand_is_remembered_while_the_target_waits(
+    evaluate, commit, instance, monkeypatch
+):
+    """Dagster notes the cursor with the tick that waits, and would launch nothing under the run key of before."""
+    first = commit({"a": b"1"})
+    head = commit({"a": b"2"})
+    run = run_with(instance, head.lineage_id, dg.DagsterRunStatus.STARTED)
+    monkeypatch.setattr(compat, "tick_before_edit", lambda *_: 7)
+    waiting = evaluate([model], cursor=first.id)
+    assert waiting.run_requests == []
+    monkeypatch.setattr(compat, "tick_before_edit", lambda *_: None)
+    instance.report_run_canceled(run)
+    (request,) = evaluate([model], cursor=waiting.cursor).run_requests
+    assert request.run_key.startswith(f"weather@main:{head.id}#")
+
+
 def test_it_waits_for_a_failed_run_that_will_be_retried(evaluate, commit, instance):
     head = commit({"a": b"1"})
     run = run_with(instance, head.lineage_id, dg.DagsterRunStatus.FAILURE, **{"dagster/will_retry": "true"})
