@@ -42,9 +42,11 @@ class PushEndpoint:
     token: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
-            msg = "the URL of a push is http:// or https:// with a host, and without a user or a password"
+        if not _is_endpoint(self.url):
+            msg = (
+                "the URL of a push is http:// or https:// with a host, in ASCII characters, and without a user or a "
+                "password"
+            )
             raise ValueError(msg)
         if not self.token or not self.token.isascii() or not self.token.isprintable() or " " in self.token:
             msg = "the token of a push must be printable ASCII characters without spaces"
@@ -54,6 +56,18 @@ class PushEndpoint:
     def parts(self) -> SplitResult:
         """The URL, split."""
         return urlsplit(self.url.rstrip("/"))
+
+
+def _is_endpoint(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is None or parts.port > 0  # reading a malformed port raises
+    except ValueError:
+        return False
+    is_text = url.isascii() and url.isprintable() and " " not in url
+    return (
+        has_port and is_text and parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
+    )
 
 
 class PushError(Exception):
@@ -81,7 +95,11 @@ class AirflowClient:
         """
         pattern = quote(uris[0].partition("?")[0], safe="")
         found = self._request("GET", f"/api/v2/assets?limit=100&only_active=true&uri_pattern={pattern}")
-        ids = {asset["uri"]: asset["id"] for asset in found.get("assets", ())}
+        try:
+            ids = {str(asset["uri"]): int(asset["id"]) for asset in found["assets"]}
+        except (KeyError, TypeError, ValueError):
+            msg = "the answer is not a list of assets"
+            raise PushError(msg) from None
         return next((ids[uri] for uri in uris if uri in ids), None)
 
     def post_event(self, asset_id: int, key: str, extra: dict[str, Any]) -> None:
@@ -116,7 +134,7 @@ class AirflowClient:
             self._connection.request(method, parts.path + path, content, headers)
             answer = self._connection.getresponse()
             text = answer.read()
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a host that is no name
             self.close()
             msg = f"{type(error).__name__}: {getattr(error, 'strerror', None) or 'no answer'}"
             raise PushError(msg) from None
@@ -185,8 +203,15 @@ class Push:
         if not keys:
             return
         relay = store.relay(own.relay or "", branch, partitions=own.partitions, key=own.key)
-        announcement = relay.announce(commit, keys, owner=f"push {uuid.uuid4().hex}", lease_s=_LEASE_S)
+        owner = f"push {uuid.uuid4().hex}"
+        announcement = relay.announce(commit, keys, owner=owner, lease_s=_LEASE_S)
         if announcement is None:
+            return
+        # Keys whose last file was deleted are not due, and others may be in the hands of the relay.
+        due = {one.key for one in own.unannounced(redeliver_after_s=None, but=owner)}
+        keys = [key for key in keys if key in due]
+        if not keys:
+            relay.withdraw(announcement)
             return
         client = AirflowClient(self._endpoint, deadline)
         posting = _Posting(client, self._uris(commit, own), commit, keys, self._assets)

@@ -135,6 +135,24 @@ def test_a_branch_without_a_relay_or_an_asset_is_not_posted(pushed, airflow, rel
     assert relay.collect(owner="relay", **HOW).keys == ["a"]
 
 
+def test_a_key_whose_last_file_was_deleted_is_not_posted(pushed, airflow, relay):
+    """A run began for it, and found nothing to do."""
+    commit(pushed, "a", "b")
+    airflow.events.clear()
+    with pushed.transaction("orders@main") as tx:
+        tx.delete("a.csv")
+        tx.write("b.csv", b"2")
+    assert airflow.keys == ["b"]
+
+
+def test_a_key_that_a_run_of_the_relay_announces_is_not_posted_too(store, airflow, relay):
+    taken = []
+    store.after_commit(lambda _: taken.extend(relay.collect(owner="relay", **HOW).keys))
+    push_events(store, airflow.url, token=TOKEN)
+    commit(store, "a")
+    assert (taken, airflow.keys) == (["a"], [])
+
+
 def test_another_deployments_relay_is_left_alone(pushed, airflow):
     other = pushed.relay("other", "orders@main", partitions="{date}.csv")
     other.collect(owner="relay", **HOW)
@@ -206,7 +224,20 @@ def test_a_token_that_no_header_can_carry_is_refused_without_showing_it(token):
     assert not token or token not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["airflow:8080", "ftp://airflow", "http://", "https://ada:pw@airflow"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "airflow:8080",
+        "ftp://airflow",
+        "http://",
+        "https://ada:pw@airflow",
+        "http://airflow:80a",
+        "http://airflow:99999",
+        "http://airflow/straße",
+        "http://air flow",
+        "http://[::1",
+    ],
+)
 def test_an_endpoint_that_is_not_one_is_refused(url):
     with pytest.raises(ValueError, match="URL of a push"):
         PushEndpoint(url, TOKEN)
@@ -248,3 +279,20 @@ def test_a_commit_of_a_task_is_pushed_unless_an_outlet_announces_it(
         listener.on_task_instance_success(context["ti"])
         vio.offer_settings(None)
     assert airflow.keys == ([] if has_outlet else ["a"])
+
+
+@pytest.mark.parametrize("body", [[], {"assets": None}, {"assets": [{"id": 7}]}, {"assets": [{"uri": "x", "id": {}}]}])
+def test_an_answer_of_another_server_is_one_warning(pushed, airflow, relay, caplog, body):
+    airflow.answer = lambda handler: body
+    commit(pushed, "a")
+    (record,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert "the answer is not a list of assets" in record.getMessage()
+    assert relay.collect(owner="relay", **HOW).keys == ["a"]
+
+
+def test_a_host_that_can_not_be_a_name_is_one_warning(store, relay, caplog):
+    push_events(store, f"http://{'a' * 70}.example", token=TOKEN)
+    commit(store, "a")
+    (record,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert "orders@main (UnicodeE" in record.getMessage()
+    assert relay.collect(owner="relay", **HOW).keys == ["a"]
