@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import TaskDecorator
 
     from airflow_versioned.work import Work
-    from versioned_io import Commit, Snapshot, Store
+    from versioned_io import Commit, Snapshot, Store, Transaction
 
 DATA_STEM = "data"
 """The file name, before its extension, of a value; as the Dagster integration stores it."""
@@ -121,12 +121,12 @@ class VersionedDecoratedOperator(_PythonDecoratedOperator):
         make_missing_repo(store, ref)
         if work is not None:
             with work.transaction(ref, message=self.message) as tx:
-                formats.save_object(tx, stem, result)
+                self._save(tx, stem, key, result)
         else:
             message = self.message or f"{self.dag_id}.{self.task_id}"
             ordinal = retry_key(self._context, 1, ref)
             with store.transaction(ref, message=message, idempotency_key=ordinal) as tx:
-                formats.save_object(tx, stem, result)
+                self._save(tx, stem, key, result)
         commit = tx.commit if tx.changed else tx.base
         if commit is None:
             msg = f"the transaction on {ref} has left no commit"
@@ -134,6 +134,19 @@ class VersionedDecoratedOperator(_PythonDecoratedOperator):
         if work is None:
             describe_outlets(self._context, store, commit)
         return commit
+
+    def _save(self, tx: "Transaction", stem: str, key: str | None, result: object) -> None:
+        """Stage the result; a path that the template of the output asset does not match would wake no consumer."""
+        stored = formats.save_object(tx, stem, result)
+        asset = self.stored_as
+        if not isinstance(asset, VersionedAsset) or asset.template is None or key is None:
+            return
+        if asset.template.key_of(stored.path) != key:
+            msg = (
+                f"{self.task_id} returned a {type(result).__name__}, which is stored at {stored.path!r}; the template "
+                f"{asset.partitions!r} of {asset.branch_ref} does not match that: change the ending of the template"
+            )
+            raise ValueError(msg)
 
 
 def split_place(place: str, key: str | None) -> tuple[str, str]:

@@ -145,3 +145,13 @@ def test_a_template_that_names_several_files_can_not_be_an_output(store, build, 
     wide = versioned_asset("quality@main", partitions="{date}/*.json", store=store.url)
     with pytest.raises(ValueError, match="does not name one file"):
         build(lambda: 7, output=wide).execute(build_context(partition_key="a", outlets=[wide]))
+
+
+def test_a_result_that_the_template_of_its_asset_does_not_match_is_refused(store, build, build_context):
+    """It was committed beside the template, so that no consumer of the asset ever ran."""
+    wrong = versioned_asset("quality@main", partitions="{date}.csv", store=store.url)
+    with pytest.raises(ValueError, match=r"stored at 'a\.parquet'; the template '\{date\}\.csv' of quality@main"):
+        build(lambda: pd.DataFrame({"rows": [1]}), output=wrong).execute(
+            build_context(partition_key="a", outlets=[wrong])
+        )
+    assert list(store.log("quality@main")) == []
