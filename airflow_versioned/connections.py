@@ -143,8 +143,8 @@ def read_connection(connection: Any) -> StoreLocation:  # noqa: ANN401 (Airflow 
     """Return the location that an Airflow connection of type ``versioned`` holds.
 
     Raises:
-        ValueError: The connection is of another type, names no store URL, or a relative path. Or the connection with
-            its credentials can't be used.
+        ValueError: The connection is of another type, names no store URL, or a relative path. Its deployment has a
+            ``/``. Or the connection with its credentials can't be used.
         InvalidInputError: A field of its extra is malformed.
     """
     from versioned_io import StoreSettings
@@ -169,7 +169,11 @@ def read_connection(connection: Any) -> StoreLocation:  # noqa: ANN401 (Airflow 
         parse_size(str(size), f"cache_bytes of connection {name!r}") if size not in {None, ""} else None,
         parse_sources(_text(extra, "sources"), f"sources of connection {name!r}") or None,
     )
-    return StoreLocation(settings, extra.get("deployment") or DEFAULT_DEPLOYMENT, _read_push(extra, name))
+    deployment = str(extra.get("deployment") or DEFAULT_DEPLOYMENT)
+    if "/" in deployment:  # it is between a deployment and a connection in the name of a relay
+        msg = f"the deployment {deployment!r} of connection {name!r} has a '/': choose a name without one"
+        raise ValueError(msg)
+    return StoreLocation(settings, deployment, _read_push(extra, name))
 
 
 def _read_credentials(extra: Mapping[str, Any], url: str) -> dict[str, str]:

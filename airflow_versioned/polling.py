@@ -5,6 +5,7 @@ do: its few threads serve every trigger, and a catalog that does not answer hold
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from versioned_io import Store
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 LOOK_TIMEOUT_S: Final = 75.0
 """Longer than SQLite waits for another process: a look that takes longer hangs."""
@@ -87,7 +90,10 @@ class StoreThread:
     def _close(self) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
-            opened.store.close()
+            try:
+                opened.store.close()
+            except Exception:  # noqa: BLE001 (the watcher waits for the reason why its look failed)
+                _log.exception("can't close %s", self._address.shown)
 
 
 class _Place:

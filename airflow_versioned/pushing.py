@@ -134,7 +134,7 @@ class AirflowClient:
             self._connection.request(method, parts.path + path, content, headers)
             answer = self._connection.getresponse()
             text = answer.read()
-        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a host that is no name
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a host that is not a name
             self.close()
             msg = f"{type(error).__name__}: {getattr(error, 'strerror', None) or 'no answer'}"
             raise PushError(msg) from None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowRuntimeError
 
 from airflow_versioned.events import read_extra
+from versioned_io.model.identifiers import is_id
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -104,7 +105,8 @@ def find_lineage(context: "Context") -> str | None:
     named = (run.conf or {}).get(LINEAGE_CONF)
     if isinstance(named, str):
         return named
-    found = {facts["lineage_id"] for facts in read_triggers(context) if "lineage_id" in facts}
+    # Other programs post events, too, and call something else a lineage ID.
+    found = {facts["lineage_id"] for facts in read_triggers(context) if is_id(facts.get("lineage_id", ""))}
     return found.pop() if len(found) == 1 else None
 
 
@@ -233,8 +235,9 @@ def end_task_run() -> None:
     ended, _task_run = _task_run, None
     if ended is None:
         return
-    from versioned_io import withdraw_run
+    from versioned_io import offer_settings, withdraw_run
 
+    offer_settings(None)
     run = withdraw_run()
     if run is not None:
         for commit in run.commits:

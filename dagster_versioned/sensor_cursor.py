@@ -40,7 +40,7 @@ class SensorCursor:
     removing: tuple[str, ...] = ()
 
     def in_turn(self, keys: Iterable[str]) -> list[str]:
-        """Return *keys*, those that wait first, by the age of their commits: so none waits for a page for ever."""
+        """Return *keys*, those that wait first, by the age of their commits: so none waits permanently."""
         return sorted(keys, key=lambda key: (0, self.waiting[key].commit) if key in self.waiting else (1, ""))
 
     def __str__(self) -> str:

@@ -24,6 +24,13 @@ def test_the_deployment_is_a_field_of_its_own():
     assert read_connection(connection) == StoreLocation(StoreSettings("/data"), "staging")
 
 
+def test_a_deployment_that_could_be_another_ones_connection_is_refused():
+    """The relays of deployment ``a/b`` have the names of the relays of the connection ``b`` in deployment ``a``."""
+    connection = Connection(conn_id="c", conn_type="versioned", host="/data", extra='{"deployment": "a/b"}')
+    with pytest.raises(ValueError, match="deployment 'a/b' of connection 'c' has a '/'"):
+        read_connection(connection)
+
+
 def test_the_catalogs_url_is_never_shown():
     assert "secret" not in repr(
         StoreLocation(StoreSettings("/data", "postgresql://u:secret@h/db", {"secret_access_key": "secret"}))

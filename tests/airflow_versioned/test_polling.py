@@ -6,11 +6,12 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from airflow_versioned.connections import StoreAddress
-from airflow_versioned.polling import MOST_HUNG_THREADS, looking_at
+from airflow_versioned.polling import MOST_HUNG_THREADS, StoreThread, looking_at
 from airflow_versioned.triggers import CommitTrigger
 from versioned_io.errors import StoreNotFoundError
 
@@ -143,3 +144,18 @@ def test_a_store_that_is_not_there_raises_in_the_watcher(tmp_path):
 
     with pytest.raises(StoreNotFoundError):
         asyncio.run(look())
+
+
+def test_a_store_that_can_not_be_closed_hides_no_reason(caplog):
+    """The thread ended without an answer, so the watcher waited for its time limit."""
+
+    def refuse():
+        raise OSError("gone")
+
+    store = SimpleNamespace(close=refuse)
+    location = SimpleNamespace(open_store=lambda: store)
+    thread = StoreThread(SimpleNamespace(shown="a store", locate=lambda: location))
+    assert isinstance(thread.submit(lambda _: 1 / 0).exception(timeout=2), ZeroDivisionError)
+    assert thread.submit(lambda opened: opened.store).result(timeout=2) is store
+    thread.end()
+    assert "can't close a store" in caplog.text

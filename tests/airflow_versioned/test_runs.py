@@ -56,6 +56,8 @@ def test_a_git_bundles_version_is_the_git_commit(build_context):
         ({"events": [{"lineage_id": LINEAGE}, {"lineage_id": OTHER}]}, None),
         ({"conf": {"lineage_id": LINEAGE}, "events": [{"lineage_id": OTHER}]}, LINEAGE),
         ({"events": [{}, None]}, None),
+        ({"events": [{"lineage_id": "of another program"}, {"lineage_id": 7}]}, None),
+        ({"events": [{"lineage_id": ["x"]}, {"lineage_id": LINEAGE}]}, LINEAGE),
     ],
 )
 def test_the_lineage_id_comes_from_the_conf_or_from_events_that_agree(build_context, options, expected):

@@ -11,6 +11,7 @@ import pytest
 import versioned_io as vio
 from airflow_versioned import VersionedHook, versioned_asset
 from airflow_versioned.notes import TaskListener
+from versioned_io.platform.ambient import process_settings
 
 listener = TaskListener()
 LINEAGE = "0199" * 8
@@ -63,6 +64,7 @@ def test_reads_and_commits_of_a_plain_store_belong_to_the_task(store, begin, rea
     assert (made_by.orchestrator, made_by.job, made_by.partition_key) == ("airflow", "check", "a")
     assert tx.commit.lineage_id == LINEAGE
     assert vio.current_run() is None
+    assert process_settings.find() is None
 
 
 def test_fsspec_finds_the_connections_store_and_its_reads_are_provenance(store, begin, read):
