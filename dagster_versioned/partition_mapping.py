@@ -1,5 +1,6 @@
 """Which partitions of the assets a file's key belongs to: one of the same name, a time window, or the user's choice."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,8 @@ from versioned_io.errors import InvalidInputError
 
 Mapper: TypeAlias = Callable[[str], str | Iterable[str] | None]
 """Returns the partition or partitions that the files of a key belong to; None if to none."""
+
+_TIME_OF_DAY = re.compile("%[HIMSXcfp]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +125,10 @@ def _window_of(key: str, date_format: str, definition: dg.PartitionsDefinition[A
     if date.tzinfo is None:
         date = date.replace(tzinfo=ZoneInfo(definition.timezone))
     window = definition.get_partition_key_for_timestamp(date.timestamp())
-    if (
-        getattr(definition, "exclusions", None)
-        and definition.end_time_for_partition_key(window).timestamp() <= date.timestamp()
-    ):
-        return key  # Dagster names the window before the one that is excluded
+    start, end = definition.start_time_for_partition_key(window), definition.end_time_for_partition_key(window)
+    if end.timestamp() <= date.timestamp():
+        return key  # the window is excluded, and Dagster names the one before
+    if _TIME_OF_DAY.search(date_format) is None and start.date() < date.date() == end.date():
+        # Windows begin at 2 o'clock, say: a whole day belongs to the one that begins on it, as its key says.
+        return definition.get_partition_key_for_timestamp(end.timestamp())
     return window

@@ -200,6 +200,29 @@ def test_a_date_in_a_window_that_is_excluded_does_not_run_the_window_before(eval
     assert list(parse_sensor_cursor(result.cursor).waiting) == ["2024-01-06"]
 
 
+AT_TWO = {"hour_offset": 2, "end_date": "2024-03-01"}
+NEW_YORK = {"timezone": "America/New_York", "end_date": "2024-12-01-00:00"}
+
+
+@pytest.mark.parametrize(
+    ("definition", "date_format", "key", "expected"),
+    [
+        (dg.DailyPartitionsDefinition("2024-01-01", **AT_TWO), "%d.%m.%Y", "05.01.2024", "2024-01-05"),
+        (dg.DailyPartitionsDefinition("2024-01-01", **AT_TWO), "%Y-%m-%dT%H", "2024-01-05T01", "2024-01-04"),
+        (dg.WeeklyPartitionsDefinition("2024-01-01", **AT_TWO), "%Y-%m-%d", "2024-01-14", "2024-01-14"),
+        (dg.WeeklyPartitionsDefinition("2024-01-01", **AT_TWO), "%Y-%m-%d", "2024-01-13", "2024-01-07"),
+        (dg.HourlyPartitionsDefinition("2024-01-01-00:00", **NEW_YORK), "%Y%m%d", "20240105", "2024-01-05-00:00"),
+        # Daylight saving time leaves this hour out.
+        (dg.HourlyPartitionsDefinition("2024-01-01-00:00", **NEW_YORK), "%Y%m%d%H", "2024031002", "2024-03-10-03:00"),
+    ],
+)
+def test_a_day_belongs_to_the_window_that_begins_on_it_and_an_hour_to_the_one_that_has_it(
+    definition, date_format, key, expected
+):
+    """A day before a window that begins at 2 o'clock ran the window of the day, week or month before."""
+    assert PartitionMapping(date_format).partitions_of(key, definition) == [expected]
+
+
 def test_settings_that_contradict_each_other_are_refused(evaluate, commit):
     with pytest.raises(dg.DagsterInvalidDefinitionError, match="one of date_format= and mapper="):
         evaluate(weekly, date_format="%Y", mapper=str)
