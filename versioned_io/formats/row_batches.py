@@ -175,10 +175,7 @@ def _separated(file: BinaryIO, separator: str) -> tuple[pa.Schema, Iterator[pa.R
     if not file.read(1):
         return pa.schema([]), iter(())
     file.seek(0)
-    header = file.readline(_READ_AHEAD)
-    if len(header) == _READ_AHEAD:
-        msg = "its first line is longer than 1 MiB"
-        raise ValueError(msg)
+    header = _header(file)
     file.seek(0)
     first = pyarrow.csv.read_csv(pa.BufferReader(header), parse_options=parsing)
     as_text = pyarrow.csv.ConvertOptions(
@@ -188,6 +185,24 @@ def _separated(file: BinaryIO, separator: str) -> tuple[pa.Schema, Iterator[pa.R
     )
     reader = pyarrow.csv.open_csv(file, parse_options=parsing, convert_options=as_text)
     return reader.schema, _slices(iter(reader))
+
+
+def _header(file: BinaryIO) -> bytes:
+    """Return the names of the columns, which end with the first line, or with a later one if a quoted name has several.
+
+    Raises:
+        ValueError: The first line is longer than 1 MiB.
+    """
+    first = file.readline(_READ_AHEAD)
+    if len(first) == _READ_AHEAD:
+        msg = "its first line is longer than 1 MiB"
+        raise ValueError(msg)
+    lines, size, quotes = [first], len(first), first.count(b'"')
+    while quotes % 2 and size < _READ_AHEAD and (line := file.readline(_READ_AHEAD)):
+        lines.append(line)
+        size, quotes = size + len(line), quotes + line.count(b'"')
+    # A quote that is never closed is a letter of a name.
+    return first if quotes % 2 else b"".join(lines)
 
 
 def _named_batches(path: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -288,3 +288,9 @@ def test_cells_without_a_text_and_endless_first_lines_are_refused_by_name():
         table_diff.diff_tables(rows(one), rows(one))
     with pytest.raises(InvalidInputError, match="first line is longer than 1 MiB"):
         row_batches.open_rows("t.csv", io.BytesIO(b"x" * 2_000_000))
+
+
+@pytest.mark.parametrize("header", [b'x,"a\nb"', b'x,"a\n""b"', b'x,a"b', b'"x",y'])
+def test_the_cells_below_a_name_with_quotes_or_several_lines_are_text(header):
+    sides = [row_batches.open_rows("t.csv", io.BytesIO(header + b"\n1," + cell + b"\n")) for cell in (b"1", b"1.0")]
+    assert counts(table_diff.diff_tables(*sides)) == (1, 1, 0, 0)
