@@ -75,10 +75,18 @@ def _read_google(connection: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def _read_azure(connection: Any) -> dict[str, Any]:  # noqa: ANN401
     extra: Mapping[str, Any] = connection.extra_dejson
+    if extra.get("connection_string"):
+        msg = (
+            f"connection {connection.conn_id!r} has a connection_string, which a store can't use: fill in the account "
+            "and the key"
+        )
+        raise ValueError(msg)
+    account = str(connection.host or "").rpartition("://")[2].partition("/")[0].partition(".")[0]
     if extra.get("tenant_id"):  # a service principal
-        return {"client_id": connection.login, "client_secret": connection.password, "tenant_id": extra["tenant_id"]}
+        principal = {"client_id": connection.login, "client_secret": connection.password}
+        return {"account_name": account, **principal, "tenant_id": extra["tenant_id"]}
     key = extra.get("shared_access_key") or connection.password
-    return {"account_name": connection.login, "account_key": key, "sas_key": extra.get("sas_token")}
+    return {"account_name": connection.login or account, "account_key": key, "sas_key": extra.get("sas_token")}
 
 
 _READERS: dict[str, tuple[frozenset[str], Callable[[Any], dict[str, Any]]]] = {

@@ -91,6 +91,22 @@ def with_credentials(monkeypatch, other, *, store="s3://bucket/x", **extra):
             {"conn_type": "wasb", "login": "app", "password": "pw", "extra": {"tenant_id": "t"}},
             {"client_id": "app", "client_secret": "pw", "tenant_id": "t"},
         ),
+        (
+            "az://box/x",
+            {
+                "conn_type": "wasb",
+                "host": "https://account.blob.core.windows.net/",
+                "login": "app",
+                "password": "pw",
+                "extra": {"tenant_id": "t"},
+            },
+            {"account_name": "account", "client_id": "app", "client_secret": "pw", "tenant_id": "t"},
+        ),
+        (
+            "az://box/x",
+            {"conn_type": "wasb", "host": "account", "extra": {"sas_token": "s"}},
+            {"account_name": "account", "sas_key": "s"},
+        ),
     ],
 )
 def test_the_credentials_of_another_connection_are_storage_options(monkeypatch, store, other, expected):
@@ -109,6 +125,7 @@ def test_storage_options_of_the_connection_itself_win(monkeypatch):
         ("s3://bucket/x", {"conn_type": "http", "password": "hush"}, "has type 'http'"),
         ("/data", {"conn_type": "aws", "password": "hush"}, "is not for the store '/data'"),
         ("s3://b/x", {"conn_type": "aws", "password": "hush", "extra": {"role_arn": "arn:x"}}, "assumes a role"),
+        ("az://b/x", {"conn_type": "wasb", "extra": {"connection_string": "hush"}}, "has a connection_string"),
     ],
 )
 def test_credentials_that_a_store_can_not_use_are_refused_without_showing_them(monkeypatch, store, other, said):
