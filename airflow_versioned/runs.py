@@ -257,7 +257,8 @@ def _current_task_run(context: "Context") -> "Run | None":
 def open_run(context: "Context", store: "Store", *, lineage_id: str | None = None) -> "Iterator[Run]":
     """Record the reads of the block, and give its commits this task as their run, with lineage and provenance.
 
-    Reads of the task before the block count too. Each commit gets a line in the task's log.
+    Reads of the task before the block count too, except those of other blocks. After it, its reads count for what the
+    task commits outside of blocks. Each commit gets a line in the task's log.
 
     Args:
         lineage_id: By default the one that caused the run (`find_lineage`); with neither, the first commit mints one.
@@ -271,5 +272,7 @@ def open_run(context: "Context", store: "Store", *, lineage_id: str | None = Non
         try:
             yield run
         finally:
+            if task_run is not None:
+                task_run.add_part(run)
             for commit in run.commits:
                 log_commit(commit, instance.try_number)

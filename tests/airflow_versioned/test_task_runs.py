@@ -110,6 +110,19 @@ def test_reads_before_a_block_count_for_it_and_those_of_another_block_do_not(sto
     assert made == {"a": ["a.csv", "rates"], "b": ["b.csv", "rates"]}
 
 
+def test_what_a_block_reads_is_an_input_of_what_the_task_commits_after_it(store, begin, read):
+    context = begin()
+    with VersionedHook().run(context) as opened:
+        opened.snapshot("orders@main").read("a.csv")
+    store.snapshot("orders@main").read("b.csv")
+    with store.transaction("quality@main") as tx:
+        tx.write("a.json", b"{}")
+    assert (inputs_of(tx.commit, store), tx.commit.lineage_id) == (["a.csv", "b.csv"], read.lineage_id)
+    with VersionedHook().run(context) as opened, opened.transaction("quality@main") as other:
+        other.write("b.json", b"{}")
+    assert inputs_of(other.commit, store) == ["b.csv"]
+
+
 def test_each_task_of_a_process_has_a_run_of_its_own(store, begin, read):
     made = []
     for end in (listener.on_task_instance_failed, listener.on_task_instance_skipped):

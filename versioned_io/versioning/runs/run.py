@@ -50,6 +50,7 @@ class Run:
         self._lock = new_lock()
         self._commits: dict[CommitId, ReadCommit] = {}
         self._files: dict[_Read, InputFile] = {}
+        self._parts: list[Run] = []
         self._made: list[Commit] = []
         self._entered = threading.local()
         self._home = os.getpid()
@@ -80,29 +81,25 @@ class Run:
         If the run was given no lineage ID, it is that of the newest commit that the run has read, since that commit
         caused it. Without reads it is the lineage ID of the first commit that the run made.
         """
-        self._collect()
+        commits, _ = self._reads()
         with self._lock:
             if self._given is not None:
                 return self._given
-            if self._commits:
-                return max(self._commits.values(), key=_place).lineage_id
+            if commits:
+                return max(commits.values(), key=_place).lineage_id
             return self._made[0].lineage_id if self._made else None
 
     @property
     def provenance(self) -> tuple[CommitId, ...]:
         """The commits that were read, oldest first."""
-        self._collect()
-        with self._lock:
-            return tuple(commit.id for commit in sorted(self._commits.values(), key=_place))
+        commits, _ = self._reads()
+        return tuple(commit.id for commit in sorted(commits.values(), key=_place))
 
     @property
     def inputs(self) -> tuple[InputFile, ...]:
         """The versions of files that were read, sorted by repo, path, commit and output."""
-        self._collect()
-        with self._lock:
-            return tuple(
-                sorted(self._files.values(), key=lambda file: (file.repo, file.path, file.commit, file.output))
-            )
+        _, files = self._reads()
+        return tuple(sorted(files.values(), key=lambda file: (file.repo, file.path, file.commit, file.output)))
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -110,8 +107,10 @@ class Run:
         self._collect()
         with self._lock:
             found = [*self._doubts]
+            parts = [*self._parts]
             if self._sent:
                 found.append(f"{len(self._sent)} handle(s) of this run were sent to processes that did not report")
+        found += [doubt for part in parts for doubt in part.doubts]
         elders = sorted(self._elders & living_children())
         if elders:
             found.append(f"process(es) {', '.join(map(str, elders))} began before the run and may have read for it")
@@ -170,6 +169,19 @@ class Run:
             for file in files:
                 self._files.setdefault(_key(file), file)
 
+    def add_part(self, part: "Run") -> None:
+        """Count the reads of *part* for this run's later commits, too, but not for a run that includes this one.
+
+        >>> task, part = store.run("report"), store.run("report")
+        >>> with part:
+        ...     rain = store.snapshot("weather@main").read("2012/02.csv")
+        >>> task.add_part(part)
+        >>> task.inputs == part.inputs
+        True
+        """
+        with self._lock:
+            self._parts.append(part)
+
     def open(self) -> Self:
         """Begin to be the run of the whole process, for `offer_run`; `withdraw_run` ends it.
 
@@ -208,6 +220,16 @@ class Run:
         self._commits.setdefault(commit.id, commit)
         for file in files:
             self._files.setdefault(_key(file), file)
+
+    def _reads(self) -> "tuple[dict[CommitId, ReadCommit], dict[_Read, InputFile]]":
+        """Return the commits and the files that this run and its parts have read."""
+        self._collect()
+        with self._lock:
+            commits, files, parts = {**self._commits}, {**self._files}, [*self._parts]
+        for part in parts:
+            more_commits, more_files = part._reads()  # noqa: SLF001 (another run)
+            commits, files = more_commits | commits, more_files | files
+        return commits, files
 
     def _collect(self) -> None:
         """Add the reads that other processes recorded."""
