@@ -199,3 +199,17 @@ def test_the_notes_of_a_run_are_gone_when_it_is(place):
         del run
         gc.collect()
         assert not Path(notes).exists()
+
+
+def test_a_part_counts_for_its_run_with_its_doubts_and_not_for_a_run_that_includes_that(place):
+    with vio.open_store(place) as store:
+        task, part, other = (store.run("report") for _ in range(3))
+        with part:
+            store.snapshot("data@main").read("in/0")
+        part.hand_over()  # to a process that never reports
+        task.add_part(part)
+        other.include(task)
+        assert (task.inputs, task.provenance, task.lineage_id) == (part.inputs, part.provenance, part.lineage_id)
+        assert task.doubts == part.doubts
+        assert len(part.doubts) == 1
+        assert (other.inputs, other.provenance, other.doubts) == ((), (), ())
