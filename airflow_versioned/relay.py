@@ -124,7 +124,8 @@ def name_relay(declared: DeclaredBranch) -> str:
 def request_again(declared: DeclaredBranch, start: str) -> None:
     """Request the keys again that somebody has started this run for, for every consumer and each once.
 
-    A retry finds them waiting, and requests nothing.
+    A retry finds them waiting, and requests nothing. If it comes after their events were sent, it requests again the
+    keys that a consumer has claimed meanwhile.
 
     Raises:
         PartitionKeyError: The template can't produce one of the keys.

@@ -34,7 +34,8 @@ class Files:
         """Call *hook* after each transaction of this store that commits, with the commits that it made.
 
         The commits are visible to everybody by then, and stand. If the hook raises an exception, it is logged as one
-        warning. The library itself sends nothing anywhere. A store that is unpickled has no hooks.
+        warning. The library itself sends nothing anywhere. A store that is unpickled has no hooks; in a forked
+        process it keeps those of its parent.
 
         >>> made = []
         >>> store.after_commit(lambda commits: made.extend(commits))
