@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_versioned.connections import StoreAddress
@@ -46,6 +46,8 @@ def build_maintenance_dag(
     Raises:
         ValueError: *store* is a relative path.
     """
+    from airflow.sdk import task
+
     address = StoreAddress(conn_id, store)
     budget_s = budget.total_seconds()
     options = {

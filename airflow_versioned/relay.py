@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Asset, get_current_context, task, task_group
+from airflow.sdk import DAG, Asset, get_current_context
 from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException, ErrorType
 
 from airflow_versioned.branch import DeclaredBranch
@@ -61,6 +61,8 @@ def build_relay(
     Raises:
         ValueError: The asset has no partitions.
     """
+    from airflow.sdk import task, task_group
+
     if declared.partitions is None:
         msg = f"{declared.ref} without partitions needs no relay: schedule a DAG on the asset itself"
         raise ValueError(msg)
