@@ -45,7 +45,7 @@ class StoreAddress:
 
         Raises:
             ValueError: The connection names no store, or a relative path.
-            AirflowNotFoundException: There is no such connection.
+            AirflowNotFoundException: The connection does not exist.
         """
         if self.url is not None:
             from versioned_io import StoreSettings

@@ -28,7 +28,7 @@ def get_fs(conn_id: str | None, storage_options: Mapping[str, Any] | None = None
 
     Raises:
         ValueError: The connection names no store, or a relative path.
-        AirflowNotFoundException: There is no such connection.
+        AirflowNotFoundException: The connection does not exist.
     """
     import fsspec
 

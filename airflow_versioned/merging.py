@@ -67,7 +67,7 @@ class VersionedMergeOperator(BaseOperator):
         Raises:
             AirflowSkipException: The branch holds these commits already.
             MergeConflictError: Both sides changed the same paths, and *strategy* does not decide.
-            NotFoundError: There is no such branch or commit.
+            NotFoundError: The branch or the commit does not exist.
         """
         instance: Any = context["ti"]
         with VersionedHook(self.versioned_conn_id, store=self.store).run(context) as store:

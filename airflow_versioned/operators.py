@@ -76,7 +76,7 @@ class VersionedCommitOperator(BaseOperator):
 
         Raises:
             AirflowSkipException: The branch already holds these bytes.
-            PathNotFoundError, FileNotFoundError: There is no such source.
+            PathNotFoundError, FileNotFoundError: The source does not exist.
             ConflictError: Another writer changed the same paths meanwhile; a retry begins again.
         """
         hook = VersionedHook(self.versioned_conn_id, store=self.store)

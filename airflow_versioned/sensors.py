@@ -160,7 +160,7 @@ def find_commit(store: "Store", ref: str, path: str | None, after: str | None) -
     """Return the head of a branch if it has what a sensor waits for.
 
     Raises:
-        NotFoundError: There is no such branch or commit.
+        NotFoundError: The branch or the commit does not exist.
 
     Cost: 2 SELECTs without *path*. With it, as `Snapshot.glob`, and with *after* as `Store.diff`.
     """

@@ -5,6 +5,7 @@ The settings are in the environment: the store's root, whether outputs are expor
 
 import hashlib
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,9 @@ class _InPlaceOfFilesystem(_STOCK):
 
 stock.PickledObjectFilesystemIOManager = _InPlaceOfFilesystem
 
-try:
+if find_spec("dagster_aws") is not None:
     import dagster_aws.s3.io_manager as stock_s3
-except ModuleNotFoundError:
-    pass
-else:
+
     _STOCK_S3 = stock_s3.PickledObjectS3IOManager
 
     def _in_place_of_s3(s3_bucket: str, s3_session: Any, s3_prefix: str | None = None) -> Any:  # noqa: ANN401

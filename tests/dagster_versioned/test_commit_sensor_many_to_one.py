@@ -161,7 +161,7 @@ def test_impossible_keys_do_not_stop_the_pages_of_the_commits_before(evaluate, c
 
 
 def test_partitions_that_wait_for_their_page_come_before_new_ones(evaluate, commit):
-    """Partitions that each tick touched again kept the others out of the page for ever."""
+    """An earlier version sorted by name, so partitions that every tick touched kept the others waiting permanently."""
     commit("berlin.csv", "oslo.csv", "rome.csv")
     found, cursor = [], None
     for _ in range(4):

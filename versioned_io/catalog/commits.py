@@ -134,7 +134,7 @@ def resolve_ref(connection: AnyConnection, ref: Ref, now: datetime) -> Commit | 
     date.
 
     Raises:
-        RepoNotFoundError, RefNotFoundError: There is no such repo or ref, or its history is shorter.
+        RepoNotFoundError, RefNotFoundError: The repo or the ref does not exist, or its history is shorter.
 
     Cost: 2 to 6 SELECTs, independent of the length of history, and 1 for each fork that ``~n`` crosses.
     """
@@ -227,7 +227,7 @@ def head_at(connection: AnyConnection, repo_id: int, ref: Ref, at: datetime, now
     answer for the others.
 
     Raises:
-        RefNotFoundError: There is no such branch, it did not exist yet, or it had no commit yet.
+        RefNotFoundError: The branch does not exist, did not exist yet, or had no commit yet.
 
     Cost: 3 SELECTs, and 2 for each fork of the history. They read the date of every commit, about 2 us each.
     """
@@ -340,7 +340,7 @@ def history_batch(
         after: The commit whose parent is *newest*, to notice a history that never ends.
 
     Raises:
-        CommitNotFoundError: There is no such commit.
+        CommitNotFoundError: The commit does not exist.
         IntegrityError: The rows of the history contradict each other. Run fsck.
 
     Cost: 2 SELECTs, independent of the length of history.

@@ -157,7 +157,7 @@ def list_tags(connection: AnyConnection, repo: str) -> list[tuple[str, CommitId]
     """Return the tags of a repo with their commits, sorted by name.
 
     Raises:
-        RepoNotFoundError: There is no such repo.
+        RepoNotFoundError: The repo does not exist.
 
     Cost: 2 SELECTs.
     """

@@ -93,7 +93,7 @@ def hold_repo_of_name(connection: Connection, name: str) -> int:
     """Lock the repo *name* as `hold_repo` does, and return its key.
 
     Raises:
-        RepoNotFoundError: There is no such repo, or it was renamed or deleted at this moment.
+        RepoNotFoundError: The repo does not exist, or it was renamed or deleted at this moment.
 
     Cost: 2 SELECTs.
     """
@@ -245,7 +245,7 @@ def insert_branch(connection: Connection, ref: BranchRef, head: CommitId | None)
 
     Raises:
         ExistsError: There is a branch or a tag of this name. Choose another name.
-        RepoNotFoundError: There is no such repo.
+        RepoNotFoundError: The repo does not exist.
 
     Cost: 4 SELECTs, 1 INSERT.
     """
@@ -262,7 +262,7 @@ def insert_tag(connection: Connection, ref: BranchRef, commit_id: CommitId, now:
 
     Raises:
         ExistsError: There is a branch or a tag of this name. Choose another name.
-        RepoNotFoundError: There is no such repo.
+        RepoNotFoundError: The repo does not exist.
 
     Cost: 4 SELECTs, 1 INSERT.
     """
@@ -275,7 +275,7 @@ def remove_tag(connection: Connection, ref: BranchRef) -> CommitId:
     """Delete the tag *ref*, and return the commit that it pointed at.
 
     Raises:
-        RepoNotFoundError, RefNotFoundError: There is no such tag.
+        RepoNotFoundError, RefNotFoundError: The tag does not exist.
 
     Cost: 1 SELECT, 1 DELETE.
     """

@@ -66,7 +66,7 @@ def ensure_subscription(
     Raises:
         InvalidInputError: It exists with other templates: choose another name, or use its templates. Or *name* or
             *start* is not valid.
-        RepoNotFoundError, RefNotFoundError, CommitNotFoundError: There is no such branch or commit.
+        RepoNotFoundError, RefNotFoundError, CommitNotFoundError: The branch or the commit does not exist.
 
     Cost: 2 SELECTs, and 1 INSERT the first time; 1 SELECT more if *start* is a commit's ID.
     """

@@ -38,7 +38,7 @@ def diff_two(old: TablePlace, new: TablePlace, *, key: Sequence[str], limit: int
     """Return the differences between two files, wherever they are.
 
     Raises:
-        PathNotFoundError: There is no such file.
+        PathNotFoundError: The file does not exist.
         InvalidInputError: One of them is not a table.
     """
     for snapshot, path in (old, new):

@@ -66,7 +66,7 @@ class Relay:
                 and a commit's ID after that commit. One that exists stays where it is.
 
         Raises:
-            NotFoundError: There is no such branch, or no such commit.
+            NotFoundError: The branch or the commit does not exist.
             InvalidInputError: *consumer* is empty, or *start* is not valid.
 
         Cost: as `Store.subscription`.

@@ -115,7 +115,7 @@ class Subscription:
 
         Raises:
             InvalidInputError: The commit is of another repo.
-            CommitNotFoundError: There is no such commit.
+            CommitNotFoundError: The commit does not exist.
 
         Cost: 1 SQL transaction of 3 statements.
         """

@@ -48,7 +48,7 @@ class BranchWatch:
                 noted as announced.
 
         Raises:
-            NotFoundError: There is no such branch.
+            NotFoundError: The branch does not exist.
             CatalogOlderError: The catalog lacks an acknowledged commit; run ``versioned recover``.
 
         Cost: 1 LIST and 1 SELECT at the first look. 3 SELECTs while the branch stays as it is; 1 more on PostgreSQL,

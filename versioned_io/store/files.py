@@ -133,7 +133,7 @@ class Files:
         b'date,rain\n2012-02-01,13.5\n'
 
         Raises:
-            RepoNotFoundError, RefNotFoundError, RefSyntaxError: There is no such commit.
+            RepoNotFoundError, RefNotFoundError, RefSyntaxError: The commit does not exist.
 
         Cost: as `Store.commit`.
         """

@@ -99,7 +99,7 @@ class History:
             digest: Only contents whose digest begins with these 4 to 64 hex digits, also where they were replaced.
 
         Raises:
-            NotFoundError: There is no such repo or ref.
+            NotFoundError: The repo or the ref does not exist.
             InvalidInputError: *glob* or *digest* is malformed.
 
         Cost: as `log`, and for each commit 1 GET for each page in which it differs from its parent. A history whose
@@ -151,7 +151,7 @@ class History:
             *renames* also old_path: string, not null where change is ``renamed``.
 
         Raises:
-            NotFoundError: There is no such repo or ref.
+            NotFoundError: The repo or the ref does not exist.
 
         Cost: as `commit` for both, and 1 GET for each page that differs on either side, whatever the size of the
             trees.
@@ -176,7 +176,7 @@ class History:
             limit: The most rows of each kind to return with their cells; all are counted.
 
         Raises:
-            NotFoundError: There is no such repo, ref or file.
+            NotFoundError: The repo, the ref or the file does not exist.
             InvalidInputError: A file is not what its extension says, a column of the key is missing, or a key occurs
                 twice. For a table that differs, its iterator raises it.
 
@@ -214,7 +214,7 @@ class History:
             key: How the fields make a key; by default joined with ``-``.
 
         Raises:
-            NotFoundError: There is no such repo or ref.
+            NotFoundError: The repo or the ref does not exist.
             InvalidInputError: The template is malformed.
             PartitionKeyError: A changed path can be read as a key in two ways.
 
@@ -243,7 +243,7 @@ class History:
             key: How the fields make a key; by default joined with ``-``.
 
         Raises:
-            NotFoundError: There is no such branch or commit.
+            NotFoundError: The branch or the commit does not exist.
             PartitionKeyError: A changed path can be read as a key in two ways.
 
         Cost: as `commit`, and 1 SELECT when nothing happened; else as `find_changes`.
@@ -269,17 +269,17 @@ class History:
                 tells the rest.
 
         Raises:
-            NotFoundError: There is no such commit.
+            NotFoundError: The repo, the ref or the commit does not exist. `log` lists commits.
             InvalidInputError: *name* is empty or has more than 250 characters, or *hold_for* is negative.
 
-        Cost: 1 SQL transaction of 2 statements; as `commit` before, unless it is a `Commit`.
+        Cost: as `commit`, and 1 SQL transaction of 2 statements.
         """
         from versioned_io.catalog.held_cursors import hold_cursor
         from versioned_io.processing.subscriptions import catalog_now
 
         span = parse_duration(hold_for, "hold_for")
         parse_text(name, "name of a cursor")
-        held = commit if isinstance(commit, Commit) else self._resolver.commit(commit)
+        held = self._resolver.commit(commit.id if isinstance(commit, Commit) else commit)
         with self._backend.catalog.write() as connection:
             hold_cursor(connection, name, held.id, span, catalog_now(self._backend, connection))
 
@@ -304,7 +304,7 @@ class History:
             start: Where a new one begins; one that exists stays where it is.
 
         Raises:
-            NotFoundError: There is no such branch.
+            NotFoundError: The branch does not exist.
             InvalidInputError: The template is malformed, or the subscription exists with another one.
 
         Cost: 2 SELECTs; the first time also 1 SQL transaction of 7 statements.
@@ -328,7 +328,7 @@ class History:
             key: How the fields make a key; by default joined with ``-``.
 
         Raises:
-            NotFoundError: There is no such branch.
+            NotFoundError: The branch does not exist.
             InvalidInputError: The template is malformed, or *name* is empty.
 
         Cost: 1 SELECT.
@@ -357,7 +357,7 @@ class History:
             most_keys: At most this many keys of each subscription are named.
 
         Raises:
-            NotFoundError: There is no such branch.
+            NotFoundError: The branch does not exist.
             InvalidInputError: A number is negative, or *relay* is empty.
 
         Cost: 1 SELECT; see `BranchWatch.look` for each look.
@@ -385,7 +385,7 @@ class History:
         ['retrain']
 
         Raises:
-            NotFoundError: There is no such branch.
+            NotFoundError: The branch does not exist.
 
         Cost: 2 SELECTs.
         """
@@ -418,7 +418,7 @@ class History:
             Sorted by branch, then by name. Subscriptions that the branch of a deleted repo had are left out.
 
         Raises:
-            NotFoundError: There is no such branch.
+            NotFoundError: The branch does not exist.
 
         Cost: 1 SELECT, and 2 for each subscription; 1 more to check *branch*.
         """

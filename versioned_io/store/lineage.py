@@ -109,7 +109,7 @@ class Lineage:
                 first writer is in ``asked``.
 
         Raises:
-            NotFoundError: There is no such repo, ref or path.
+            NotFoundError: The repo, the ref or the path does not exist.
 
         Cost: as `commit`, 1 SELECT for the confirmations, 2 SELECTs a generation, and 1 SELECT for the commits;
             they read only the rows of the answer. For a path or a whole tree also 1 GET for each of its pages.
@@ -141,7 +141,7 @@ class Lineage:
                 repo, whichever commits wrote them.
 
         Raises:
-            NotFoundError: There is no such repo, ref or path.
+            NotFoundError: The repo, the ref or the path does not exist.
             NotAFileError: The path is a directory.
             InvalidInputError: Not exactly one of the two is given, or *digest* is not one.
 

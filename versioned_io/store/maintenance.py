@@ -149,7 +149,7 @@ class Maintenance:
                 None. A repo's trees are always walked.
 
         Raises:
-            RepoNotFoundError: There is no such repo.
+            RepoNotFoundError: The repo does not exist.
 
         Cost: 3 SELECTs; with *exact* or a repo 1 GET for each page of the kept commits.
         """
@@ -292,7 +292,7 @@ class Maintenance:
         False
 
         Raises:
-            RepoNotFoundError, PathNotFoundError: There is no such repo, or no kept commit of it holds the path.
+            RepoNotFoundError, PathNotFoundError: The repo does not exist, or no kept commit of it holds the path.
             InvalidInputError: *path* is empty, which would be everything, or an argument is of a wrong type.
 
         Cost: as a compaction of every pack that holds some of it; all packs are scanned twice.
@@ -321,7 +321,7 @@ class Maintenance:
         `Snapshot.glob` and of `StagedBranch.delete_glob`: ``a/**`` is everything below ``a``.
 
         Raises:
-            RepoNotFoundError, PathNotFoundError: There is no such repo, or nothing in its history matches.
+            RepoNotFoundError, PathNotFoundError: The repo does not exist, or nothing in its history matches.
             InvalidInputError: The pattern is malformed, or means directories alone.
 
         Cost: as `purge`; the pages of every different tree that begin as the pattern does are read twice.

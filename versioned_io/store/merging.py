@@ -58,7 +58,7 @@ class Merging:
 
         Raises:
             MergeConflictError: Both sides changed the same paths and *strategy* does not decide; nothing changed.
-            NotFoundError: There is no such branch or commit.
+            NotFoundError: The branch or the commit does not exist.
             InvalidInputError: *source* is of another repo, or *strategy* is unknown.
 
         Cost: 1 PUT, 1 SQL transaction, 9 to 20 SELECTs where the sides have one base. Also 1 GET for each page in
@@ -165,7 +165,7 @@ class Merging:
         Raises:
             MergeConflictError: Later commits touched the same paths, and *strategy* does not decide; its ``conflicts``
                 list them. Nothing changed.
-            NotFoundError: There is no such branch or commit.
+            NotFoundError: The branch or the commit does not exist.
             InvalidInputError: *commit* or *since* is of another repo, or *since* is not in the history of *commit*. Or
                 *strategy* is unknown.
 
@@ -219,7 +219,7 @@ class Merging:
             The new head, or the unchanged head when there is at most one commit to squash.
 
         Raises:
-            NotFoundError: There is no such branch or commit.
+            NotFoundError: The branch or the commit does not exist.
             InvalidInputError: The branch is protected or has no commit, or *since* is not in its history.
             CommitForgottenError: The data of the head or of *since* was expired.
 

@@ -74,7 +74,7 @@ class Names:
             force: Also delete protected branches, and the subscriptions that follow its branches.
 
         Raises:
-            RepoNotFoundError: There is no such repo.
+            RepoNotFoundError: The repo does not exist.
             InvalidInputError: A branch is protected or followed, and *force* is false.
 
         Cost: 1 PUT for each branch and tag and 1 more, 1 SQL transaction.
@@ -162,7 +162,7 @@ class Names:
         [('main', 2)]
 
         Raises:
-            RepoNotFoundError: There is no such repo.
+            RepoNotFoundError: The repo does not exist.
 
         Cost: 1 SELECT.
         """
@@ -225,7 +225,7 @@ class Names:
             force: Also delete the subscriptions that follow it.
 
         Raises:
-            NotFoundError: There is no such branch.
+            NotFoundError: The branch does not exist.
             InvalidInputError: It is protected, or followed and *force* is false.
 
         Cost: 1 PUT, 1 SQL transaction of 11 statements.
@@ -241,7 +241,7 @@ class Names:
         'trunk'
 
         Raises:
-            NotFoundError: There is no such branch.
+            NotFoundError: The branch does not exist.
             ExistsError: A branch or a tag of the new name exists.
             InvalidInputError: It is protected.
             RefSyntaxError: *to* is not a valid branch name.
@@ -265,7 +265,7 @@ class Names:
         True
 
         Raises:
-            NotFoundError: There is no such branch.
+            NotFoundError: The branch does not exist.
 
         Cost: 1 PUT, 1 SQL transaction of 7 statements.
         """
@@ -283,7 +283,7 @@ class Names:
         True
 
         Raises:
-            RepoNotFoundError: There is no such repo.
+            RepoNotFoundError: The repo does not exist.
 
         Cost: 2 SELECTs.
         """
@@ -298,7 +298,7 @@ class Names:
         True
 
         Raises:
-            NotFoundError: There is no such tag.
+            NotFoundError: The tag does not exist.
 
         Cost: 1 PUT, 1 SQL transaction of 6 statements.
         """
@@ -320,7 +320,7 @@ class Names:
             to: ``repo@ref`` or a commit's ID; None for an empty branch.
 
         Raises:
-            NotFoundError: There is no such branch or commit.
+            NotFoundError: The branch or the commit does not exist.
             CommitForgottenError: The commit's data was expired.
             InvalidInputError: The branch is protected, or the commit is of another repo.
 
@@ -346,7 +346,7 @@ class Names:
         'correct February'
 
         Raises:
-            NotFoundError: There is no such branch.
+            NotFoundError: The branch does not exist.
             InvalidInputError: It is protected or has no commit. Or a branch, a tag, another commit or a subscription
                 needs that commit; the message names it. Reset the branch instead.
             CommitForgottenError: The data of the parent was expired, so the branch would be unreadable.
@@ -365,7 +365,7 @@ class Names:
         'move_branch'
 
         Raises:
-            RepoNotFoundError: There is no such repo.
+            RepoNotFoundError: The repo does not exist.
             RefNotFoundError: The branch never existed in this repo; the entries of a deleted one stay.
 
         Cost: 2 SELECTs, 1 more when nothing happened.
@@ -387,7 +387,7 @@ class Names:
         True
 
         Raises:
-            NotFoundError: There is no such branch.
+            NotFoundError: The branch does not exist.
 
         Cost: 2 SELECTs.
         """
@@ -410,7 +410,7 @@ class Names:
             keep_for: Also the commits that are younger than this. Without both, everything is kept.
 
         Raises:
-            NotFoundError: There is no such branch.
+            NotFoundError: The branch does not exist.
             InvalidInputError: *keep_last* is less than 1, or *keep_for* negative.
 
         Cost: 1 PUT, 1 SQL transaction of 7 statements.

@@ -1,11 +1,12 @@
 """Who waits for a wake-up: the protocol of relay and consumers, against a real store, without any orchestrator."""
 
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 import versioned_io as vio
+from tests.versioned_io.processing.shifted_clock import ShiftedClock
 from versioned_io import AnnouncedCommit, Announcement
 from versioned_io.errors import CommitNotFoundError, InvalidInputError
 from versioned_io.processing.announcing import ANNOUNCING_S, name_subscription
@@ -14,15 +15,6 @@ MAX_KEYS_PER_TASK = 100
 
 DEPLOYMENT = "airflow"
 RUN_NUMBERS = itertools.count()
-
-
-class ShiftedClock:
-    """A clock that goes, and can be put forward."""
-
-    ahead = timedelta(0)
-
-    def __call__(self):
-        return datetime.now(UTC) + self.ahead
 
 
 @pytest.fixture

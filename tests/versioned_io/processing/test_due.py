@@ -1,10 +1,11 @@
-"""Who waits for which keys, and why nothing runs; and keys that are processed again, each once."""
+"""`Store.due` reports the waiting keys of each consumer and why it does not run. Keys requested again run once."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 import versioned_io as vio
+from tests.versioned_io.processing.shifted_clock import ShiftedClock
 from versioned_io import KeyState
 from versioned_io.errors import InvalidInputError, NotFoundError, PartitionKeyError
 from versioned_io.processing import subscriptions
@@ -12,15 +13,6 @@ from versioned_io.processing.changes import keys_at
 
 TEMPLATE = "{date}.csv"
 HOW = {"redeliver_after_s": 300.0, "is_listening": lambda _: True, "most_keys": 100}
-
-
-class ShiftedClock:
-    """A clock that goes, and can be put forward."""
-
-    ahead = timedelta(0)
-
-    def __call__(self):
-        return datetime.now(UTC) + self.ahead
 
 
 @pytest.fixture

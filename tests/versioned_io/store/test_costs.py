@@ -336,9 +336,10 @@ CASES = [
     ),
     Case(
         "Store.hold_cursor",
-        "1 SQL transaction of 2 statements",
+        "as `commit`, and 1 SQL transaction of 2 statements",
         lambda found: found[0].hold_cursor("mine", found[1], hold_for=timedelta(days=1)),
         lambda store: (store, store.commit(MAIN)),
+        counts="1 SELECT, 1 SQL transaction of 2 statements",
     ),
     Case("Store.subscription", "2 SELECTs; the first time also 1 SQL transaction of 7 statements", subscribed, known),
     Case("Store.subscription", "2 SELECTs", subscribed, lambda store: (subscribed(store), store)[1]),

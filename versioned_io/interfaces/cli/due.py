@@ -80,7 +80,7 @@ def _request(
 
     Raises:
         InvalidInputError: *branch* is missing, or no template of a subscription can produce the keys.
-        NotFoundError: There is no such consumer.
+        NotFoundError: The consumer does not exist.
     """
     if branch is None:
         msg = "name the branch, as repo@branch, whose keys are processed again"

@@ -40,7 +40,7 @@ class PendingChanges:
         """Apply *change* to the staged changes on ``repo@branch``.
 
         Raises:
-            NotFoundError: There is no such branch.
+            NotFoundError: The branch does not exist.
             VersionedError: *change* raised it; earlier changes stay staged.
         """
         with self._lock:

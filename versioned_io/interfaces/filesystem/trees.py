@@ -36,7 +36,7 @@ class Trees:
         """Return the snapshot of the ref of *name*.
 
         Raises:
-            PathNotFoundError: There is no such repo or ref.
+            PathNotFoundError: The repo or the ref does not exist.
         """
         ref = name.ref
         try:
@@ -48,7 +48,7 @@ class Trees:
         """Return ``repo@branch`` of a name that is to be written to.
 
         Raises:
-            PathNotFoundError: There is no such repo or ref.
+            PathNotFoundError: The repo or the ref does not exist.
             ReadOnlyRefError: It names no branch, or with *needs_file* no file of one.
         """
         if not name.head or (needs_file and not name.path):

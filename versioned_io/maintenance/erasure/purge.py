@@ -116,7 +116,7 @@ def purge_files(
         The removed files, and the proof: the result of a scan of all remaining packs.
 
     Raises:
-        RepoNotFoundError: There is no such repo.
+        RepoNotFoundError: The repo does not exist.
         PathNotFoundError: No kept commit of the repo has such a file, and no garbage names one. Nothing was changed.
         CatalogOlderError: The catalog is older than the packs. Nothing was removed. Run `versioned recover`.
         IntegrityError: A page, a frame, or the footer of a pack is damaged or missing, so a scan would prove nothing.

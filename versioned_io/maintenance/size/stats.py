@@ -186,7 +186,7 @@ def measure_store(
         progress: Called with the number of pages read so far.
 
     Raises:
-        RepoNotFoundError: There is no such repo.
+        RepoNotFoundError: The repo does not exist.
         IntegrityError: A page, or the footer of a pack that may hold references, is damaged or missing. Run fsck.
 
     Cost: 1 GET for each page of the kept commits. 1 HEAD and 2 GETs for each pack that may hold references to parts

@@ -1,4 +1,4 @@
-"""The state of a whole store at a glance, for a person who has just come, and for a health check."""
+"""A summary of a whole store, for people and for health checks."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -55,7 +55,7 @@ class ObjectStore(Protocol):
         """Return the whole object.
 
         Raises:
-            ObjectNotFoundError: There is no such key.
+            ObjectNotFoundError: The key does not exist.
 
         Cost: 1 GET.
         """
@@ -65,7 +65,7 @@ class ObjectStore(Protocol):
         """Return *length* bytes from *offset*.
 
         Raises:
-            ObjectNotFoundError: There is no such key.
+            ObjectNotFoundError: The key does not exist.
             IntegrityError: The object ends before ``offset + length``.
 
         Cost: 1 GET.
@@ -76,7 +76,7 @@ class ObjectStore(Protocol):
         """Return several (offset, length) ranges, in the order of *ranges*.
 
         Raises:
-            ObjectNotFoundError: There is no such key.
+            ObjectNotFoundError: The key does not exist.
             IntegrityError: The object ends before one of the ranges does.
 
         Cost: at most 1 GET for each range, sent together; adjacent ranges share one.
@@ -87,7 +87,7 @@ class ObjectStore(Protocol):
         """Return the object's size in bytes.
 
         Raises:
-            ObjectNotFoundError: There is no such key.
+            ObjectNotFoundError: The key does not exist.
 
         Cost: 1 HEAD.
         """

@@ -38,7 +38,7 @@ def squash(backend: Backend, ref: BranchRef, since: Commit | None, facts: Commit
     """Replace all commits of a branch after *since*, or all commits, by one, and return it.
 
     Raises:
-        RepoNotFoundError, RefNotFoundError: There is no such branch.
+        RepoNotFoundError, RefNotFoundError: The branch does not exist.
         InvalidInputError: The branch is protected or has no commit, or *since* is not in its history.
         CommitForgottenError: The data of the head or of *since* has expired.
 

@@ -43,7 +43,7 @@ def create_branch(backend: Backend, ref: BranchRef, at: Commit | None) -> None:
 
     Raises:
         ExistsError: There is a branch or a tag of this name. Choose another name.
-        RepoNotFoundError: There is no such repo.
+        RepoNotFoundError: The repo does not exist.
         CommitForgottenError: The commit's data has expired. Use another commit.
 
     Cost: 1 PUT, 1 SQL transaction.
@@ -76,7 +76,7 @@ def delete_tag(backend: Backend, ref: BranchRef) -> CommitId:
     """Delete a tag, and return the commit that it pointed at.
 
     Raises:
-        RepoNotFoundError, RefNotFoundError: There is no such tag.
+        RepoNotFoundError, RefNotFoundError: The tag does not exist.
 
     Cost: 1 PUT, 1 SQL transaction.
     """
@@ -91,7 +91,7 @@ def delete_branch(backend: Backend, ref: BranchRef, *, force: bool) -> CommitId 
     """Delete a branch, and return its head. Its commits stay until garbage collection expires them.
 
     Raises:
-        RepoNotFoundError, RefNotFoundError: There is no such branch.
+        RepoNotFoundError, RefNotFoundError: The branch does not exist.
         InvalidInputError: The branch is protected; or subscriptions follow it, or it is the repo's only branch, and
             *force* is false. An only branch without a commit is never deleted: no other branch could begin.
 
@@ -129,7 +129,7 @@ def rename_branch(backend: Backend, ref: BranchRef, to: BranchRef) -> BranchInfo
     """Rename a branch, and return it. Its subscriptions stay with it.
 
     Raises:
-        RepoNotFoundError, RefNotFoundError: There is no such branch.
+        RepoNotFoundError, RefNotFoundError: The branch does not exist.
         ExistsError: There is a branch or a tag of the new name. Choose another name.
         InvalidInputError: The branch is protected.
 
@@ -151,7 +151,7 @@ def protect_branch(backend: Backend, ref: BranchRef, *, is_protected: bool) -> N
     A protected branch can't be deleted, renamed, reset or squashed, and its head can't be dropped.
 
     Raises:
-        RepoNotFoundError, RefNotFoundError: There is no such branch.
+        RepoNotFoundError, RefNotFoundError: The branch does not exist.
 
     Cost: 1 PUT, 1 SQL transaction.
     """
@@ -168,7 +168,7 @@ def retention_of(backend: Backend, ref: BranchRef) -> RetentionRule | None:
     """Return the retention rule of a branch, or None.
 
     Raises:
-        RepoNotFoundError, RefNotFoundError: There is no such branch.
+        RepoNotFoundError, RefNotFoundError: The branch does not exist.
 
     Cost: 2 SELECTs.
     """
@@ -181,7 +181,7 @@ def set_retention(backend: Backend, ref: BranchRef, rule: RetentionRule | None) 
     """Set the rule for how much of a branch's history garbage collection keeps; None keeps all of it.
 
     Raises:
-        RepoNotFoundError, RefNotFoundError: There is no such branch.
+        RepoNotFoundError, RefNotFoundError: The branch does not exist.
 
     Cost: 1 PUT, 1 SQL transaction.
     """
@@ -202,7 +202,7 @@ def move_branch(
         check: Called with the branch locked; raises if the branch in its present state may not move.
 
     Raises:
-        RepoNotFoundError, RefNotFoundError: There is no such branch.
+        RepoNotFoundError, RefNotFoundError: The branch does not exist.
         InvalidInputError: The branch is protected.
         CommitForgottenError: The commit's data has expired. Use another commit.
 
@@ -222,7 +222,7 @@ def drop_head(backend: Backend, ref: BranchRef) -> Commit:
     """Move a branch back by one commit, expire that commit's data, and return it. Its record and lineage stay.
 
     Raises:
-        RepoNotFoundError, RefNotFoundError: There is no such branch.
+        RepoNotFoundError, RefNotFoundError: The branch does not exist.
         InvalidInputError: The branch is protected or has no commit, or another name, commit or consumer needs the
             commit. Reset the branch instead.
         CommitForgottenError: The data of the commit before has expired.

@@ -29,7 +29,7 @@ def delete_repo(backend: Backend, name: str, *, force: bool) -> RepoInfo:
     """Delete a repo with all its branches and tags, and return it. Its commits stay until gc expires them.
 
     Raises:
-        RepoNotFoundError: There is no such repo.
+        RepoNotFoundError: The repo does not exist.
         InvalidInputError: A branch is protected or has a subscription, and *force* is false.
 
     Cost: 1 PUT for each branch and tag and 1 more, 1 SQL transaction.
@@ -67,7 +67,7 @@ def rename_repo(backend: Backend, old: str, new: str, *, force: bool) -> RepoInf
     """Rename a repo. Its subscriptions stay, and transactions in progress on it can commit.
 
     Raises:
-        RepoNotFoundError: There is no such repo.
+        RepoNotFoundError: The repo does not exist.
         ExistsError: There is a repo of the new name. Choose another name.
         InvalidInputError: A branch is protected and *force* is false, or a deleted repo has the new name.
 

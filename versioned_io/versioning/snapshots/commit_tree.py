@@ -99,7 +99,7 @@ class CommitTree:
         """Pass if *directory* is one.
 
         Raises:
-            PathNotFoundError: There is no such directory.
+            PathNotFoundError: The directory does not exist.
             InvalidInputError: It is a file.
         """
         if self.is_directory(directory):

@@ -42,7 +42,7 @@ class StagedView:
         ...     _ = tx.write("copy.csv", tx.read("2012/01.csv"))
 
         Raises:
-            PathNotFoundError: There is no such file, or it is staged for deletion.
+            PathNotFoundError: The file does not exist, or it is staged for deletion.
             NotAFileError: It is a directory.
 
         Cost: as `Snapshot.read`; none for bytes that are still in memory.

@@ -1,4 +1,4 @@
-"""The command ``due``: who waits for which keys, why nothing runs, and keys that are processed again."""
+"""The command ``due`` shows the waiting keys of each consumer and why it does not run, and requests keys again."""
 
 import json
 

@@ -6,7 +6,7 @@ import pytest
 
 import versioned_io as vio
 from versioned_io.catalog.held_cursors import held_at_heads, renew_holds
-from versioned_io.errors import CommitForgottenError, InvalidInputError
+from versioned_io.errors import CommitForgottenError, InvalidInputError, NotFoundError
 from versioned_io.model.commits import CommitState
 
 DAYS = timedelta(days=30)
@@ -102,3 +102,12 @@ def test_a_hold_is_in_a_backup(timed, write, clock, tmp_path):
     with vio.open_store(tmp_path / "restored", clock=clock) as restored:
         collect(restored, clock, timedelta(days=29))
         assert is_kept(restored, seen)
+
+
+def test_a_commit_of_another_store_can_not_be_held(timed, tmp_path):
+    with vio.create_store(tmp_path / "other") as other:
+        other.create_repo("r")
+        with other.transaction("r@main") as tx:
+            tx.write("a", b"1")
+    with pytest.raises(NotFoundError, match=tx.commit.id):
+        timed.hold_cursor("sensor", tx.commit, hold_for=DAYS)
