@@ -22,10 +22,10 @@ REASONS: Final[dict[str, str]] = {
         for command in ("ls", "log", "cat", "repo_list")
     },
     "start-up: a step's process beside FilesystemIOManager": (
-        "a third of the difference is pyarrow with numpy. Another third is our modules and their data classes. "
-        "The rest is one more full pass of Python's garbage collector"
+        "the import of pyarrow, which loads numpy, is a tenth of the other process. The rest of the difference is our "
+        "modules and one more full pass of Python's garbage collector"
     ),
-    "years: second compaction beside a mark of new commits": (
+    "years: second compaction beside a mark of new commits, in CPU": (
         "such a mark is one part of it. Then each of these trees and records is rewritten, checked and compressed "
         "(design 0010)"
     ),

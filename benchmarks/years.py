@@ -38,10 +38,10 @@ def years(bench: Bench) -> CaseResult:
     result.check(
         f"collecting {NEW} new commits after {commits:,} beside after {few:,}", collect_many / collect_few, 2, "x"
     )
-    # Of CPU, as below. The aim is 1.2, which needs trees that stay unchanged when packs move. In this format each page
+    # Of CPU, as below. Meeting this limit needs trees that stay unchanged when packs move. In this format each page
     # that leads to a moved pack is encoded again, and so is each record (docs/design/0010-maintenance.md, "Tiers").
     ratio = second["compact_cpu_ms"] / second["mark_new_cpu_ms"]
-    result.check("second compaction beside a mark of new commits, in CPU", ratio, 4, "x")
+    result.check("second compaction beside a mark of new commits, in CPU", ratio, 1.2, "x")
     result.check("written by it beside the merged bytes", second["written_beside_merged"], 4, "x")
     longest = beside["beside_longest_ms"] / beside["alone_ms"]
     result.check("longest commit beside maintenance, beside one alone", longest, 10, "x")
