@@ -141,6 +141,7 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
     def load_input(self, context: dg.InputContext) -> Any:  # noqa: ANN401
         """Return the value of an asset, of its partitions that the step needs, or of an op's output.
 
+        The input's metadata ``columns`` and ``filters`` select a part of a table; see `versioned_io.formats.Selection`.
         All files are read from one snapshot, and recorded as inputs of the step's outputs. The snapshot is of the
         branch's head, of `ref`, or of the ``versioned/ref`` in the input's metadata. Several partitions are returned as
         a dict by partition key, in the order of the partitions. A stored ``None`` is left out of it, as in Dagster's
@@ -150,6 +151,7 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
             FileNotFoundError: A value was never stored; materialise it first, or give the input the metadata
                 ``allow_missing_partitions``.
             FormatError: It is stored as a pickle, and `allow_pickle` is off.
+            InvalidInputError: It is not a table with the columns that the metadata select.
 
         Cost: 1 snapshot and the reads of the files.
         """
@@ -314,6 +316,7 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
                 allow_pickle=self.allow_pickle,
                 directory=self._checkouts.new_directory(kept=wanted.step is None),
                 plain=True,
+                selection=wanted.selection,
             )
         except PathNotFoundError as error:
             return self._load_older(wanted, key, error, output)
@@ -332,7 +335,7 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
                 wanted.log.info("read %s through fallback, since %s has no %s", read.uri, where, path)
                 if wanted.step is not None:
                     note_older(wanted.step, replace(read, output=output))
-                return value
+                return formats.select_part(value, wanted.selection, read.uri)
         if key is None or not wanted.may_be_missing:
             path, where, hint = missing.args
             raise PathNotFoundError(path, where, self._hint(hint, older, wanted)) from missing.__cause__

@@ -17,9 +17,13 @@ from dagster_versioned.compat import Step
 from dagster_versioned.naming import OP_OUTPUTS_REPO, repo_of_asset, stem_of_asset, stem_of_op_output
 from dagster_versioned.partition_keys import as_keys_of, in_definition_order
 from dagster_versioned.partitioned_output import split_by_partition
+from versioned_io import formats
 
 ALLOW_MISSING_PARTITIONS = "allow_missing_partitions"
 """The metadata of a `dagster.AssetIn` that leaves out partitions without a value, as in Dagster's managers."""
+
+COLUMNS, FILTERS = "columns", "filters"
+"""The metadata of a `dagster.AssetIn` that select a part of a table; Dagster's own integrations use the first."""
 
 _READ_AS = (bytes, str, Path)
 """Other annotations that say how a committed file is read."""
@@ -115,6 +119,7 @@ class StepInput:
         pinned: The ref to read instead of the branch's head; None for the head.
         annotation: The annotation of the input's parameter; None if it has none.
         may_be_missing: Whether a partition that was never stored is left out.
+        selection: The columns and rows of the table to load; empty for the whole value.
     """
 
     context: dg.InputContext
@@ -123,11 +128,16 @@ class StepInput:
     pinned: str | None
     annotation: object
     may_be_missing: bool
+    selection: "formats.Selection"
     log: Logger
 
     @classmethod
     def of(cls, context: dg.InputContext, place: Place, *, ref: str | None) -> Self:
-        """Return the input of *context*; *ref* is read if the input's own metadata names none."""
+        """Return the input of *context*; *ref* is read if the input's own metadata names none.
+
+        Raises:
+            InvalidInputError: The metadata ``columns`` or ``filters`` have a wrong form.
+        """
         metadata = context.definition_metadata or {}
         return cls(
             context=context,
@@ -136,6 +146,7 @@ class StepInput:
             pinned=metadata.get(tags.REF, ref),
             annotation=compat.annotation_of(context),
             may_be_missing=context.has_asset_partitions and bool(metadata.get(ALLOW_MISSING_PARTITIONS, False)),
+            selection=formats.Selection.parse(*(_plain(metadata.get(name)) for name in (COLUMNS, FILTERS))),
             log=context.log,
         )
 
@@ -155,6 +166,10 @@ class StepInput:
         """The same for one of several partitions, from ``V`` of the annotation ``dict[str, V]``."""
         arguments = typing.get_args(self.annotation)
         return _table_type(arguments[1] if len(arguments) == 2 and not _is_union(self.annotation) else None)
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, dg.MetadataValue) else value
 
 
 def _partition_keys_of(context: dg.InputContext | dg.OutputContext) -> list[str]:

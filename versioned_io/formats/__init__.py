@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from versioned_io.formats.builtin import BUILTIN_FORMATS
     from versioned_io.formats.pickles import PICKLE
     from versioned_io.formats.registry import Encoded, Format, StoredFile, Unfit, register_format, registered_formats
-    from versioned_io.formats.stored_objects import StoredObject, find_object, load_object, save_object
+    from versioned_io.formats.selections import Selection
+    from versioned_io.formats.stored_objects import StoredObject, find_object, load_object, save_object, select_part
 
 _HOMES = {
     "BUILTIN_FORMATS": "builtin",
     "Encoded": "registry",
     "Format": "registry",
     "PICKLE": "pickles",
+    "Selection": "selections",
     "StoredFile": "registry",
     "StoredObject": "stored_objects",
     "Unfit": "registry",
@@ -36,6 +38,7 @@ _HOMES = {
     "register_format": "registry",
     "registered_formats": "registry",
     "save_object": "stored_objects",
+    "select_part": "stored_objects",
 }
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "PICKLE",
     "Encoded",
     "Format",
+    "Selection",
     "StoredFile",
     "StoredObject",
     "Unfit",
@@ -51,6 +55,7 @@ __all__ = [
     "register_format",
     "registered_formats",
     "save_object",
+    "select_part",
 ]
 
 

@@ -113,9 +113,15 @@ def _batches(table: pa.Table) -> list[pa.RecordBatch]:
 
 
 def _read_parquet(content: pa.Buffer, columns: list[str] | None) -> pa.Table:
-    # Parquet has no seconds, no 64-bit dates and dictionaries of text only; the writer's own schema is in the file.
     file = pq.ParquetFile(pa.BufferReader(content))
-    table = file.read(columns=columns)
+    return as_written(file, file.read(columns=columns))
+
+
+def as_written(file: pq.ParquetFile, table: pa.Table) -> pa.Table:
+    """Return *table*, which was read from *file*, with the types that its columns had when they were written.
+
+    Parquet has no seconds, no 64-bit dates and dictionaries of text only; the writer's own schema is in the file.
+    """
     original = _original_schema(file)
     if original is None:
         return table

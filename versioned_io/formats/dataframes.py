@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from versioned_io.errors import InvalidInputError
+from versioned_io.errors.root import quoted
 from versioned_io.formats.registry import Encoded, StoredFile, Unfit, WantedTypes, full_type_name
+from versioned_io.formats.selections import Selection
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _SHAPE = "shape"
+_INDEX_FREQUENCY = "index_freq"
 
 
 class Package(StrEnum):
@@ -83,18 +87,44 @@ class FrameFormat:
         from versioned_io.formats import arrow_tables as tables
 
         read = tables.read_parquet if self.container is Container.PARQUET else tables.read_ipc
-        table = read(file.content)
-        target = self._target(file, wanted)
+        return self._object(read(file.content), file.attributes, wanted)
+
+    def decode_selected(
+        self, opened: BinaryIO, selection: Selection, path: str, attributes: Mapping[str, str], wanted: WantedTypes
+    ) -> object:
+        """Return the selected part of the table in the file *opened*, as `decode` returns the whole.
+
+        Raises:
+            InvalidInputError: The table lacks a column, or a condition does not fit the type of its column.
+
+        Cost: of Parquet, reads the needed columns alone.
+        """
+        from versioned_io.formats import arrow_tables as tables
+        from versioned_io.formats.selected_rows import read_selected, select_from_table
+
+        if selection.columns and "series" in attributes.get(_SHAPE, ""):
+            msg = f"{quoted(path)} is a Series, which has one column: leave columns out"
+            raise InvalidInputError(msg)
+        if self.container is Container.PARQUET:
+            table = read_selected(opened, selection, path)
+        else:
+            table = select_from_table(tables.read_ipc(opened.read()), selection, path)
+        # Some rows of an index have another frequency than all, or none.
+        kept = {name: value for name, value in attributes.items() if name != _INDEX_FREQUENCY or not selection.filters}
+        return self._object(table, kept, wanted)
+
+    def _object(self, table: "pa.Table", attributes: Mapping[str, str], wanted: WantedTypes) -> object:
+        target = self._target(attributes, wanted)
         if target is None:
-            return _object_of(self.package, table, file.attributes)
+            return _object_of(self.package, table, attributes)
         package = {"pandas": Package.PANDAS, "polars": Package.POLARS}.get(target.partition(".")[0], Package.ARROW)
-        kept = file.attributes if package is self.package else {}
+        kept = attributes if package is self.package else {}
         return _object_of(package, table, {**kept, _SHAPE: "lazy" if target == "polars.LazyFrame" else "frame"})
 
-    def _target(self, file: StoredFile, wanted: WantedTypes) -> str | None:
+    def _target(self, attributes: Mapping[str, str], wanted: WantedTypes) -> str | None:
         """Return the representation to convert to; ``None`` for the stored one, and if nothing fits."""
         names = [full_type_name(cls) for cls in wanted]
-        if not names or file.attributes.get("type") in names:
+        if not names or attributes.get("type") in names:
             return None
         return next((name for name in names if name in _REPRESENTATIONS), None)
 

@@ -109,7 +109,9 @@ def _recorded_dtypes(table: pa.Table, frame: pd.DataFrame) -> list[str]:
     metadata: Any = table.schema.pandas_metadata
     if not metadata:
         return []
-    return [str(column["numpy_type"]) for column in metadata["columns"][: frame.shape[1]]]
+    recorded = {column["field_name"]: str(column["numpy_type"]) for column in metadata["columns"]}
+    data = [name for name in table.column_names if name not in metadata["index_columns"]]
+    return [recorded.get(name, "") for name in data[: frame.shape[1]]]
 
 
 def _is_exact_in_arrow(dtype: _Dtype) -> bool:

@@ -15,15 +15,17 @@ Asking for `bytes` or `str` returns any file as that. A pickle is refused.
 import io
 import json
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from versioned_io.errors import FormatError, InvalidInputError
+from versioned_io.errors import FormatError, InvalidInputError, VersionedError
 from versioned_io.errors.root import quoted
 from versioned_io.formats.registry import WantedTypes, full_type_name
+from versioned_io.formats.selections import Selection
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_PARQUET: Final = frozenset({".parquet", ".pq"})
 _TABLES: Final = frozenset({".parquet", ".pq", ".arrow", ".feather", ".csv", ".tsv", ".jsonl", ".ndjson"})
 _TEXTS: Final = frozenset({".txt", ".md", ".html", ".xml", ".yaml", ".yml", ".sql", ".log"})
 _PICKLES: Final = frozenset({".pickle", ".pkl"})
@@ -54,9 +56,30 @@ def read_plain(path: str, content: bytes, wanted: WantedTypes) -> object:
         raise InvalidInputError(msg) from error
 
 
+def read_plain_selected(path: str, file: BinaryIO, wanted: WantedTypes, selection: Selection) -> object:
+    """Return the selected part of a table file, as the first of the *wanted* types that it can be.
+
+    Raises:
+        FormatError, InvalidInputError: As for `read_plain`; or the file has no table with these columns.
+
+    Cost: of Parquet, reads the needed columns alone; of other files, memory for the whole table.
+    """
+    from versioned_io.formats.selected_rows import read_selected, select_from_object
+
+    if _extension_of(path) not in _PARQUET or bytes in wanted or str in wanted:
+        return select_from_object(read_plain(path, file.read(), wanted), selection, path)
+    try:
+        return _as_wanted(read_selected(file, selection, path), wanted)
+    except VersionedError:
+        raise
+    except (ValueError, OSError) as error:
+        msg = f"{quoted(path)} can't be read as its extension says: {error}"
+        raise InvalidInputError(msg) from error
+
+
 def _read(extension: str, content: bytes, wanted: WantedTypes) -> object:
     if extension in _TABLES:
-        return _table(extension, content, _package(wanted))
+        return _table(extension, content, wanted)
     if extension == ".json":
         return json.loads(content)
     if extension == ".npy":
@@ -73,17 +96,27 @@ def _package(wanted: WantedTypes) -> str:
     return asked or next(name for name in _PACKAGES if find_spec(name) is not None)
 
 
-def _table(extension: str, content: bytes, package: str) -> object:
+def _table(extension: str, content: bytes, wanted: WantedTypes) -> object:
     if extension in {".csv", ".tsv"}:
-        return _separated(content, "," if extension == ".csv" else "\t", package)
-    table = _arrow(extension, content)
+        return _lazy(_separated(content, "," if extension == ".csv" else "\t", _package(wanted)), wanted)
+    return _as_wanted(_arrow(extension, content), wanted)
+
+
+def _as_wanted(table: "pa.Table", wanted: WantedTypes) -> object:
+    package = _package(wanted)
     if package == "pandas":
         return table.to_pandas()
     if package == "polars":
         import polars as pl
 
-        return pl.from_arrow(table)
+        return _lazy(pl.from_arrow(table), wanted)
     return table
+
+
+def _lazy(table: Any, wanted: WantedTypes) -> object:  # noqa: ANN401 (a frame of any package)
+    """Return a frame of polars as a lazy one if that is wanted and a plain frame is not; other tables as they are."""
+    polars = [name for name in map(full_type_name, wanted) if name in {"polars.DataFrame", "polars.LazyFrame"}]
+    return table.lazy() if polars == ["polars.LazyFrame"] and hasattr(table, "lazy") else table
 
 
 def _separated(content: bytes, separator: str, package: str) -> object:

@@ -10,9 +10,10 @@ from typing import Annotated, NamedTuple, NewType, Union, get_args, get_origin
 import blake3
 
 from versioned_io.errors import FormatError, IntegrityError, InvalidInputError, NotStorableError, PathNotFoundError
+from versioned_io.formats.dataframes import FrameFormat
 from versioned_io.formats.local_trees import TreeFormat
 from versioned_io.formats.pickles import PICKLE, refuse_pickle
-from versioned_io.formats.plain_files import read_plain
+from versioned_io.formats.plain_files import read_plain, read_plain_selected
 from versioned_io.formats.registry import (
     Encoded,
     Format,
@@ -22,6 +23,7 @@ from versioned_io.formats.registry import (
     full_type_name,
     registered_formats,
 )
+from versioned_io.formats.selections import Selection
 from versioned_io.model.identifiers import Digest
 from versioned_io.model.partitions import escape_glob
 from versioned_io.model.paths import parse_path
@@ -116,8 +118,9 @@ def load_object(
     allow_pickle: bool = False,
     directory: Path | None = None,
     plain: bool = False,
+    selection: Selection | None = None,
 ) -> object:
-    """Return the object that `save_object` stored at *path_stem*, equal to what it was.
+    """Return the object that `save_object` stored at *path_stem*, equal to what it was, or the selected part of it.
 
     Args:
         type_hint: The requested type, as a type annotation. A table of one library is converted to that of another.
@@ -127,18 +130,25 @@ def load_object(
         plain: Whether a file that `save_object` did not write is read by its extension; see
             `versioned_io.formats.plain_files`. *path_stem* may then be the whole path of a file. A directory is checked
             out into *directory*.
+        selection: The columns and rows of a table to return; None or an empty one for the whole object. The rows come
+            in their order. A pandas index stays with its rows.
 
     Raises:
         PathNotFoundError: There is no object at *path_stem*.
         FormatError: Its format, or the version of it, is not known here: upgrade, or register the format.
-        InvalidInputError: It is a pickle and that is not allowed, or it can't be what *type_hint* asks for.
+        InvalidInputError: It is a pickle and that is not allowed, or it can't be what *type_hint* asks for. Or it has
+            not what *selection* asks for.
 
-    Cost: one lookup for each extension that a registered format has, and one read.
+    Cost: one lookup for each extension that a registered format has, and one read. Of Parquet with a selection, reads
+        the end of the file and the chunks that hold the selected columns.
     """
     stem = parse_path(path_stem)
     info = _find_plain(snap, stem) if plain else _find_file(snap, stem)
     if plain and (info is None or FORMAT not in info.attributes):
-        return _load_plain(snap, stem, info, _classes_of(type_hint), directory)
+        wanted = _classes_of(type_hint)
+        if info is not None and not any(issubclass(one, PurePath) for one in wanted):
+            return _read_plain_file(snap, info, wanted, selection)
+        return select_part(_put_plain(snap, stem, info, directory), selection, stem)
     if info is None:
         raise PathNotFoundError(stem, snap.name, _NOTHING_STORED)
     name, version = _recorded_format(info)
@@ -146,9 +156,13 @@ def load_object(
     if name == PICKLE and not allow_pickle:
         raise refuse_pickle(info.path)
     wanted = _classes_of(type_hint)
-    tree = _check_out(snap, stem, directory) if BELOW in info.attributes and directory is not None else None
-    file = StoredFile(info.path, snap.read(info.path), version, info.attributes, tree)
-    value = stored_as.decode(file, wanted)
+    if selection and isinstance(stored_as, FrameFormat):
+        with snap.open(info.path) as opened:
+            value = stored_as.decode_selected(opened, selection, info.path, info.attributes, wanted)
+    else:
+        tree = _check_out(snap, stem, directory) if BELOW in info.attributes and directory is not None else None
+        file = StoredFile(info.path, snap.read(info.path), version, info.attributes, tree)
+        value = select_part(stored_as.decode(file, wanted), selection, info.path)
     if not _accepts(wanted, value):
         raise _refuse_type(info, wanted)
     return value
@@ -165,6 +179,22 @@ def find_object(snap: Snapshot, path_stem: str) -> FileInfo | None:
         msg = f"there are several objects at {stem!r}: {', '.join(map(repr, found))}; delete all but one"
         raise InvalidInputError(msg)
     return snap.stat(found[0]) if found else None
+
+
+def select_part(value: object, selection: Selection | None, path: str) -> object:
+    """Return the selected part of a table that is in memory; without a selection the value as it is.
+
+    Args:
+        path: Where the value is from, for messages.
+
+    Raises:
+        InvalidInputError: It is not a table with the columns that are asked for.
+    """
+    if not selection:
+        return value
+    from versioned_io.formats.selected_rows import select_from_object
+
+    return select_from_object(value, selection, path)
 
 
 class _Chosen(NamedTuple):
@@ -274,24 +304,28 @@ def _find_plain(snap: Snapshot, stem: str) -> FileInfo | None:
     raise PathNotFoundError(stem, snap.name, _NOTHING_STORED)
 
 
-def _load_plain(
-    snap: Snapshot, stem: str, info: FileInfo | None, wanted: WantedTypes, directory: Path | None
-) -> object:
-    value: object
-    if info is None or any(issubclass(one, PurePath) for one in wanted):
-        if directory is None:
-            msg = f"{stem!r} is a file or directory to be put somewhere: pass directory= to say where"
-            raise InvalidInputError(msg)
-        target = directory / stem
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if info is not None:
-            target = target.parent / info.path.rpartition("/")[2]
-            target.write_bytes(snap.read(info.path))
-        else:
-            target.mkdir(exist_ok=True)
-            snap.checkout(target, stem)
-        return target
-    value = read_plain(info.path, snap.read(info.path), wanted)
+def _put_plain(snap: Snapshot, stem: str, info: FileInfo | None, directory: Path | None) -> Path:
+    """Return the local copy of a file, or of the directory *stem*."""
+    if directory is None:
+        msg = f"{stem!r} is a file or directory to be put somewhere: pass directory= to say where"
+        raise InvalidInputError(msg)
+    target = directory / stem
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if info is not None:
+        target = target.parent / info.path.rpartition("/")[2]
+        target.write_bytes(snap.read(info.path))
+    else:
+        target.mkdir(exist_ok=True)
+        snap.checkout(target, stem)
+    return target
+
+
+def _read_plain_file(snap: Snapshot, info: FileInfo, wanted: WantedTypes, selection: Selection | None) -> object:
+    if selection:
+        with snap.open(info.path) as opened:
+            value = read_plain_selected(info.path, opened, wanted, selection)
+    else:
+        value = read_plain(info.path, snap.read(info.path), wanted)
     if not _accepts(wanted, value):
         msg = (
             f"{info.path!r} is a {full_type_name(type(value))}, which can't be read as "
