@@ -24,17 +24,22 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def new_uuid7() -> str:
+def new_uuid7(after: str | None = None) -> str:
     """Return a fresh UUIDv7 as 32 lower-case hex digits.
 
     The first 48 bits are the Unix time in milliseconds, and the other 74 free bits are random. So two writers never
     choose the same one, and IDs sort by their time of creation to the millisecond.
+
+    Args:
+        after: Another ID that the new one sorts after, whatever the clock says.
 
     Cost: one read of the clock and of the system's random source.
 
     Source: RFC 9562, section 5.7.
     """
     milliseconds = time.time_ns() // 1_000_000
+    if after is not None:
+        milliseconds = min(max(milliseconds, (int(after, 16) >> 80) + 1), (1 << 48) - 1)
     random_bits = secrets.randbits(74)
     value = (milliseconds & (1 << 48) - 1) << 80
     value |= 0x7 << 76

@@ -4,6 +4,7 @@ Source: docs/spec/backup-v1.md.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from versioned_io.errors import (
 )
 from versioned_io.errors.root import quoted
 from versioned_io.maintenance.backup.table_rows import decode_lines
-from versioned_io.model.identifiers import PackName
+from versioned_io.model.identifiers import PackName, new_uuid7
 from versioned_io.model.times import parse_latest
 from versioned_io.storage.objects.local import LocalObjects
 from versioned_io.storage.objects.port import Buffer, ObjectStore
@@ -168,6 +169,15 @@ def list_backups(objects: ObjectStore) -> list[str]:
     """Return the IDs of the backups, oldest first. Cost: 1 LIST."""
     keys = (info.key for info in objects.list(_MANIFESTS))
     return sorted(key.removeprefix(_MANIFESTS).removesuffix(".json") for key in keys if key.endswith(".json"))
+
+
+def new_backup_id(objects: ObjectStore) -> str:
+    """Return an ID that sorts after all backups there, also if a clock was wrong when they were made.
+
+    Cost: 1 LIST.
+    """
+    earlier = [one for one in list_backups(objects) if re.fullmatch("[0-9a-f]{32}", one)]
+    return new_uuid7(after=max(earlier, default=None))
 
 
 def manifest_key(backup_id: str) -> str:

@@ -24,6 +24,7 @@ from versioned_io.maintenance.backup.destination import (
     TablePart,
     list_backups,
     manifest_key,
+    new_backup_id,
     packs_of_backup,
     prepare_place,
     put_manifest,
@@ -35,7 +36,7 @@ from versioned_io.maintenance.backup.destination import (
 from versioned_io.maintenance.backup.pruning import keys_being_pruned
 from versioned_io.maintenance.backup.table_rows import encode_table
 from versioned_io.maintenance.fsck.pack_checks import check_bytes
-from versioned_io.model.identifiers import PackName, new_uuid7
+from versioned_io.model.identifiers import PackName
 from versioned_io.model.places import pack_key, parse_pack_key
 from versioned_io.storage.objects.cached import past_cache
 from versioned_io.storage.objects.local import LocalObjects
@@ -179,7 +180,7 @@ class _State:
 
 
 def _put_state(backend: Backend, dest: ObjectStore, progress: Progress) -> _State:
-    backup_id = new_uuid7()
+    backup_id = new_backup_id(dest)
     with backend.catalog.read() as connection:
         return _State(backup_id, _put_tables(connection, dest, backup_id, progress), _packs_of(connection))
 

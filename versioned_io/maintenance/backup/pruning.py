@@ -61,7 +61,7 @@ def prune_place(objects: ObjectStore, rule: RetentionRule, now: datetime, *, dry
         IntegrityError: A backup there can't be read, and it may need any pack; nothing was deleted.
         StorageError: Another prune is at work, or the place failed.
 
-    Cost: 2 GETs for each backup; 1 LIST for each 1,000 objects; 1 PUT; 1 DELETE for each 500 objects.
+    Cost: 2 GETs for each backup; 1 LIST for each 1,000 objects; 1 PUT; 1 HEAD and 1 DELETE for each 500 objects.
     """
     time = store_time(objects)
     interrupted = _dead_prunes(objects, time)
@@ -85,7 +85,7 @@ def prune_place(objects: ObjectStore, rule: RetentionRule, now: datetime, *, dry
         for key in {key for one in newer for key in _needs(objects, one)} & sizes.keys():
             del sizes[key]
         _delete(objects, [manifest_key(one.id) for one in doomed])
-        _delete(objects, list(sizes))
+        _delete(objects, list(sizes), note)
         _delete(objects, [*interrupted, note])
     packs = [size for key, size in sizes.items() if parse_pack_key(key) is not None]
     return PruneReport(
@@ -147,7 +147,18 @@ def _notes(objects: ObjectStore) -> Iterator[tuple[str, list[str]]]:
         yield info.key, [str(one) for one in keys if _is_ours(str(one))]
 
 
-def _delete(objects: ObjectStore, keys: Sequence[str]) -> None:
+def _delete(objects: ObjectStore, keys: Sequence[str], note: str | None = None) -> None:
+    """Delete objects; if given, only while *note* exists: without it, later backups may have the same keys again."""
     rest = iter(keys)
     while batch := list(islice(rest, _BATCH)):
+        if note is not None:
+            _refuse_overtaken(objects, note)
         objects.delete(batch)
+
+
+def _refuse_overtaken(objects: ObjectStore, note: str) -> None:
+    try:
+        objects.size(note)
+    except ObjectNotFoundError as error:
+        msg = f"this prune of {objects.url} paused for so long that another one finished its work: prune again"
+        raise StorageError(msg) from error

@@ -112,7 +112,13 @@ def _restore_pack(source: ObjectStore, objects: ObjectStore, name: PackName, dig
             f"or delete {pack_key(name)} there and make another backup"
         )
         raise IntegrityError(msg)
-    objects.put(pack_key(name), [data])
+    try:
+        objects.put(pack_key(name), [data])
+    except ExistsError:
+        # Another restore of this backup works beside this one, or a crash has left a part of the pack.
+        if objects.get(pack_key(name)) != data:
+            objects.delete([pack_key(name)])
+            objects.put(pack_key(name), [data])
 
 
 def restore_catalog(

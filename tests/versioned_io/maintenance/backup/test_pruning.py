@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -123,11 +124,11 @@ def test_a_prune_that_died_leaves_every_kept_backup_whole_and_the_next_one_finis
     place, ids = three
     calls = []
 
-    def die(objects, keys):
+    def die(objects, keys, *rest):
         calls.append(keys)
         if len(calls) > stage:
             raise KilledError
-        delete(objects, keys)
+        delete(objects, keys, *rest)
 
     delete = pruning._delete
     with monkeypatch.context() as patched:
@@ -151,6 +152,45 @@ def test_a_prune_that_died_leaves_every_kept_backup_whole_and_the_next_one_finis
     assert restored(place, tmp_path / "new") == {"kept", "new", "newer"}
     store_packs = packs_at(tmp_path / "s")
     assert packs_at(place) <= store_packs
+
+
+def test_a_prune_that_was_paused_does_not_delete_what_a_later_backup_has_copied_again(
+    three, store, tmp_path, monkeypatch
+):
+    place, ids = three
+    monkeypatch.setattr(pruning, "_AT_WORK", timedelta(0))
+    monkeypatch.setattr(pruning, "_BATCH", 1)
+    lost = packs_at(place) - packs_at(tmp_path / "s")
+    copies = {path: path.read_bytes() for path in place.rglob("*.pack") if path.stem in lost}
+    calls = []
+
+    def pause(objects, keys, *rest):
+        calls.append(keys)
+        if len(calls) == 2:  # its note and its decisions are made; another process finishes its work
+            assert set(vio.prune_backups(place, keep_last=1).deleted) == set()
+            for path, data in copies.items():
+                path.write_bytes(data)
+        delete(objects, keys, *rest)
+
+    delete = pruning._delete
+    monkeypatch.setattr(pruning, "_delete", pause)
+    with pytest.raises(StorageError, match="paused"):
+        vio.prune_backups(place, keep_last=1)
+    assert packs_at(place) >= lost
+    assert restored(place, tmp_path / "new", ids[-1]) == {"kept", "new"}
+
+
+@pytest.mark.parametrize("year", [1971, 2200])
+def test_a_backup_by_a_wrong_clock_is_in_the_order_in_which_it_was_made(three, store, tmp_path, write, year):
+    place, ids = three
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(time, "time_ns", lambda: int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000_000)
+        wrong = store.backup(place).id
+    write(store, "r@main", {"after": b"1"})
+    last = store.backup(place).id
+    assert [one.id for one in vio.list_backups(place)] == [*ids, wrong, last]
+    assert "after" in restored(place, tmp_path / "new")
+    assert vio.prune_backups(place, keep_last=1).kept == (last,)
 
 
 @pytest.mark.parametrize("first", ["the note of the prune", "the backup"])
