@@ -14,18 +14,21 @@ if TYPE_CHECKING:
     from airflow_versioned.merging import VersionedMergeOperator
     from airflow_versioned.operators import VersionedCommitOperator
     from airflow_versioned.pushing import push_events
+    from airflow_versioned.run_branch import RunBranch, branch_per_run
     from airflow_versioned.sensors import VersionedCommitSensor
     from airflow_versioned.triggers import CommitTrigger
     from airflow_versioned.work import Work
 
 __all__ = [
     "CommitTrigger",
+    "RunBranch",
     "VersionedAsset",
     "VersionedCommitOperator",
     "VersionedCommitSensor",
     "VersionedHook",
     "VersionedMergeOperator",
     "Work",
+    "branch_per_run",
     "build_maintenance_dag",
     "push_events",
     "versioned_asset",
@@ -33,12 +36,14 @@ __all__ = [
 
 _HOME = {
     "CommitTrigger": "airflow_versioned.triggers",
+    "RunBranch": "airflow_versioned.run_branch",
     "VersionedAsset": "airflow_versioned.assets",
     "VersionedCommitOperator": "airflow_versioned.operators",
     "VersionedCommitSensor": "airflow_versioned.sensors",
     "VersionedHook": "airflow_versioned.hooks",
     "VersionedMergeOperator": "airflow_versioned.merging",
     "Work": "airflow_versioned.work",
+    "branch_per_run": "airflow_versioned.run_branch",
     "build_maintenance_dag": "airflow_versioned.maintenance",
     "push_events": "airflow_versioned.pushing",
     "versioned_asset": "airflow_versioned.assets",

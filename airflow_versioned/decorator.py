@@ -100,7 +100,7 @@ class VersionedDecoratedOperator(_PythonDecoratedOperator):
                 if work is not None:
                     values[name] = self._read_work(work, hint)
             else:
-                ref, stem = split_place(value, key)
+                ref, stem = split_place(self.render_template(value, self._context), key)
                 values[name] = self._read(store.snapshot(ref), stem, hint)
         self.op_kwargs = {**self.op_kwargs, **values}
         result = super().execute_callable()
@@ -117,7 +117,10 @@ class VersionedDecoratedOperator(_PythonDecoratedOperator):
         return formats.load_object(snapshot, path, type_hint=hint, allow_pickle=self.allow_pickle, plain=True)
 
     def _commit(self, store: "Store", work: "Work | None", key: str | None, result: object) -> "Commit":
-        ref, stem = place_of_output(self.stored_as, key)
+        place = self.stored_as
+        if isinstance(place, str):
+            place = self.render_template(place, self._context)
+        ref, stem = place_of_output(place, key)
         make_missing_repo(store, ref)
         if work is not None:
             with work.transaction(ref, message=self.message) as tx:
@@ -180,8 +183,9 @@ def versioned_task(python_callable: Callable[..., object] | None = None, **optio
     Args:
         python_callable: The function.
         options: ``inputs`` maps parameters to a `versioned_asset`, whose due partition the task claims, or to
-            ``repo@ref:path``. ``output`` is a `versioned_asset` or ``repo@branch:path``. Without a path, a value is at
-            ``data``, in a partition run at ``<key>/data``, in the same formats as Dagster's IO manager. The others are
+            ``repo@ref:path``. ``output`` is a `versioned_asset` or ``repo@branch:path``. Texts are templated. Without a
+            path, a value is at ``data``, in a partition run at ``<key>/data``, in the same formats as Dagster's IO
+            manager. The others are
             ``allow_pickle``, ``message``, ``versioned_conn_id``, ``store``, and Airflow's own.
     """
     return task_decorator_factory(

@@ -1,10 +1,11 @@
-"""IDs of the DAGs that this provider makes: readable, and different for whatever differs."""
+"""IDs of the DAGs and branches that this provider makes: readable, and different for whatever differs."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 
 LONGEST_DAG_ID = 250  # the width of Airflow's column
+_LONGEST_BRANCH = 128  # the store's limit
 _DIGEST_CHARACTERS = 10
 
 
@@ -19,8 +20,19 @@ def build_dag_id(words: Sequence[str], identity: Sequence[str | None], *, is_pla
     name = ".".join(safe)
     if is_plain and safe == list(words) and len(name) <= LONGEST_DAG_ID:
         return name
+    return _with_digest(name, identity, LONGEST_DAG_ID)
+
+
+def name_run_branch(dag_id: str, run_id: str, group_id: str, into: str) -> str:
+    """Return the name of the branch of one run: it shows the DAG and the run, and no other run or group has it."""
+    shown = f"runs/{escape_word(dag_id)[:50]}/{escape_word(run_id)}"
+    return _with_digest(shown, [dag_id, run_id, group_id, into], _LONGEST_BRANCH)
+
+
+def _with_digest(name: str, identity: Sequence[str | None], longest: int) -> str:
+    """Return *name*, shortened, with a digest of *identity*."""
     digest = hashlib.sha256(json.dumps(list(identity)).encode()).hexdigest()[:_DIGEST_CHARACTERS]
-    return f"{name[: LONGEST_DAG_ID - _DIGEST_CHARACTERS - 1]}.{digest}"
+    return f"{name[: longest - _DIGEST_CHARACTERS - 1]}.{digest}"
 
 
 def escape_word(word: str) -> str:

@@ -21,7 +21,11 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": INTEGRATION,
-                "python-modules": ["airflow_versioned.operators", "airflow_versioned.merging"],
+                "python-modules": [
+                    "airflow_versioned.operators",
+                    "airflow_versioned.merging",
+                    "airflow_versioned.run_branch",
+                ],
             }
         ],
         "sensors": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.sensors"]}],

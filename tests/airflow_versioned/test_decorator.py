@@ -155,3 +155,13 @@ def test_a_result_that_the_template_of_its_asset_does_not_match_is_refused(store
             build_context(partition_key="a", outlets=[wrong])
         )
     assert list(store.log("quality@main")) == []
+
+
+def test_places_are_templated(store, build, build_context):
+    commit(store, "orders@main", "a.csv", b"amount\n1\n")
+    context = {**build_context(), "name": "orders"}
+    copied = build(
+        lambda table: table, inputs={"table": "{{ name }}@main:a.csv"}, output="quality@{{ 'main' }}:{{ name }}"
+    )
+    copied.execute(context)
+    assert load(store, "quality@main", "orders")["amount"].tolist() == [1]

@@ -81,6 +81,7 @@ def lab(tmp_path_factory):
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
     shutil.copytree(ROOT / "example_projects" / "airflow_only" / "dags", dags)
+    shutil.copytree(ROOT / "example_projects" / "write_audit_publish" / "dags", dags, dirs_exist_ok=True)
     shutil.copytree(Path(__file__).parent / "dags", dags, dirs_exist_ok=True)
     journal = home / "journal.jsonl"
     journal.touch()
@@ -97,7 +98,7 @@ def lab(tmp_path_factory):
     config.mkdir(parents=True)
     (config / "airflow_local_settings.py").write_text("import versioned_io.store\n")  # docs/airflow.md, "Faster tasks"
     with vio.create_store(home / "store") as store:
-        for repo in ("orders", "quality", "labels", "items", "results", "many", "shot"):
+        for repo in ("orders", "quality", "labels", "items", "results", "many", "shot", "sales"):
             store.create_repo(repo)
         with AirflowServer(home / "airflow", dags, env=env, settings=settings) as airflow:
             for dag_id in ("check_orders", "relay.orders.main.date", "copy_items", "use_labels", "train"):
@@ -398,6 +399,43 @@ def test_a_sensor_a_versioned_task_and_a_merge_work_together(lab):
     read = [use.file.path for use in lab.store.upstream(f"drafts@{echoed.id}").files if use.consumer == echoed.id]
     assert sorted(read) == ["go.txt", "shout.txt"]
     assert f"{echoed.id}" in lab.api.task_log("publish", run_id, "echo")
+
+
+def test_refused_data_is_never_published_and_a_cleared_run_publishes_what_was_corrected(lab, tmp_path):
+    def clear(**options):
+        body = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, **options}
+        lab.api.request("POST", "/api/v2/dags/publish_sales/clearTaskInstances", body)
+        lab.wait(lambda: lab.api.task_states("publish_sales", run_id)["publish.close_branch"] != "success")
+        return lab.api.wait_for_run("publish_sales", run_id).state
+
+    def branches():
+        return [branch.name for branch in lab.store.branches("sales")]
+
+    sales = tmp_path / "sales"
+    sales.mkdir()
+    (sales / "a.csv").write_text("customer,amount\nada,1\n")
+    run_id = lab.api.trigger("publish_sales", conf={"directory": str(sales)})
+    assert lab.api.wait_for_run("publish_sales", run_id).state == "success"
+    published = lab.store.commit("sales@main")
+    assert (published.run.params["task"], branches()) == ("publish.write", ["main"])
+
+    (sales / "b.csv").write_text("customer,amount\n,2\n")
+    run_id = lab.api.trigger("publish_sales", conf={"directory": str(sales)})
+    assert lab.api.wait_for_run("publish_sales", run_id).state == "failed"
+    states = lab.api.task_states("publish_sales", run_id)
+    assert (states["publish.check"], states["publish.merge"]) == ("failed", "upstream_failed")
+    assert states["publish.close_branch"] == "success"
+    assert lab.store.commit("sales@main").id == published.id
+    (kept,) = set(branches()) - {"main"}
+    assert lab.store.snapshot(f"sales@{kept}").exists("b.csv")
+
+    assert clear(task_ids=["publish.check"], include_downstream=True) == "failed"  # its branch holds the same files
+    assert set(branches()) == {"main", kept}
+    (sales / "b.csv").unlink()
+    (sales / "c.csv").write_text("customer,amount\nbob,2\n")
+    assert clear() == "success"
+    assert sorted(info.path for info in lab.store.snapshot("sales@main").walk()) == ["a.csv", "c.csv"]
+    assert branches() == ["main"]
 
 
 def test_a_worker_that_dies_while_it_announces_delays_the_branch_by_a_minute_at_most(lab):
