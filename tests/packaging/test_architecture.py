@@ -34,6 +34,11 @@ BREAKS = {
         "import versioned_io.maintenance.fsck\n",
         "versioned_io.maintenance.evidence",
     ),
+    "processing": (
+        "versioned_io/processing/seen_histories.py",
+        "import versioned_io.processing.expired\n",
+        "versioned_io.processing.seen_histories",
+    ),
     "acyclic": ("dagster_versioned/__init__.py", "", "dagster_versioned"),
     "core": ("versioned_io/model/paths.py", "import dagster\n", "versioned_io.model.paths"),
     "independent": ("dagster_versioned/__init__.py", "import airflow_versioned\n", "airflow_versioned"),

@@ -1,7 +1,7 @@
 """Path patterns: ``*``, ``?``, ``[...]``, ``{a,b}``, ``**``, and capturing groups, including ``!(...)``."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,6 +41,7 @@ class Glob:
         prefixes: Literal prefixes. Every match begins with one of them. They are sorted, and none is a prefix of
             another.
         is_directory: Whether it ends with a slash, so that it matches only directories; ``/`` matches the root.
+        fields: The number of the capturing group, from 0, of each named field.
     """
 
     pattern: str
@@ -48,6 +49,7 @@ class Glob:
     groups: int
     prefixes: tuple[str, ...]
     is_directory: bool
+    fields: Mapping[str, int]
 
     @property
     def is_root(self) -> bool:
@@ -151,7 +153,7 @@ class Glob:
         return refused
 
 
-def parse_glob(pattern: str) -> Glob:
+def parse_glob(pattern: str, *, has_fields: bool = False) -> Glob:
     """Parse *pattern*; a leading ``/`` is allowed and ignored.
 
     - ``*`` matches any text within one part of a path, and ``?`` one character.
@@ -165,6 +167,9 @@ def parse_glob(pattern: str) -> Glob:
     Parentheses capture. Alternatives are patterns themselves. A special character in brackets is literal.
     A pattern that ends with ``/`` matches directories, and ``/`` alone matches the root.
 
+    Args:
+        has_fields: Whether ``{name}`` captures one or more characters of a part. Otherwise it is the text ``name``.
+
     Raises:
         InvalidInputError: A bracket, brace or parenthesis is not closed, a range in brackets runs backwards, or the
             pattern is empty. Fix the pattern.
@@ -174,8 +179,8 @@ def parse_glob(pattern: str) -> Glob:
         raise InvalidInputError(msg)
     parse_text(pattern, "pattern")
     text = pattern.removeprefix("/").removesuffix("/")
-    nodes, groups = parse_pattern(pattern, text)
-    return Glob(pattern, nodes, groups, literal_prefixes(nodes), is_directory=pattern.endswith("/"))
+    nodes, groups, fields = parse_pattern(pattern, text, has_fields=has_fields)
+    return Glob(pattern, nodes, groups, literal_prefixes(nodes), pattern.endswith("/"), fields)
 
 
 def directories_of(paths: pa.Array) -> pa.Array:

@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from versioned_io.errors import InvalidInputError
 
 _GROUP_SIGNS: Final = "!@+?*"
+_FIELD: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +76,26 @@ Node = Text | Wild | Class | Group
 Sequence_ = tuple[Node, ...]
 
 
-def parse_pattern(pattern: str, text: str) -> tuple[Sequence_, int]:
-    """Return the nodes of *text*, and the number of its capturing groups; messages quote *pattern*.
+class ParsedPattern(NamedTuple):
+    """A pattern's nodes, the number of its capturing groups, and the group of each named field, from 0."""
+
+    nodes: Sequence_
+    groups: int
+    fields: dict[str, int]
+
+
+def parse_pattern(pattern: str, text: str, *, has_fields: bool = False) -> ParsedPattern:
+    """Return the parts of *text*; messages quote *pattern*.
+
+    Args:
+        has_fields: Whether ``{name}`` captures one or more characters of a part. Otherwise it is the text ``name``.
 
     Raises:
-        InvalidInputError: A bracket, brace or parenthesis is not closed, a range in brackets runs backwards, or
-            ``!(...)`` has a slash. Fix the pattern.
+        InvalidInputError: A bracket, brace or parenthesis is not closed, a range in brackets runs backwards,
+            ``!(...)`` has a slash, or a field occurs twice. Fix the pattern.
     """
-    parser = _Parser(pattern, text)
-    return parser.parse(), parser.groups
+    parser = _Parser(pattern, text, has_fields=has_fields)
+    return ParsedPattern(parser.parse(), parser.groups, parser.fields)
 
 
 def crosses_parts(nodes: Sequence[Node]) -> bool:
@@ -145,11 +157,13 @@ def _may_hold_slash(nodes: Sequence[Node]) -> bool:
 class _Parser:
     """A parser that reads a pattern from left to right."""
 
-    def __init__(self, pattern: str, text: str) -> None:
+    def __init__(self, pattern: str, text: str, *, has_fields: bool) -> None:
         self._pattern = pattern
         self._text = text
         self._at = 0
+        self._has_fields = has_fields
         self.groups = 0
+        self.fields: dict[str, int] = {}
 
     def parse(self) -> Sequence_:
         return _joined(self._sequence(""))
@@ -159,7 +173,8 @@ class _Parser:
         while self._at < len(self._text):
             if self._text[self._at] in ends:
                 return
-            yield self._next()
+            field = _FIELD.match(self._text, self._at) if self._has_fields else None
+            yield self._next() if field is None else self._field(field)
 
     def _next(self) -> Node:
         character = self._text[self._at]
@@ -187,6 +202,17 @@ class _Parser:
                 return self._character_class()
             case _:
                 return Text(character)
+
+    def _field(self, found: re.Match[str]) -> Group:
+        name = found[1]
+        if name in self.fields:
+            msg = f"the pattern {self._pattern!r} has the field {{{name}}} twice: give the second one another name"
+            raise InvalidInputError(msg)
+        self._at = found.end()
+        self.fields[name] = self.groups
+        self.groups += 1
+        one_or_more = (Wild(WildKind.CHARACTER), Wild(WildKind.PART))
+        return Group(Choice.ONCE, (one_or_more,), self.fields[name])
 
     def _group(self, choice: Choice, separator: str, end: str) -> Group:
         number = -1 if choice is Choice.BRACES else self.groups

@@ -8,6 +8,7 @@ import blake3
 import pyarrow as pa
 
 from versioned_io.errors import InvalidInputError
+from versioned_io.model.arguments import parse_text
 from versioned_io.model.identifiers import Digest
 from versioned_io.model.paths import parse_directory
 from versioned_io.storage.pages.read import stat_directory
@@ -96,11 +97,14 @@ class Listing:
         for batch in self.batches(directory):
             yield from infos_of(batch)
 
-    def batches(self, directory: str = "") -> Iterator[pa.RecordBatch]:
+    def batches(self, directory: str = "", *, prefix: str = "") -> Iterator[pa.RecordBatch]:
         """Yield the rows of every file below *directory* as Arrow record batches, a page at a time.
 
         >>> sum(batch.num_rows for batch in store.snapshot("weather@main").batches())
         2
+
+        Args:
+            prefix: Only files whose paths below *directory* begin with this text.
 
         Yields:
             Batches with these columns:
@@ -114,7 +118,7 @@ class Listing:
 
         Cost: 1 GET a page; memory for one page.
         """
-        yield from self._tree.batches(parse_directory(directory))
+        yield from self._tree.scan(prefix_of(parse_directory(directory)) + parse_text(prefix, "prefix"))
 
     def glob(self, pattern: str, *, directories: bool = False) -> Iterator[FileInfo]:
         """Yield the files whose paths match *pattern*, in order; `parse_glob` documents patterns.

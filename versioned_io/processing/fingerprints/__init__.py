@@ -1,0 +1,1 @@
+"""The identity of a computation: digests of code, parameters and environment."""

@@ -1,0 +1,106 @@
+"""The matches of a pattern in a snapshot: files and directories alike, with captures, as columns."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from versioned_io.model.columns import text_column
+from versioned_io.model.path_ranges import PathRange
+from versioned_io.processing.inputs.matches import FileLists, MatchedPaths, Matches
+from versioned_io.processing.inputs.specs import GlobInput
+from versioned_io.storage.chunks.chunk_columns import DIGEST_TYPE
+from versioned_io.versioning.snapshots.glob import Glob, directories_of, parse_glob
+from versioned_io.versioning.snapshots.snapshot import Snapshot
+
+ROOT_KEY = "/"
+"""The key of the datum that is the whole tree."""
+
+_READ = pa.schema([("path", pa.string()), ("size", pa.int64()), ("digest", DIGEST_TYPE)])
+
+
+def glob_matches(spec: GlobInput, snapshot: Snapshot) -> Matches:
+    """Return the datums of a glob. Cost: reads the pages of the paths that begin as the pattern does."""
+    pattern = parse_glob(spec.pattern, has_fields=True)
+    files = files_of(snapshot, pattern)
+    return matches_of(spec, pattern, snapshot, files)
+
+
+def matches_of(spec: GlobInput, pattern: Glob, snapshot: Snapshot, files: FileLists) -> Matches:
+    """Return the datums of a glob among *files*, which hold all that it can match."""
+    found = _root(files) if pattern.is_root else _matched_paths(pattern, files)
+    rules = {"join_on": spec.join_on, "group_by": spec.group_by}
+    return Matches(
+        name=spec.name,
+        snapshot=snapshot,
+        found=found,
+        files=files,
+        captures=captured(pattern, found.paths),
+        fields=pattern.fields,
+        rules={name: rule for name, rule in rules.items() if rule is not None},
+        is_names_only=spec.empty_files,
+    )
+
+
+def files_of(snapshot: Snapshot, pattern: Glob) -> FileLists:
+    """Return the files that a match of *pattern* may be, or may have below it."""
+    batches = [batch.select(_READ.names) for prefix in pattern.prefixes for batch in snapshot.batches(prefix=prefix)]
+    table = pa.Table.from_batches([pa.record_batch(one.columns, schema=_READ) for one in batches], schema=_READ)
+    return FileLists(*(column.combine_chunks() for column in table.columns))
+
+
+def captured(pattern: Glob, paths: pa.StringArray) -> tuple[pa.StringArray, ...]:
+    """Return a column for each capture of *pattern*, of paths that match it."""
+    if not pattern.groups:
+        return ()
+    rows = [pattern.captures(path) for path in paths.to_pylist()]
+    return tuple(text_column([row[number] for row in rows]) for number in range(pattern.groups))
+
+
+def _root(files: FileLists) -> MatchedPaths:
+    """Return the match of the whole tree; none if it has no file."""
+    count = min(len(files.paths), 1)
+    numbers = np.arange(count)
+    sizes = np.full(count, len(files.paths), np.int64)
+    return MatchedPaths(
+        text_column([ROOT_KEY] * count), text_column([""] * count), numbers, sizes, np.ones(count, np.bool_)
+    )
+
+
+def _matched_paths(pattern: Glob, files: FileLists) -> MatchedPaths:
+    """Return the files and directories that match."""
+    starts = np.zeros(0, np.int64)
+    if not pattern.is_directory and len(files.paths):
+        starts = np.flatnonzero(pattern.mask(files.paths).to_numpy(zero_copy_only=False)).astype(np.int64)
+    paths = files.paths.take(pa.Array.from_buffers(pa.int64(), len(starts), [None, pa.py_buffer(starts)]))
+    directories = _matched_directories(pattern, files.paths)
+    if not directories:
+        return MatchedPaths(paths, paths, starts, np.ones(len(starts), np.int64))
+    return _with_directories(files, starts, paths, directories)
+
+
+def _matched_directories(pattern: Glob, paths: pa.StringArray) -> Sequence[str]:
+    parents = directories_of(paths)
+    return sorted(parents.filter(pattern.mask(parents)).to_pylist()) if len(parents) else []
+
+
+def _with_directories(
+    files: FileLists, starts: np.ndarray, paths: pa.StringArray, directories: Sequence[str]
+) -> MatchedPaths:
+    names = files.paths.to_pylist()
+    ranges = [PathRange.of_directory(directory).rows_of(names) for directory in directories]
+    first = np.array([start for start, _ in ranges], np.int64)
+    counts = np.array([stop - start for start, stop in ranges], np.int64)
+    all_paths = pa.concat_arrays([paths, text_column(directories)])
+    order = pc.sort_indices(all_paths).cast(pa.int64())
+    numbers = order.to_numpy()
+    sorted_paths = all_paths.take(order)
+    are_directories = numbers >= len(paths)
+    return MatchedPaths(
+        sorted_paths,
+        sorted_paths,
+        np.concatenate([starts, first])[numbers],
+        np.concatenate([np.ones(len(starts), np.int64), counts])[numbers],
+        are_directories,
+    )
