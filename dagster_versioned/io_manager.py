@@ -1,7 +1,6 @@
 """The IO manager: it commits the outputs of Dagster's assets and ops, and reads their inputs from snapshots."""
 
 import os
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -18,6 +17,7 @@ from dagster_versioned.compat import Step
 from dagster_versioned.fallback import Fallback
 from dagster_versioned.lazy_store import LazyStore
 from dagster_versioned.materialization import StoredOutput
+from dagster_versioned.row_metadata import find_table_changes
 from dagster_versioned.step_io import ALLOW_MISSING_PARTITIONS, Place, StepInput, StepOutput
 from dagster_versioned.step_runs import (
     ORCHESTRATOR,
@@ -29,7 +29,7 @@ from dagster_versioned.step_runs import (
 )
 from dagster_versioned.store_fields import StoreFields
 from versioned_io import formats
-from versioned_io.errors import NotStorableError, PathNotFoundError, RefNotFoundError, RepoNotFoundError, VersionedError
+from versioned_io.errors import NotStorableError, PathNotFoundError, RefNotFoundError, RepoNotFoundError
 from versioned_io.model.identifiers import LineageId
 
 _LOADING_THREADS = 8
@@ -115,7 +115,7 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
                 the run. Nothing was committed.
             ConflictError: Another run stored the same partition at the same time; the message names its commit.
 
-        Cost: 1 commit; for tables also 1 snapshot of the commit before, and a lookup for each.
+        Cost: 1 commit; for tables also the comparison with the commit before, as for `find_table_changes`.
         """
         output = StepOutput.of(context, obj, self._place_of(context))
         run = self._run(output.step)
@@ -129,7 +129,7 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
             nothing=frozenset(key for key, value in output.values.items() if value is None),
             inputs=run.inputs if run is not None else (),
             older=older_inputs_of(output.step),
-            rows_before=self._rows_before(context, commit, objects),
+            changes=find_table_changes(self._store(), commit, objects, context.log),
         )
         if self.export:
             self._export(context, output)
@@ -224,24 +224,6 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
                 for key, value in output.values.items()
             }
         return transaction.commit, objects
-
-    def _rows_before(
-        self, context: dg.OutputContext, commit: "vio.Commit", objects: "Mapping[str | None, formats.StoredObject]"
-    ) -> dict[str | None, int]:
-        """Return how many rows each table had before *commit*; none if the data of that time can't be read.
-
-        Cost: for tables, 1 snapshot and a lookup for each.
-        """
-        tables = {key: stored.path for key, stored in objects.items() if stored.rows is not None}
-        if not tables or commit.parent is None:
-            return {}
-        try:
-            before = self._store().snapshot(f"{commit.repo}@{commit.parent}")
-            found = {key: before.stat(path).attributes for key, path in tables.items() if before.exists(path)}
-        except VersionedError as error:  # such as a commit that has expired; the output is stored all the same
-            context.log.debug("the rows before commit %s are not known: %s", commit.id, error)
-            return {}
-        return {key: int(one["rows"]) for key, one in found.items() if one.get("rows", "").isdecimal()}
 
     def _save(
         self, output: StepOutput, transaction: "vio.Transaction", stem: str, value: object

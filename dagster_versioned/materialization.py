@@ -10,6 +10,7 @@ import dagster as dg
 import versioned_io as vio
 from dagster_versioned import tags
 from dagster_versioned.fallback import OlderInput
+from dagster_versioned.row_metadata import TableChanges, metadata_of_change
 from versioned_io import formats
 
 _INPUTS_SHOWN = 100
@@ -27,8 +28,7 @@ class StoredOutput:
             elsewhere, and Dagster's own managers don't show them either.
         inputs: The files that the step has read so far.
         older: The values that it has read from an older IO manager.
-        rows_before: The number of rows that each table had in the commit before, by partition key; a table that is new
-            there is left out.
+        changes: How each table differs from the commit before, by partition key; a table that is new there is left out.
     """
 
     commit: "vio.Commit"
@@ -37,7 +37,7 @@ class StoredOutput:
     nothing: frozenset[str | None]
     inputs: "Sequence[vio.InputFile]"
     older: Sequence[OlderInput] = ()
-    rows_before: "Mapping[str | None, int]" = field(default_factory=dict)
+    changes: TableChanges = field(default_factory=dict)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -83,9 +83,8 @@ class StoredOutput:
         metadata: dict[str, Any] = {"dagster/size_bytes": stored.size}
         if stored.rows is not None:
             metadata["dagster/row_count"] = stored.rows
-            if key in self.rows_before:
-                metadata[tags.ROW_COUNT_BEFORE] = self.rows_before[key]
-                metadata[tags.ROW_COUNT_CHANGE] = stored.rows - self.rows_before[key]
+            if key in self.changes:
+                metadata |= metadata_of_change(self.changes[key])
         if key not in self.nothing:
             metadata["path"] = dg.MetadataValue.path(f"{self.commit.repo}@{self.commit.id}:{stored.path}")
             metadata["dagster/uri"] = f"versioned://{self.commit.repo}@{self.commit.id}/{stored.path}"

@@ -30,5 +30,14 @@ ROW_COUNT_BEFORE = "versioned/row_count_before"
 ROW_COUNT_CHANGE = "versioned/row_count_change"
 """Metadata: of a table, how many rows it has more, or less, than in the commit before."""
 
+ROWS_ADDED = "versioned/rows_added"
+"""Metadata: of a table, how many of its rows were not in the commit before."""
+
+ROWS_REMOVED = "versioned/rows_removed"
+"""Metadata: of a table, how many rows of the commit before are not in it."""
+
+COLUMNS_CHANGED = "versioned/columns_changed"
+"""Metadata: of a table, the columns that were added or removed, or have another type than in the commit before."""
+
 DATA_VERSION = "dagster/data_version"
 """Dagster's tag of a materialisation: its data version."""

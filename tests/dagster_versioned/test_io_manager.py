@@ -1,5 +1,6 @@
 """The IO manager on the real store, with real runs of Dagster."""
 
+import re
 import traceback
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from dagster._core.errors import DagsterExecutionLoadInputError
 from pydantic import PrivateAttr
 
+import dagster_versioned.io_manager as io_manager_module
 import versioned_io as vio
 from dagster_versioned import PartitionedOutput, VersionedIOManager
 from dagster_versioned.naming import OP_OUTPUTS_REPO
@@ -820,27 +822,33 @@ def test_an_asset_whose_repo_was_renamed_fails_with_the_new_name(instance, io_ma
         assert [repo.name for repo in store.repos()] == ["climate"]
 
 
-def test_the_metadata_shows_how_many_rows_changed_and_a_table_of_the_inputs(instance, io_manager):
+def test_the_metadata_shows_which_rows_and_columns_changed_and_a_table_of_the_inputs(instance, io_manager):
     pd = pytest.importorskip("pandas")
-    sizes = [3, 5, 4]
+    tables = [{"price": [1, 2, 3]}, {"price": [1, 5, 3, 6]}, {"price": ["1", "5"], "city": ["oslo", "rome"]}]
+    tables.append(tables[-1])
 
     @dg.asset
     def prices():
-        return pd.DataFrame({"price": range(sizes.pop(0))})
+        return pd.DataFrame(tables.pop(0))
 
     @dg.asset
-    def mean(prices) -> float:
-        return float(prices.price.mean())
+    def count(prices) -> int:
+        return len(prices)
 
+    names = ("row_count_before", "row_count_change", "rows_added", "rows_removed", "columns_changed")
     shown = []
-    for _ in range(3):
-        assert dg.materialize([prices, mean], instance=instance, resources={"io_manager": io_manager}).success
+    while tables:
+        assert dg.materialize([prices, count], instance=instance, resources={"io_manager": io_manager}).success
         event = instance.get_latest_materialization_event(dg.AssetKey("prices"))
         found = event.asset_materialization.metadata
-        keys = ("dagster/row_count", "versioned/row_count_before", "versioned/row_count_change")
-        shown.append([found[key].value if key in found else None for key in keys])
-    assert shown == [[3, None, None], [5, 3, 2], [4, 5, -1]]
-    made = instance.get_latest_materialization_event(dg.AssetKey("mean")).asset_materialization.metadata
+        values = [found[f"versioned/{name}"].value if f"versioned/{name}" in found else None for name in names]
+        shown.append([found["dagster/row_count"].value, *values])
+        assert "versioned/inputs" not in found, "the comparison is not an input"
+    assert shown[:2] == [[3, None, None, None, None, None], [4, 3, 1, 2, 1, None]]
+    assert shown[2][:5] == [2, 4, -2, 0, 2]
+    assert re.fullmatch(r"price from int64 to (large_)?string; city \((large_)?string\) added", shown[2][5])
+    assert shown[3] == [2, 2, 0, 0, 0, None]
+    made = instance.get_latest_materialization_event(dg.AssetKey("count")).asset_materialization.metadata
     (commit,) = {file.partition("@")[2].partition(":")[0] for file in made["versioned/inputs"].value["files"]}
     assert made["versioned/made_from"].value.splitlines()[2:] == [f"| prices | {commit} | 1 | data.parquet |"]
 
@@ -854,15 +862,15 @@ def test_an_output_whose_former_commit_has_expired_is_stored_without_the_number_
     def prices():
         return pd.DataFrame({"price": [1]})
 
-    def expire_and_look(self, *arguments):
+    def expire_and_look(*arguments):
         opened.set_retention("prices@main", keep_last=1)
         opened.gc(grace=timedelta(0), expire=timedelta(0))
-        return original(self, *arguments)
+        return original(*arguments)
 
-    original = VersionedIOManager._rows_before
+    original = io_manager_module.find_table_changes
     for number in range(2):
         if number:
-            monkeypatch.setattr(VersionedIOManager, "_rows_before", expire_and_look)
+            monkeypatch.setattr(io_manager_module, "find_table_changes", expire_and_look)
         assert dg.materialize([prices], instance=instance, resources={"io_manager": io_manager}).success
     event = instance.get_latest_materialization_event(dg.AssetKey("prices"))
     assert "versioned/row_count_before" not in event.asset_materialization.metadata

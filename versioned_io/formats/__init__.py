@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from versioned_io.formats.builtin import BUILTIN_FORMATS
+    from versioned_io.formats.changed_rows import COMPARED_BYTES, ColumnChange, TableChange, find_table_change
     from versioned_io.formats.pickles import PICKLE
     from versioned_io.formats.registry import Encoded, Format, StoredFile, Unfit, register_format, registered_formats
     from versioned_io.formats.selections import Selection
@@ -26,14 +27,18 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BUILTIN_FORMATS": "builtin",
+    "COMPARED_BYTES": "changed_rows",
+    "ColumnChange": "changed_rows",
     "Encoded": "registry",
     "Format": "registry",
     "PICKLE": "pickles",
     "Selection": "selections",
     "StoredFile": "registry",
     "StoredObject": "stored_objects",
+    "TableChange": "changed_rows",
     "Unfit": "registry",
     "find_object": "stored_objects",
+    "find_table_change": "changed_rows",
     "load_object": "stored_objects",
     "register_format": "registry",
     "registered_formats": "registry",
@@ -43,14 +48,18 @@ _HOMES = {
 
 __all__ = [
     "BUILTIN_FORMATS",
+    "COMPARED_BYTES",
     "PICKLE",
+    "ColumnChange",
     "Encoded",
     "Format",
     "Selection",
     "StoredFile",
     "StoredObject",
+    "TableChange",
     "Unfit",
     "find_object",
+    "find_table_change",
     "load_object",
     "register_format",
     "registered_formats",

@@ -1,7 +1,7 @@
 """The rows of a table file in batches, and each row as one binary value that equals another's only if all cells do."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
@@ -106,10 +106,23 @@ def cells_of(row: bytes, names: Sequence[str]) -> dict[str, str | None]:
     return found
 
 
+def cells_as_bytes(column: pa.ChunkedArray, name: str) -> Any:  # noqa: ANN401 (an Arrow column of any kind)
+    """Return the cells of the column *name* as the bytes of their text.
+
+    Raises:
+        InvalidInputError: The cells have no text.
+    """
+    chunks = [_named_cells(chunk, name, _as_binary) for chunk in column.chunks]
+    return pa.chunked_array(chunks, pa.binary())
+
+
 def _netstrings_of(batch: pa.RecordBatch, name: str) -> Any:  # noqa: ANN401 (an Arrow array of any kind)
-    column = batch.column(name)
+    return _named_cells(batch.column(name), name, _netstrings)
+
+
+def _named_cells(column: Any, name: str, convert: Callable[[Any], Any]) -> Any:  # noqa: ANN401 (Arrow arrays of any kind)
     try:
-        return _netstrings(column)
+        return convert(column)
     except (pa.ArrowException, ValueError, OverflowError) as error:  # such as a time that no calendar has
         msg = f"the cells of the column {quoted(name)}, of type {column.type}, can't be compared: {error}"
         raise InvalidInputError(msg) from error
