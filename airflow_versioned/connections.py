@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from airflow_versioned.credentials import read_credentials
+from airflow_versioned.open_lineage import note_store
 from airflow_versioned.pushing import Push, PushEndpoint
 from airflow_versioned.uris import DEFAULT_CONNECTION
 from versioned_io.model.setting_texts import parse_size, parse_sources, parse_storage_options
@@ -62,16 +63,14 @@ class StoreAddress:
 
     def find_settings(self) -> "StoreSettings | None":
         """Return the settings of the store; None if there is no such connection."""
-        from airflow.sdk import BaseHook
         from airflow.sdk.exceptions import AirflowNotFoundException
 
-        if self.url is not None:
-            return self.locate().settings
         try:
-            connection = BaseHook.get_connection(self.connection)
+            settings = self.locate().settings
         except AirflowNotFoundException:
             return None
-        return read_connection(connection).settings
+        note_store(settings)
+        return settings
 
     def relay_of(self, deployment: str) -> str:
         """Return the name of the relays at this address in their store.
@@ -126,6 +125,7 @@ class StoreLocation:
 
     def open_store(self) -> "Store":
         """Return the store, open; the caller closes it. If the connection has an endpoint, commits are pushed to it."""
+        note_store(self.settings)
         store = self.settings.open()
         if self.push is not None:
             store.after_commit(Push(store, self.push, self.deployment, self._is_outlet))

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from airflow_versioned.connections import StoreAddress
+from airflow_versioned.open_lineage import note_store
 from airflow_versioned.uris import DEFAULT_CONNECTION, SCHEME
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def get_fs(conn_id: str | None, storage_options: Mapping[str, Any] | None = None
 
     connection, repo = split_connection(conn_id)
     settings = StoreAddress(connection).locate().settings
+    note_store(settings)
     options = {"store": settings.store, **settings.options, **(storage_options or {})}
     kind = fsspec.get_filesystem_class(SCHEME)
     return (kind if repo is None else _in_repo(kind, connection, repo))(**options)

@@ -12,6 +12,7 @@ from airflow_versioned.events import event_extra
 from airflow_versioned.hooks import VersionedHook
 from airflow_versioned.links import CommitLink
 from airflow_versioned.notes import describe_outlets
+from airflow_versioned.open_lineage import note_input
 from airflow_versioned.uris import DEFAULT_CONNECTION
 from versioned_io.model.refs import parse_branch_ref
 
@@ -73,6 +74,7 @@ class VersionedMergeOperator(BaseOperator):
         with VersionedHook(self.versioned_conn_id, store=self.store).run(context) as store:
             make_missing_repo(store, self.into)
             before = _head_of(store, self.into)
+            note_input(store, store.commit(self.source))
             commit = store.merge(
                 self.source,
                 into=self.into,

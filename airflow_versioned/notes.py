@@ -12,6 +12,7 @@ from airflow.listeners import hookimpl
 
 from airflow_versioned.connections import StoreAddress
 from airflow_versioned.events import MAX_KEYS_PER_TASK, event_extra
+from airflow_versioned.open_lineage import note_output
 from airflow_versioned.runs import end_task_run, name_task, offer_task_run
 
 if TYPE_CHECKING:
@@ -55,11 +56,14 @@ class BranchOutlet(Protocol):
 def describe_outlets(context: "Context", store: "Store", commit: "Commit") -> None:
     """Add *commit* to the events of the running task's outlets, if an outlet is the commit's branch in this store.
 
+    It is also an output of the task for OpenLineage, whatever its outlets are.
+
     An outlet with partitions gets one event for each key that the commit touched, so Airflow's own graph shows them.
     Beyond `MAX_KEYS_PER_TASK` the relay announces the rest. Airflow emits the events when the task succeeds.
 
     Cost: one diff against the parent for each outlet with partitions, and as `Relay.announce`.
     """
+    note_output(store, commit)
     accessors: Any = context["outlet_events"]
     for outlet in context["outlets"]:
         if not isinstance(outlet, BranchOutlet) or not _is_of(outlet.declared, store, commit):
@@ -121,14 +125,15 @@ def _identify(instance: Any) -> _Task:  # noqa: ANN401 (Airflow has two unrelate
 
 
 def _end_task(instance: Any, *, has_succeeded: bool) -> None:  # noqa: ANN401 (Airflow has two unrelated classes)
-    end_task_run()
+    end_task_run(instance)
     settle_notes(instance, has_succeeded=has_succeeded)
 
 
 class TaskListener:
     """Offers each task of this process a run and a store, and settles its notes at its end.
 
-    Airflow calls it before the task executes, and again after it has registered the task's events.
+    Airflow calls it before the task executes, and again after it has registered the task's events. At the end it comes
+    before the listener of OpenLineage, which reports what this one has collected.
     """
 
     @hookimpl
@@ -140,17 +145,17 @@ class TaskListener:
             offer_task_run(task_instance.get_template_context())
             offer_settings(StoreAddress().find_settings)
 
-    @hookimpl
+    @hookimpl(tryfirst=True)
     def on_task_instance_success(self, task_instance: Any) -> None:  # noqa: ANN401 (Airflow's own)
         """Note that the task's announcements were sent."""
         _end_task(task_instance, has_succeeded=True)
 
-    @hookimpl
+    @hookimpl(tryfirst=True)
     def on_task_instance_failed(self, task_instance: Any) -> None:  # noqa: ANN401 (Airflow's own)
         """Return the task's announcements to the relay."""
         _end_task(task_instance, has_succeeded=False)
 
-    @hookimpl
+    @hookimpl(tryfirst=True)
     def on_task_instance_skipped(self, task_instance: Any) -> None:  # noqa: ANN401 (Airflow's own)
         """Return the task's announcements to the relay."""
         _end_task(task_instance, has_succeeded=False)

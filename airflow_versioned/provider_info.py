@@ -33,7 +33,13 @@ def get_provider_info() -> dict[str, Any]:
         "filesystems": ["airflow_versioned.filesystems"],
         "triggers": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.triggers"]}],
         "extra-links": ["airflow_versioned.links.CommitLink"],
-        "asset-uris": [{"schemes": ["versioned"], "handler": "airflow_versioned.uris.sanitize_uri"}],
+        "asset-uris": [
+            {
+                "schemes": ["versioned"],
+                "handler": "airflow_versioned.uris.sanitize_uri",
+                "to_openlineage_converter": "airflow_versioned.open_lineage.convert_asset",
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "versioned",

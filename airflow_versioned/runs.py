@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowRuntimeError
 
 from airflow_versioned.events import read_extra
+from airflow_versioned.open_lineage import forget_uses, report_datasets
 from versioned_io.model.identifiers import is_id
 
 if TYPE_CHECKING:
@@ -199,6 +200,7 @@ class _TaskRun:
         self.identity = name_task(context)
         self.try_number = context["ti"].try_number
         self.context = context
+        self.commits: list[Commit] = []  # of the blocks in it
 
     def build(self) -> "Run":
         """Return the run; called by the first read or commit."""
@@ -220,6 +222,7 @@ def offer_task_run(context: "Context") -> None:
     from versioned_io import offer_run
 
     _task_run = _TaskRun(context)
+    forget_uses()
     offer_run(_task_run.build)
 
 
@@ -229,8 +232,11 @@ def find_outlets() -> list[Any]:
     return [outlet.declared for outlet in outlets if hasattr(outlet, "declared")]
 
 
-def end_task_run() -> None:
-    """End what `offer_task_run` began, and write a line about each commit that has none yet to the task's log."""
+def end_task_run(instance: object) -> None:
+    """End what `offer_task_run` began, and write a line about each commit that has none yet to the task's log.
+
+    The commits that the task has read and made are then reported as OpenLineage's datasets.
+    """
     global _task_run
     ended, _task_run = _task_run, None
     if ended is None:
@@ -239,9 +245,11 @@ def end_task_run() -> None:
 
     offer_settings(None)
     run = withdraw_run()
-    if run is not None:
-        for commit in run.commits:
-            log_commit(commit, ended.try_number)
+    made = () if run is None else run.commits
+    for commit in made:
+        log_commit(commit, ended.try_number)
+    report_datasets(run, [*ended.commits, *made], instance)
+    forget_uses()
 
 
 def _current_task_run(context: "Context") -> "Run | None":
@@ -274,5 +282,7 @@ def open_run(context: "Context", store: "Store", *, lineage_id: str | None = Non
         finally:
             if task_run is not None:
                 task_run.add_part(run)
+                if _task_run is not None:
+                    _task_run.commits += run.commits
             for commit in run.commits:
                 log_commit(commit, instance.try_number)
