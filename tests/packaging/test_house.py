@@ -41,8 +41,6 @@ SHARED_BASENAMES = {
 
 # Modules with one importer and fewer than 50 lines that are no part of the importer, and why.
 SMALL_MODULES = {
-    "versioned_io.processing.inputs.seen_bytes": "groups and combinations of inputs will use it, too",
-    "versioned_io.processing.inputs.selecting": "the other kinds of inputs will be listed here, too",
     "airflow_versioned.plugin": "Airflow loads it by name, as a plugin",
     "versioned_io.catalog.migrations.env": "Alembic loads it",
     "versioned_io.catalog.texts": "its importer must not load SQLAlchemy",

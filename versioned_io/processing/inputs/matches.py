@@ -83,11 +83,7 @@ class Matches:
 
     def values(self, rule: str) -> pa.StringArray | None:
         """Return each row's value of ``join_on`` or ``group_by``."""
-        if rule not in self.rules:
-            return None
-        parts = rule_parts(self.rules[rule], dict(self.fields))
-        columns = [text_scalar(part) if isinstance(part, str) else self.captures[part] for part in parts]
-        return pc.binary_join_element_wise(*columns, text_scalar(""))
+        return self._values(rule, self.captures) if rule in self.rules else None
 
     def matches(self, row: int) -> Sequence[Match]:
         """Return the files of a row."""
@@ -103,14 +99,16 @@ class Matches:
 
     def seen_at(self, rows: np.ndarray) -> pa.Array:
         """Return what code sees of these rows; see `DatumSet.seen`."""
+        captures = [taken(values, rows) for values in self.captures]
         columns = [bytes_scalar(self._heading()), *framed_column(taken(self.found.paths, rows))]
-        for values in self.captures:
-            columns += framed_column(taken(values, rows))
-        for rule in self.rules:
-            found = self.values(rule)
-            if found is not None:
-                columns += framed_column(taken(found, rows))
+        for values in (*captures, *(self._values(rule, captures) for rule in self.rules)):
+            columns += framed_column(values)
         return joined([*columns, self._contents(rows)])
+
+    def _values(self, rule: str, captures: Sequence[pa.StringArray]) -> pa.StringArray:
+        parts = rule_parts(self.rules[rule], dict(self.fields))
+        columns = [text_scalar(part) if isinstance(part, str) else captures[part] for part in parts]
+        return pc.binary_join_element_wise(*columns, text_scalar(""))
 
     def _heading(self) -> bytes:
         """Return what is equal for all rows: the names of the input, of its fields and of its rules."""
