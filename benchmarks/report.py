@@ -66,8 +66,8 @@ REASONS: Final[dict[str, str]] = {
     "dagster-io: a small output, beyond FilesystemIOManager's": (
         "each output is a durable commit: one synced object and one SQL transaction; Dagster's file is not synced"
     ),
-    "dagster-io: large_output_ms beside FilesystemIOManager": (
-        "ours is cut, hashed and synced to the disk; Dagster's stays in the page cache"
+    "dagster-io: large_output_ms beside pickle, write, fsync": (
+        "ours is cut and hashed as well, and its commit is a second synced write"
     ),
     "dagster-io: run_of_10_ms beside FilesystemIOManager": (
         "ten durable commits, and the store is opened once in each run: see first_output_ms"
