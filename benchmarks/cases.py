@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.ancestry import ancestry
 from benchmarks.bench import Bench
 from benchmarks.data import MIB, make_edited_file
 from benchmarks.growth import growth, growth_history
@@ -303,6 +304,7 @@ CASES: Final[dict[str, Case]] = {
     "growth": Case(growth, once_mib=500, full_mib=5_000),
     "growth-history": Case(growth_history, once_mib=100, full_mib=1_500),
     "years": Case(years, once_mib=8_000, is_quick=False),
+    "ancestry": Case(ancestry, once_mib=250),
     "requests": Case(requests),
     "start-up": Case(start_up, once_mib=60),
     "dagster-io": Case(dagster_io, once_mib=800),

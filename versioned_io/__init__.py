@@ -54,7 +54,8 @@ if TYPE_CHECKING:
         restore_store,
         upgrade_store,
     )
-    from versioned_io.versioning.lineage import LineageGraph
+    from versioned_io.versioning.lineage.commit_graph import CommitGraph
+    from versioned_io.versioning.lineage.tracing import LineageGraph
     from versioned_io.versioning.runs.run import Run, build_run, current_run
     from versioned_io.versioning.snapshots.file_info import FileInfo, FileKind, TransferProgress
     from versioned_io.versioning.snapshots.snapshot import Snapshot
@@ -71,6 +72,7 @@ _HOMES = {
     "BranchWatch": "processing.watching",
     "Changes": "processing.changes",
     "Commit": "model.commits",
+    "CommitGraph": "versioning.lineage.commit_graph",
     "CommitStats": "model.commits",
     "CronInput": "processing.inputs.specs",
     "CrossInput": "processing.inputs.specs",
@@ -84,7 +86,7 @@ _HOMES = {
     "JoinInput": "processing.inputs.specs",
     "KeyState": "model.due_states",
     "KeyStatus": "model.due_states",
-    "LineageGraph": "versioning.lineage",
+    "LineageGraph": "versioning.lineage.tracing",
     "MissedKey": "model.announcements",
     "PartitionTemplate": "model.partitions",
     "Relay": "processing.announcing",
@@ -136,6 +138,7 @@ __all__ = [
     "BranchWatch",
     "Changes",
     "Commit",
+    "CommitGraph",
     "CommitStats",
     "CronInput",
     "CrossInput",

@@ -103,6 +103,15 @@ def commits_of_lineage(connection: AnyConnection, lineage_id: str) -> list[Commi
     return _load(connection, f'{_COMMIT} WHERE c.lineage_id = :lineage ORDER BY c."order", c.id', lineage=lineage_id)
 
 
+def ids_of_lineage(connection: AnyConnection, lineage_id: str) -> list[CommitId]:
+    """Return the IDs of the commit set of a lineage ID, sorted.
+
+    Cost: 1 SELECT, by an index.
+    """
+    query = "SELECT id FROM commits WHERE lineage_id = :lineage ORDER BY id"
+    return [CommitId(commit) for (commit,) in rows(connection, query, lineage=lineage_id)]
+
+
 def resolve_watched(catalog: Catalog, ref: Ref, now: datetime) -> Commit | None:
     """Return the commit that *ref* names, as `resolve_ref` does, and detect a catalog that was rolled back.
 

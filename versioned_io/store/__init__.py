@@ -119,6 +119,7 @@ class Store:
 
     run = forward("_lineage", Lineage.run)
     lineage = forward("_lineage", Lineage.lineage)
+    lineage_graph = forward("_lineage", Lineage.lineage_graph)
     upstream = forward("_lineage", Lineage.upstream)
     downstream = forward("_lineage", Lineage.downstream)
 

@@ -396,6 +396,18 @@ CASES = [
         lambda store: (store, store.commit(MAIN)),
     ),
     Case(
+        "Store.lineage_graph",
+        "as `commit`, 1 SELECT for the highest order without a bound, 1 SELECT for the walk, 2 SELECTs for each 500",
+        lambda store: store.lineage_graph("reports@main"),
+        counts="7 SELECTs",
+    ),
+    Case(
+        "Store.lineage_graph",
+        "as `commit`, 1 SELECT for the highest order without a bound, 1 SELECT for the walk, 2 SELECTs for each 500",
+        lambda store: store.lineage_graph("reports@main", depth=3, with_commits=True),
+        counts="7 SELECTs",
+    ),
+    Case(
         "Store.upstream",
         "as `commit`, 1 SELECT for the confirmations, 2 SELECTs a generation, and 1 SELECT for the commits",
         lambda store: store.upstream("reports@main:rain.txt"),

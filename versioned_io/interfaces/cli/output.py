@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from versioned_io.model.commits import Commit, RepoInfo
     from versioned_io.store import Store
-    from versioned_io.versioning.lineage import LineageGraph
+    from versioned_io.versioning.lineage.tracing import LineageGraph
     from versioned_io.versioning.snapshots.file_info import FileInfo
 
 _FEW_PATHS = 6
