@@ -72,6 +72,10 @@ class StoreAddress:
         note_store(settings)
         return settings
 
+    def prepare(self, store: "Store") -> None:
+        """Register the push of commits with a store that fsspec has opened with `find_settings`."""
+        self.locate().prepare(store)
+
     def relay_of(self, deployment: str) -> str:
         """Return the name of the relays at this address in their store.
 
@@ -127,9 +131,13 @@ class StoreLocation:
         """Return the store, open; the caller closes it. If the connection has an endpoint, commits are pushed to it."""
         note_store(self.settings)
         store = self.settings.open()
+        self.prepare(store)
+        return store
+
+    def prepare(self, store: "Store") -> None:
+        """Register the push of commits with a store that was opened with these settings. Cost: none."""
         if self.push is not None:
             store.after_commit(Push(store, self.push, self.deployment, self._is_outlet))
-        return store
 
     def _is_outlet(self, commit: "Commit", template: str | None) -> bool:
         """Return whether the running task has an outlet that announces *commit* when the task ends."""

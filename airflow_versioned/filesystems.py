@@ -34,11 +34,14 @@ def get_fs(conn_id: str | None, storage_options: Mapping[str, Any] | None = None
     import fsspec
 
     connection, repo = split_connection(conn_id)
-    settings = StoreAddress(connection).locate().settings
+    location = StoreAddress(connection).locate()
+    settings = location.settings
     note_store(settings)
     options = {"store": settings.store, **settings.options, **(storage_options or {})}
     kind = fsspec.get_filesystem_class(SCHEME)
-    return (kind if repo is None else _in_repo(kind, connection, repo))(**options)
+    found = (kind if repo is None else _in_repo(kind, connection, repo))(**options)
+    found.when_opened(location.prepare)
+    return found
 
 
 def split_connection(conn_id: str | None) -> tuple[str, str | None]:

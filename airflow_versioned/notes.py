@@ -58,8 +58,9 @@ def describe_outlets(context: "Context", store: "Store", commit: "Commit") -> No
 
     It is also an output of the task for OpenLineage, whatever its outlets are.
 
-    An outlet with partitions gets one event for each key that the commit touched, so Airflow's own graph shows them.
-    Beyond `MAX_KEYS_PER_TASK` the relay announces the rest. Airflow emits the events when the task succeeds.
+    An outlet with partitions gets one event for each key that the commit touched, so Airflow's own graph shows them. A
+    key whose last file was deleted gets none. Beyond `MAX_KEYS_PER_TASK` the relay announces the rest. The events are
+    emitted when the task succeeds.
 
     Cost: one diff against the parent for each outlet with partitions, and as `Relay.announce`.
     """
@@ -75,10 +76,22 @@ def describe_outlets(context: "Context", store: "Store", commit: "Commit") -> No
             continue
         before = None if commit.parent is None else f"{commit.repo}@{commit.parent}"
         touched = store.affected(before, f"{commit.repo}@{commit.id}", declared.partitions, key=declared.key)
-        keys = touched[:MAX_KEYS_PER_TASK]
+        keys = keep_living(store, declared, commit, touched[:MAX_KEYS_PER_TASK])
         event.add_partitions(keys)
         if keys:
             prepare_note(context, store, declared, commit, keys)
+
+
+def keep_living(store: "Store", declared: "DeclaredBranch", commit: "Commit", keys: Sequence[str]) -> list[str]:
+    """Return those of *keys* that have a file in *commit*: a key whose last file was deleted has nothing to process.
+
+    Cost: none if the commit deleted nothing; else as `Snapshot.glob` for each key.
+    """
+    template = declared.template
+    if template is None or not commit.stats.deleted:
+        return [*keys]
+    snapshot = store.snapshot(f"{commit.repo}@{commit.id}")
+    return [key for key in keys if next(iter(snapshot.glob(template.glob_of(key))), None) is not None]
 
 
 def _is_of(declared: "DeclaredBranch", store: "Store", commit: "Commit") -> bool:
@@ -143,7 +156,8 @@ class TaskListener:
 
         if hasattr(task_instance, "get_template_context"):
             offer_task_run(task_instance.get_template_context())
-            offer_settings(StoreAddress().find_settings)
+            address = StoreAddress()
+            offer_settings(address.find_settings, prepare=address.prepare)
 
     @hookimpl(tryfirst=True)
     def on_task_instance_success(self, task_instance: Any) -> None:  # noqa: ANN401 (Airflow's own)

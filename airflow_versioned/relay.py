@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset, get_current_context
 from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException, ErrorType
@@ -21,6 +21,9 @@ from airflow_versioned.naming import build_dag_id
 from airflow_versioned.runs import KEYS_CONF, LINEAGE_CONF, WAKE_UP_CONF, name_task, read_requested_keys
 from airflow_versioned.starts import resolve_start
 from versioned_io import Announcement, MissedKey
+
+if TYPE_CHECKING:
+    from versioned_io import Store
 
 _log = logging.getLogger(__name__)
 
@@ -126,8 +129,7 @@ def name_relay(declared: DeclaredBranch) -> str:
 def request_again(declared: DeclaredBranch, start: str) -> None:
     """Request the keys again that somebody has started this run for, for every consumer and each once.
 
-    A retry finds them waiting, and requests nothing. If it comes after their events were sent, it requests again the
-    keys that a consumer has claimed meanwhile.
+    A retry requests nothing, even if it comes after their events were sent. A cleared task requests them again.
 
     Raises:
         PartitionKeyError: The template can't produce one of the keys.
@@ -135,13 +137,17 @@ def request_again(declared: DeclaredBranch, start: str) -> None:
 
     Cost: none without such keys; else as `Relay.request`.
     """
-    keys = read_requested_keys(get_current_context())
-    if not keys:
+    context = get_current_context()
+    keys = read_requested_keys(context)
+    states: Any = context["task_state_store"] if keys else None
+    marker = f"requested {getattr(context['dag_run'], 'clear_number', None) or 0}"  # a retry finds it
+    if not keys or states.get(marker):
         return
     location = declared.address.locate()
     with location.open_store() as store:
         relay = declared.relay_of(store, location.deployment)
         requested = relay.request(keys, start=resolve_start(store, declared, start))
+    states.set(marker, "yes")
     _log.info("%d of %d keys of %s are requested again for every consumer", len(requested), len(keys), declared.ref)
 
 
@@ -164,10 +170,12 @@ def announce_due(asset: Asset, declared: DeclaredBranch, consumers: Sequence[str
             is_listening=is_listening,
             most_keys=MAX_KEYS_PER_TASK,
         )
+        unmatched = "" if announcement is not None else describe_unmatched(store, declared)
     if announcement is None:
         msg = (
             f"nothing to announce for {declared.ref}. To have partitions processed again, start this DAG with a key, "
             f'or with the conf {{"{KEYS_CONF}": ["<key>"]}}, or run `versioned due {declared.ref} --again KEY`'
+            f"{unmatched}"
         )
         raise AirflowSkipException(msg)
     for missed in announcement.missed:
@@ -183,6 +191,24 @@ def announce_due(asset: Asset, declared: DeclaredBranch, consumers: Sequence[str
         ),
     )
     return announcement
+
+
+def describe_unmatched(store: "Store", declared: DeclaredBranch) -> str:
+    """Return a sentence on the newest commit if the template matches none of the paths that it changed; else nothing.
+
+    Cost: one diff.
+    """
+    head = next(iter(store.log(declared.ref, limit=1)), None)
+    if head is None:
+        return ""
+    before, after = None if head.parent is None else f"{head.repo}@{head.parent}", f"{head.repo}@{head.id}"
+    paths = store.diff(before, after).column("path").to_pylist()
+    if not paths or store.affected(before, after, declared.partitions or "", key=declared.key):
+        return ""
+    return (
+        f". The newest commit, {head.id}, changed {len(paths)} files, such as {paths[0]!r}, and the template "
+        f"{declared.partitions!r} matches none of them"
+    )
 
 
 def is_listening(dag_id: str) -> bool:

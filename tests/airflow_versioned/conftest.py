@@ -24,6 +24,18 @@ def store(tmp_path):
         yield store
 
 
+class TaskStates(dict):
+    """What Airflow keeps for a task instance over its retries and clears."""
+
+    def set(self, key, value):
+        self[key] = value
+
+
+@pytest.fixture
+def task_states():
+    return TaskStates()
+
+
 @pytest.fixture
 def build_context():
     """Return a builder of what Airflow gives a task, as far as this provider reads it."""
@@ -43,6 +55,8 @@ def build_context():
         catchup=True,
         try_number=1,
         start_date=None,
+        task_states=None,
+        clear_number=0,
     ):
         run = SimpleNamespace(
             dag_id="check",
@@ -51,6 +65,7 @@ def build_context():
             partition_key=partition_key,
             conf=conf or {},
             start_date=start_date,
+            clear_number=clear_number,
         )
         instance = SimpleNamespace(
             dag_id="check",
@@ -68,6 +83,7 @@ def build_context():
             "ti": instance,
             "task": SimpleNamespace(retries=retries, dag=SimpleNamespace(catchup=catchup)),
             "outlets": list(outlets),
+            "task_state_store": TaskStates() if task_states is None else task_states,
             "outlet_events": OutletEventAccessors(),
             "triggering_asset_events": {"asset": [SimpleNamespace(extra=extra) for extra in events]},
         }

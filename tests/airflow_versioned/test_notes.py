@@ -80,3 +80,13 @@ def test_a_branch_of_the_same_name_in_another_store_gets_no_event_of_this_commit
     context = build_context(outlets=[other])
     describe_outlets(context, store, commit(store, "a"))
     assert context["outlet_events"][other].partition_keys == set()
+
+
+def test_a_key_whose_last_file_was_deleted_is_not_announced(store, orders, build_context):
+    commit(store, "a", "b")
+    with store.transaction("orders@main") as tx:
+        tx.delete("a.csv")
+        tx.write("b.csv", b"2")
+    context = build_context(outlets=[orders])
+    describe_outlets(context, store, tx.commit)
+    assert context["outlet_events"][orders].partition_keys == {"b"}

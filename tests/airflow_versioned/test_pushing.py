@@ -9,7 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
+import fsspec
 import pytest
+from airflow.sdk import ObjectStoragePath
 
 import versioned_io as vio
 from airflow_versioned import VersionedHook, push_events, versioned_asset
@@ -279,6 +281,28 @@ def test_a_commit_of_a_task_is_pushed_unless_an_outlet_announces_it(
         listener.on_task_instance_success(context["ti"])
         vio.offer_settings(None)
     assert airflow.keys == ([] if has_outlet else ["a"])
+
+
+@pytest.mark.usefixtures("relay")
+@pytest.mark.parametrize("path", ["versioned://orders@main/a.csv", "versioned://versioned_default@orders@main/a.csv"])
+def test_a_commit_of_a_path_is_pushed(store, airflow, build_context, monkeypatch, path):
+    extra = {"push_url": airflow.url, "push_token": TOKEN}
+    fields = {"conn_type": "versioned", "host": store.url, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_VERSIONED_DEFAULT", json.dumps(fields))
+    monkeypatch.delenv("VERSIONED_STORE", raising=False)
+    context = build_context()
+    context["ti"].get_template_context = lambda: context
+    listener = TaskListener()
+    listener.on_task_instance_running(context["ti"])
+    try:
+        ObjectStoragePath(path).write_text("1")
+        if "default" not in path:
+            with fsspec.open(path.replace("/a", "/b"), "wb") as file:
+                file.write(b"1")
+    finally:
+        listener.on_task_instance_success(context["ti"])
+        vio.offer_settings(None)
+    assert airflow.keys == (["a"] if "default" in path else ["a", "b"])
 
 
 @pytest.mark.parametrize("body", [[], {"assets": None}, {"assets": [{"id": 7}]}, {"assets": [{"uri": "x", "id": {}}]}])

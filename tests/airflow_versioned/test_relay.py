@@ -4,7 +4,7 @@ import pytest
 from airflow.sdk.definitions._internal.contextmanager import _CURRENT_CONTEXT
 
 from airflow_versioned import versioned_asset
-from airflow_versioned.relay import request_again
+from airflow_versioned.relay import describe_unmatched, request_again
 from versioned_io.errors import InvalidInputError
 
 HOW = {"redeliver_after_s": 300.0, "is_listening": lambda _: True, "most_keys": 100}
@@ -49,6 +49,34 @@ def test_a_run_that_somebody_started_with_keys_announces_them_again_once(relay, 
     request_again(orders, "beginning")  # a retry
     assert relay.collect(owner="run 2", **HOW).keys == ["b"]
     assert [due.key for due in relay.subscribe("check").due()] == ["b"]
+
+
+def test_a_retry_after_the_events_were_sent_requests_nothing_and_a_cleared_run_does(
+    relay, orders, in_task, task_states
+):
+    facts = {"run_type": "manual", "conf": {"keys": ["b"]}, "task_states": task_states}
+    in_task(**facts)
+    request_again(orders, "beginning")
+    relay.confirm(relay.collect(owner="run 2", **HOW), redeliver_after_s=300.0)
+    check = relay.subscribe("check")
+    check.complete(check.claim("b", owner="check/2"))
+    in_task(**facts, try_number=2)
+    request_again(orders, "beginning")
+    assert relay.collect(owner="run 2", **HOW) is None
+    in_task(**facts, try_number=3, clear_number=1)
+    request_again(orders, "beginning")
+    assert relay.collect(owner="run 2", **HOW).keys == ["b"]
+
+
+def test_a_commit_that_the_template_does_not_match_is_named(store, orders):
+    assert describe_unmatched(store, orders) == ""
+    with store.transaction("orders@main") as tx:
+        tx.write("2026/a.parquet", b"1")
+    said = describe_unmatched(store, orders)
+    assert f"{tx.commit.id}, changed 1 files, such as '2026/a.parquet', and the template '{{date}}.csv'" in said
+    with store.transaction("orders@main") as tx:
+        tx.write("b.csv", b"1")
+    assert describe_unmatched(store, orders) == ""
 
 
 def test_materialize_of_a_key_processes_it_again(relay, orders, in_task):

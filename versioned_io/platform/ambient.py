@@ -78,7 +78,18 @@ class _RunOffer(Offer[Any]):
 process_run: Final = _RunOffer()
 """The run of all reads and commits in this process that belong to no other run."""
 
-process_settings: Final = Offer[Any]()
+
+class _SettingsOffer(Offer[Any]):
+    """The offer of a store's settings.
+
+    Attributes:
+        prepare: Called with the store when fsspec has opened it; None for nothing.
+    """
+
+    prepare: Callable[[Any], object] | None = None
+
+
+process_settings: Final = _SettingsOffer()
 """The settings of the store that fsspec opens if it is given none."""
 
 
@@ -109,7 +120,7 @@ def withdraw_run() -> Any:  # noqa: ANN401 (a Run, whose module need not be load
     return run
 
 
-def offer_settings(build: Callable[[], object] | None) -> None:
+def offer_settings(build: Callable[[], object] | None, *, prepare: Callable[[Any], object] | None = None) -> None:
     """Set the store that fsspec opens if neither its caller nor the environment names one.
 
     >>> vio.offer_settings(lambda: vio.StoreSettings("./data"))
@@ -117,7 +128,9 @@ def offer_settings(build: Callable[[], object] | None) -> None:
 
     Args:
         build: Returns its `StoreSettings` when fsspec first needs them. None ends the offer.
+        prepare: Called with the `Store` when fsspec has opened it, such as to register an `after_commit` hook.
     """
     process_settings.withdraw()
+    process_settings.prepare = prepare
     if build is not None:
         process_settings.make(build)

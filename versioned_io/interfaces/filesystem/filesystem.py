@@ -5,7 +5,7 @@ This is also the one place that reads the environment for it.
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, ClassVar, Self, cast
@@ -131,6 +131,14 @@ class VersionedFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec i
             StoreNotFoundError, FormatError, StorageError: As `open_store` says.
         """
         return self._store.open()
+
+    def when_opened(self, prepare: Callable[[Store], object]) -> None:
+        """Call *prepare* with the store when this opens it, such as to register an `after_commit` hook.
+
+        A second call does nothing, since fsspec gives one file system to many callers. A call after the opening does
+        nothing, either.
+        """
+        self._store.when_opened(prepare)
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:  # noqa: ANN401 (fsspec's protocol: a path or a list of them)
@@ -439,14 +447,18 @@ class RegisteredFileSystem(VersionedFileSystem):
 
     def __init__(self, store: str | Path | None = None, catalog: str | None = None, **options: Any) -> None:  # noqa: ANN401 (as the class above)
         settings: StoreSettings | None = None
+        prepare: Callable[[Store], object] | None = None
         if store is None and os.environ.get(STORE):
             settings = StoreSettings.from_environment(catalog=catalog)
         elif store is None:
             settings = process_settings.find()  # an orchestrator's
+            prepare = process_settings.prepare
         if settings is not None:
             store, options = settings.store, settings.options | options
             catalog = options.pop("catalog", None)
         super().__init__(store, catalog, **options)
+        if prepare is not None:
+            self.when_opened(prepare)
 
 
 def _said(path: Any) -> str:  # noqa: ANN401 (fsspec's protocol: a path, or a list or dict of them)

@@ -1,6 +1,6 @@
 """The store of a file system: opened when it is first needed, and told to another process as an address."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class LazyStore:
         self._options = options
         self._address: Address | None = None
         self._opened: Store | None = None
+        self._prepare: Callable[[Store], object] | None = None
         self._lock = new_lock()
 
     @property
@@ -49,6 +50,12 @@ class LazyStore:
         else:
             self._address = found
 
+    def when_opened(self, prepare: Callable[[Store], object]) -> None:
+        """Call *prepare* with the store when it is opened; a second call, or one after that, does nothing."""
+        with self._lock:
+            if self._opened is None and self._prepare is None:
+                self._prepare = prepare
+
     def open(self) -> Store:
         """Return the store, which the first call opens.
 
@@ -58,7 +65,10 @@ class LazyStore:
         with self._lock:
             if self._opened is None:
                 if self._address is not None:
-                    self._opened = Store(self._address.url, restore_backend(self._address))
+                    opened = Store(self._address.url, restore_backend(self._address))
                 else:
-                    self._opened = open_store(self.url, catalog=self.catalog, **self._options)
+                    opened = open_store(self.url, catalog=self.catalog, **self._options)
+                if self._prepare is not None:
+                    self._prepare(opened)
+                self._opened = opened
             return self._opened

@@ -321,3 +321,15 @@ def test_a_file_whose_pack_is_lost_is_not_taken_for_one_that_is_not_there(tmp_pa
         for look in (fs.exists, fs.info, fs.cat_file):
             with pytest.raises(IntegrityError, match=f"{commit.root.pack.hex()} is missing from .* fsck"):
                 look("r@main/a")
+
+
+def test_a_store_is_prepared_once_when_it_is_opened(tmp_path):
+    vio.create_store(tmp_path / "store").close()
+    fs = VersionedFileSystem(str(tmp_path / "store"), skip_instance_cache=True)
+    prepared = []
+    fs.when_opened(prepared.append)
+    fs.when_opened(lambda store: pytest.fail("another caller has prepared it"))
+    assert prepared == []
+    opened = fs.store
+    fs.when_opened(lambda store: pytest.fail("it is open"))
+    assert (fs.store, prepared) == (opened, [opened])
