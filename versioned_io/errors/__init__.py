@@ -40,6 +40,7 @@ from versioned_io.errors.invalid_input import (
     RefSyntaxError,
     SourceChangedError,
     TransactionClosedError,
+    UncertainCodeError,
 )
 from versioned_io.errors.not_found import (
     CommitForgottenError,
@@ -104,6 +105,7 @@ __all__ = [
     "StorageError",
     "StoreNotFoundError",
     "TransactionClosedError",
+    "UncertainCodeError",
     "VersionedError",
 ]
 

@@ -224,3 +224,16 @@ class EmptyCommitError(InvalidInputError):
 
     def __str__(self) -> str:
         return f"nothing changed on {self.args[0]}: pass empty='skip' to make no commit, or empty='allow' to record one"
+
+
+class UncertainCodeError(InvalidInputError):
+    """The code, or a parameter, can't be digested with certainty. Args: the symbol, what it is or reaches."""
+
+    code: ClassVar[str] = "uncertain_code"
+
+    def __init__(self, name: str, found: str) -> None:
+        super().__init__(name, found)
+
+    def __str__(self) -> str:
+        name, found = self.args
+        return f"{name} is {found}, which has no certain digest: pass it as a parameter, or give code_version"

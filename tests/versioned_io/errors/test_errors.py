@@ -46,6 +46,7 @@ EXAMPLES = [
     errors.RefSyntaxError("a@b@c", "'b@c' is no branch"),
     errors.PartitionKeyError("no such key: use another"),
     errors.SourceChangedError("in/a.csv", "it is gone"),
+    errors.UncertainCodeError("edges:STREAM", "a value of type builtins.list_iterator"),
     errors.TransactionClosedError("write"),
     errors.ForkedError("the transaction on 'weather@main'", "begin another one here", 4711),
     errors.EmptyCommitError("weather@main"),
@@ -129,6 +130,7 @@ def test_an_error_of_the_core_is_what_callers_catch_already():
         (errors.PathCollisionError("a", "a/b"), "delete one of them in the same transaction, or choose another path"),
         (errors.NotAFileError("a", "weather@main"), "name a file below it, or list it"),
         (errors.TransactionClosedError("write"), "begin another with store.transaction"),
+        (errors.UncertainCodeError("edges:STREAM", "a list_iterator"), "or give code_version"),
         (errors.EmptyCommitError("weather@main"), "pass empty='skip' to make no commit, or empty='allow'"),
     ],
 )
