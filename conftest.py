@@ -37,11 +37,28 @@ def example_store(
         return
     import versioned_io as vio
 
+    has_pipeline = "(upper)" in (request.node.dtest.docstring or "")
+    if has_pipeline:
+        _stores.clear()  # a result of an earlier example would be reused
     store = _with_weather()
+    if has_pipeline:
+        store.create_repo("upper")
+        doctest_namespace.update(upper=_declare_upper())
     empty: Path = request.getfixturevalue("tmp_path")
     monkeypatch.chdir(empty)
     doctest_namespace.update(vio=vio, store=store)
     yield
+
+
+def _declare_upper() -> object:
+    """Return the pipeline of the examples."""
+    import versioned_io as vio
+
+    @vio.pipeline("upper", inputs=vio.glob("weather@main", "/2012/(*).csv"), output="upper@main")
+    def upper(datum: vio.Datum, out: vio.DatumOutput) -> None:
+        out.write(datum["weather"].path, datum["weather"].read().upper())
+
+    return upper
 
 
 def _with_weather() -> "Store":

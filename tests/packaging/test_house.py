@@ -47,6 +47,7 @@ SMALL_MODULES = {
     "versioned_io.catalog.translating": "its importer must not load SQLAlchemy",
     "versioned_io.formats.builtin": "its importer must not load pyarrow; CONTRIBUTING sends authors of formats here",
     "versioned_io.formats.polars_tables": "its importer must not load polars",
+    "versioned_io.store.computing": "its importer must not load pipelines",
     "versioned_io.interfaces.cli.__main__": "python -m runs it",
     "versioned_io.interfaces.filesystem.universal_path": "an entry point of pyproject.toml",
 }
@@ -58,6 +59,7 @@ USED_FROM_OUTSIDE = {
     "VersionedPlugin": "an entry point of pyproject.toml",
     "import_definitions": "an entry point of pyproject.toml",
     "VersionedPath": "an entry point of pyproject.toml",
+    "eta_s": "users show it",
     "format_commands": "typer calls it",
     "iterate_frames": "tests read whole packs with it",
     "on_task_instance_failed": "Airflow calls it",

@@ -17,11 +17,14 @@ from versioned_io.catalog.tables import (
     branches,
     chunks,
     commits,
+    disagreements,
     due_keys,
+    failures,
     journal,
     leases,
     packs,
     repos,
+    results,
     subscriptions,
     tags,
 )
@@ -31,6 +34,7 @@ from versioned_io.model.commits import CommitState, parse_root
 from versioned_io.model.fields import LARGEST_NUMBER
 from versioned_io.model.identifiers import CommitId, PackName
 from versioned_io.model.places import PageRef
+from versioned_io.model.repo_kinds import RepoKind
 
 CONDEMNED: Final = "condemned"
 """The state of an unreferenced pack: no new commit may refer to it, and it is deleted after a grace period."""
@@ -309,6 +313,21 @@ def forget_commits(connection: Connection, commit_ids: Iterable[CommitId]) -> No
     hold_commits(connection, ordered)
     for batch in _batches(ordered):
         connection.execute(update(commits).where(commits.c.id.in_(batch)).values(state=CommitState.FORGOTTEN.value))
+    forget_expired_results(connection, ordered)
+
+
+def forget_expired_results(connection: Connection, commit_ids: Sequence[CommitId]) -> None:
+    """Delete what points at the data of *commit_ids*, which has expired.
+
+    Cost: 1 SELECT for each 500 commits; for commits of repos of results 3 DELETEs that scan their tables.
+    """
+    of_results = select(commits.c.id).join(repos, repos.c.id == commits.c.repo_id)
+    of_results = of_results.where(repos.c.kind == RepoKind.RESULTS.value).limit(1)
+    asked = (of_results.where(commits.c.id.in_(batch)) for batch in _batches(commit_ids))
+    if any(connection.execute(one).one_or_none() is not None for one in asked):
+        expired = select(commits.c.id).where(commits.c.state == CommitState.FORGOTTEN.value)
+        for table in (results, failures, disagreements):
+            connection.execute(delete(table).where(table.c.commit_id.in_(expired)))
 
 
 def catalog_time(connection: Connection, now: datetime) -> datetime:

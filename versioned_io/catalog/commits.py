@@ -28,6 +28,7 @@ from versioned_io.model.commits import Commit, CommitState, CommitStats, RunInfo
 from versioned_io.model.identifiers import CommitId, LineageId, is_id
 from versioned_io.model.journal import Action
 from versioned_io.model.refs import BranchRef, Ref
+from versioned_io.model.repo_kinds import RepoKind
 
 _LOG_BATCH = 200
 _SHOWN = 5
@@ -44,7 +45,7 @@ _FIELDS: Final = (*_OF_COMMIT, "repo", "recorded_name", "sources")
 _SOURCES: Final = "(SELECT group_concat(p.input_id, ',') FROM provenance p WHERE p.commit_id = c.id)"
 _COLUMNS: Final = ", ".join([*(f'c."{name}"' for name in _OF_COMMIT), "r.name", "r.recorded_name", _SOURCES])
 _COMMIT: Final = f"SELECT {_COLUMNS} FROM commits c JOIN repos r ON r.id = c.repo_id"  # noqa: S608 (constants)
-_HEAD: Final = f"""SELECT b.id, b.repo_id, b.epoch, r.recorded_name, {_COLUMNS}
+_HEAD: Final = f"""SELECT b.id, b.repo_id, b.epoch, r.recorded_name, r.kind, {_COLUMNS}
     FROM branches b JOIN repos r ON r.id = b.repo_id LEFT JOIN commits c ON c.id = b.head_id
     WHERE r.name = :repo AND b.name = :branch"""  # noqa: S608 (constants)
 _COMMIT_BY_ID: Final = f"{_COMMIT} WHERE c.id = :commit"
@@ -78,9 +79,10 @@ def find_head(connection: AnyConnection, ref: BranchRef) -> tuple[BranchRow, Com
     if row is None:
         found = find_branch(connection, ref)
         return found, None if found.head is None else get_commit(connection, found.head)
-    branch_id, repo_id, set_by, recorded, *columns = row
+    branch_id, repo_id, set_by, recorded, kind, *columns = row
     commit = None if columns[0] is None else _to_commit(columns)
-    return BranchRow(branch_id, repo_id, ref, None if commit is None else commit.id, set_by, 0, recorded or ""), commit
+    head = None if commit is None else commit.id
+    return BranchRow(branch_id, repo_id, ref, head, set_by, 0, recorded or "", RepoKind(kind)), commit
 
 
 def get_commits(connection: AnyConnection, commit_ids: Sequence[str]) -> dict[CommitId, Commit]:
@@ -95,12 +97,24 @@ def get_commits(connection: AnyConnection, commit_ids: Sequence[str]) -> dict[Co
     return found
 
 
+def find_commit_with(connection: AnyConnection, repo: str, text: str) -> CommitId | None:
+    """Return the newest live commit of a repo of any kind whose metadata contains *text*, or None.
+
+    Cost: 1 SELECT, which reads the repo's commits.
+    """
+    query = f"""SELECT c.id FROM commits c JOIN repos r ON r.id = c.repo_id
+        WHERE r.name = :repo AND c.state = 'live' AND c.metadata LIKE :pattern {_NEWEST_FIRST}"""  # noqa: S608 (constants)
+    found = one_row(rows(connection, query, repo=repo, pattern=f"%{text}%"))
+    return None if found is None else CommitId(found[0])
+
+
 def commits_of_lineage(connection: AnyConnection, lineage_id: str) -> list[Commit]:
-    """Return the commit set of a lineage ID, oldest first.
+    """Return the commit set of a lineage ID, oldest first, without commits of system repos.
 
     Cost: 1 SELECT, in time proportional to the set.
     """
-    return _load(connection, f'{_COMMIT} WHERE c.lineage_id = :lineage ORDER BY c."order", c.id', lineage=lineage_id)
+    own = f"{_COMMIT} WHERE c.lineage_id = :lineage AND r.kind = 'user'"
+    return _load(connection, f'{own} ORDER BY c."order", c.id', lineage=lineage_id)
 
 
 def ids_of_lineage(connection: AnyConnection, lineage_id: str) -> list[CommitId]:

@@ -10,7 +10,7 @@ from versioned_io.model.identifiers import CommitId
 
 _HEADS: Final = """SELECT r.name, r.description, b.name, b.head_id, c.number, c.created_at, b.is_protected
     FROM repos r LEFT JOIN branches b ON b.repo_id = r.id LEFT JOIN commits c ON c.id = b.head_id
-    WHERE r.deleted_at IS NULL ORDER BY r.name, b.name"""
+    WHERE r.deleted_at IS NULL AND r.kind = 'user' ORDER BY r.name, b.name"""
 _SUBSCRIPTIONS: Final = """SELECT s.name, r.name, b.name, s.partitions, s.relay, s.consumer, s.cursor_id, b.head_id,
         (SELECT count(*) FROM due_keys d WHERE d.subscription_id = s.id AND d.sequence > d.done_sequence),
         (SELECT min(d.requested_at) FROM due_keys d WHERE d.subscription_id = s.id AND d.sequence > d.done_sequence)

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from versioned_io.catalog.plain import AnyConnection, one_row, rows
+from versioned_io.catalog.plain import AnyConnection, one_row, only_row, rows
 from versioned_io.catalog.values import as_time
 from versioned_io.errors import IntegrityError, RefNotFoundError, RepoNotFoundError
 from versioned_io.model.commits import BranchInfo, RepoInfo
 from versioned_io.model.identifiers import CommitId
 from versioned_io.model.journal import Action
 from versioned_io.model.refs import BranchRef
+from versioned_io.model.repo_kinds import RepoKind
 
 RECORDED_NAME_OF: Final = "(SELECT coalesce(r.recorded_name, r.name) FROM repos r WHERE r.name = :repo)"
 """The name by which records and the journal call the repo ``:repo``; NULL if there is none."""
@@ -37,6 +38,7 @@ class BranchRow:
     epoch: int = 0
     latest: int = 0
     recorded_repo: str = ""
+    kind: RepoKind = RepoKind.USER
 
 
 def find_repo_id(connection: AnyConnection, name: str) -> int:
@@ -52,7 +54,7 @@ def find_repo_id(connection: AnyConnection, name: str) -> int:
         return int(found[0])
     deleted = "" if found is None else as_time(found[1]).isoformat(timespec="seconds")
     renamed = "" if deleted else present_name_of(connection, name)
-    query = "SELECT name FROM repos WHERE deleted_at IS NULL ORDER BY name LIMIT :limit"
+    query = "SELECT name FROM repos WHERE deleted_at IS NULL AND kind = 'user' ORDER BY name LIMIT :limit"
     there = tuple(one for (one,) in rows(connection, query, limit=_SHOWN_NAMES))
     raise RepoNotFoundError(name, there, deleted, renamed)
 
@@ -77,11 +79,13 @@ def present_name_of(connection: AnyConnection, former: str) -> str:
 
 
 def list_repos(connection: AnyConnection, name: str | None = None) -> list[RepoInfo]:
-    """Return the repos with their branches, sorted by name, or only the repo *name*. Deleted repos are left out.
+    """Return the users' repos with their branches, sorted by name, or only the repo *name*, of any kind.
+
+    Deleted repos are left out.
 
     Cost: 1 SELECT.
     """
-    only = "" if name is None else "AND r.name = :name"
+    only = "AND r.kind = 'user'" if name is None else "AND r.name = :name"
     query = f"""SELECT r.name, r.description, r.created_at, b.name, b.head_id, c.number, b.is_protected
         FROM repos r LEFT JOIN branches b ON b.repo_id = r.id LEFT JOIN commits c ON c.id = b.head_id
         WHERE r.deleted_at IS NULL {only} ORDER BY r.name, b.name"""  # noqa: S608 (one of two texts)
@@ -104,7 +108,7 @@ def find_branch(connection: AnyConnection, ref: BranchRef) -> BranchRow:
 
     Cost: 1 SELECT; three more to list the names that exist.
     """
-    query = """SELECT b.id, b.repo_id, b.head_id, b.epoch, r.recorded_name
+    query = """SELECT b.id, b.repo_id, b.head_id, b.epoch, r.recorded_name, r.kind
         FROM branches b JOIN repos r ON r.id = b.repo_id WHERE r.name = :repo AND b.name = :branch"""
     row = one_row(rows(connection, query, repo=ref.repo, branch=ref.branch))
     if row is None:
@@ -112,8 +116,38 @@ def find_branch(connection: AnyConnection, ref: BranchRef) -> BranchRow:
         named = branch_names(connection, repo_id)
         reason = TAG_STAYS if is_tag(connection, repo_id, ref.branch) else how_to_restore(connection, ref)
         raise RefNotFoundError(ref.repo, ref.branch, named, reason)
-    branch_id, repo_id, head, epoch, recorded = row
-    return BranchRow(branch_id, repo_id, ref, head, epoch, 0, recorded or "")
+    branch_id, repo_id, head, epoch, recorded, kind = row
+    return BranchRow(branch_id, repo_id, ref, head, epoch, 0, recorded or "", RepoKind(kind))
+
+
+def find_system_repo(connection: AnyConnection, owner: str, kind: RepoKind) -> str | None:
+    """Return the name of the system repo of the repo *owner*, or None if nothing has created it.
+
+    Cost: 1 SELECT.
+    """
+    query = """SELECT s.name FROM repos s JOIN repos o ON o.id = s.owner_id
+        WHERE o.name = :owner AND s.kind = :kind AND s.deleted_at IS NULL AND o.deleted_at IS NULL"""
+    found = one_row(rows(connection, query, owner=owner, kind=kind.value))
+    return None if found is None else str(found[0])
+
+
+def kind_of_repo(connection: AnyConnection, name: str) -> RepoKind:
+    """Return the kind of a repo, which may be deleted. Cost: 1 SELECT."""
+    (kind,) = only_row(rows(connection, "SELECT kind FROM repos WHERE name = :name", name=name))
+    return RepoKind(kind)
+
+
+def branch_heads(connection: AnyConnection, repo: str) -> dict[str, CommitId | None]:
+    """Return the heads of all branches of a repo of any kind, by name. Cost: 1 SELECT."""
+    query = """SELECT b.name, b.head_id FROM branches b JOIN repos r ON r.id = b.repo_id
+        WHERE r.name = :repo AND r.deleted_at IS NULL ORDER BY b.name"""
+    return {str(name): head for name, head in rows(connection, query, repo=repo)}
+
+
+def system_repos_of(connection: AnyConnection, owner_id: int) -> list[str]:
+    """Return the names of the system repos that go with a repo, sorted. Cost: 1 SELECT."""
+    query = "SELECT name FROM repos WHERE owner_id = :owner AND deleted_at IS NULL ORDER BY name"
+    return [str(name) for (name,) in rows(connection, query, owner=owner_id)]
 
 
 def how_to_restore(connection: AnyConnection, ref: BranchRef) -> str:

@@ -21,6 +21,7 @@ from versioned_io.errors import (
 from versioned_io.model.commits import CommitState
 from versioned_io.model.identifiers import CommitId
 from versioned_io.model.refs import DEFAULT_BRANCH, BranchRef
+from versioned_io.model.repo_kinds import RepoKind
 
 _SHOWN_NAMES = 10
 _HEXADECIMAL: Final = re.compile(r"[0-9a-f]{4,31}")
@@ -35,6 +36,7 @@ _BRANCH: Final = (
         branches.c.name,
         repos.c.name.label("repo"),
         repos.c.recorded_name,
+        repos.c.kind,
         select(func.max(commits.c.order)).scalar_subquery().label("latest"),
     )
     .join(repos, repos.c.id == branches.c.repo_id)
@@ -43,7 +45,15 @@ _BRANCH: Final = (
 _LOCK_BRANCH: Final = select(branches.c.id).where(branches.c.id == bindparam("branch")).with_for_update()
 
 
-def insert_repo(connection: Connection, name: str, description: str, now: datetime) -> int:
+def insert_repo(
+    connection: Connection,
+    name: str,
+    description: str,
+    now: datetime,
+    *,
+    kind: RepoKind = RepoKind.USER,
+    owner_id: int | None = None,
+) -> int:
     """Create the repo *name* with an empty branch `main`, and return its key.
 
     A deleted repo of this name is reused, with no history on its branch. Its old commits stay under the name, since
@@ -56,7 +66,7 @@ def insert_repo(connection: Connection, name: str, description: str, now: dateti
     Cost: 1 UPDATE, 1 SELECT, 2 INSERTs.
     """
     begun = update(repos).where(repos.c.name == name, repos.c.deleted_at.is_not(None))
-    begun = begun.values(description=description, created_at=now, deleted_at=None)
+    begun = begun.values(description=description, created_at=now, deleted_at=None, kind=kind.value, owner_id=owner_id)
     again = connection.execute(begun.returning(repos.c.id)).scalar_one_or_none()
     if again is not None:
         connection.execute(
@@ -67,11 +77,10 @@ def insert_repo(connection: Connection, name: str, description: str, now: dateti
         return int(again)
     try:
         with connection.begin_nested():
-            repo_id = int(
-                connection.execute(
-                    insert(repos).values(name=name, description=description, created_at=now).returning(repos.c.id)
-                ).scalar_one()
+            made = insert(repos).values(
+                name=name, description=description, created_at=now, kind=kind.value, owner_id=owner_id
             )
+            repo_id = int(connection.execute(made.returning(repos.c.id)).scalar_one())
     except DuplicateRowError:
         raise ExistsError("repo", name) from None
     _refuse_former_name(connection, name)  # after the INSERT: a renaming may have committed while it waited
@@ -168,7 +177,8 @@ def lock_branch(connection: Connection, branch: BranchRow, *, wait: bool = True)
     if row is None:
         raise RefNotFoundError(branch.ref.repo, branch.ref.branch, reason="the branch was deleted meanwhile")
     ref, recorded = BranchRef(row.repo, row.name), row.recorded_name or ""
-    return BranchRow(branch.id, row.repo_id, ref, row.head_id, row.epoch, row.latest or 0, recorded)
+    kind = RepoKind(row.kind)
+    return BranchRow(branch.id, row.repo_id, ref, row.head_id, row.epoch, row.latest or 0, recorded, kind)
 
 
 def wait_for_branch(connection: Connection, branch_id: int) -> None:

@@ -1,9 +1,9 @@
 """Locks on rows that last until the transaction ends, always taken in one order, so that no two processes deadlock.
 
-The order is: rounds of maintenance, names and heads, commits, packs, damages and chunks, leases, due keys; within a
-table, ascending by its key. PostgreSQL locks the rows of an UPDATE in the order in which it scans them. A
-transaction that changes several rows of a table, or rows of two tables, therefore locks them here first. On SQLite a
-writing transaction already holds the whole catalog, and these functions do nothing.
+The order is: rounds of maintenance, names and heads, commits, packs, damages and chunks, leases, due keys, results,
+claims, failures. Within a table it ascends by the key. PostgreSQL locks the rows of an UPDATE in the order in which it
+scans them. A transaction that changes several rows of a table, or rows of two tables, therefore locks them here first.
+On SQLite a writing transaction already holds the whole catalog, and these functions do nothing.
 """
 
 from collections.abc import Collection, Iterator

@@ -86,8 +86,11 @@ repos = Table(
     Column("created_at", Timestamp, nullable=False),
     Column("deleted_at", Timestamp),
     Column("recorded_name", String(128)),
+    Column("kind", String(16), nullable=False, server_default="user"),
+    Column("owner_id", BigInteger, index=True),
 )
-"""``deleted_at`` is when the repo was deleted: it has no branches and tags any more, and its commits stay for lineage.
+"""``kind`` is that of `RepoKind`, and ``owner_id`` the repo that a system repo goes with; null for a user's repo.
+``deleted_at`` is when the repo was deleted: it has no branches and tags any more, and its commits stay for lineage.
 ``recorded_name`` is the name in packs of a repo that was renamed.
 """
 
@@ -340,11 +343,49 @@ due_keys = Table(
     comment="per subscription and partition key: the newest commit that asks for work, and whether it was done",
 )
 
+results = Table(
+    "results",
+    metadata,
+    Column("fingerprint", Blob(32), primary_key=True),
+    Column("commit_id", String(32), ForeignKey("commits.id"), nullable=False),
+    comment="which commit of a repo of results holds the first result of a fingerprint",
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("fingerprint", Blob(32), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("until", Timestamp, nullable=False),
+    comment="fingerprints that a run evaluates now, each until a time",
+)
+
+failures = Table(
+    "failures",
+    metadata,
+    Column("fingerprint", Blob(32), primary_key=True),
+    Column("commit_id", String(32), ForeignKey("commits.id"), nullable=False),
+    comment="which commit of a repo of results holds the last failure of a fingerprint that has no result",
+)
+
+disagreements = Table(
+    "disagreements",
+    metadata,
+    Column("fingerprint", Blob(32), primary_key=True),
+    Column("commit_id", String(32), ForeignKey("commits.id"), primary_key=True),
+    Column("pipeline", Text, nullable=False),
+    Column("found_at", Timestamp, nullable=False),
+    comment="commits of repos of results that hold other bytes for a fingerprint than its first result",
+)
+
 
 def tables_for(dialect: str) -> MetaData:
     """Return the tables with the options that only the DDL of *dialect* has: ``sqlite`` or ``postgresql``.
 
     An option loads its dialect, and PostgreSQL's takes 50 ms, so the tables do without until somebody creates them.
     """
+    if dialect == "sqlite":
+        for one in (results, claims, failures):
+            one.dialect_options[dialect]["with_rowid"] = False
     _CONFIRMED.dialect_options[dialect]["where"] = input_files.c.confirmed_by.is_not(None)
     return metadata

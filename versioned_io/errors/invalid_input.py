@@ -237,3 +237,33 @@ class UncertainCodeError(InvalidInputError):
     def __str__(self) -> str:
         name, found = self.args
         return f"{name} is {found}, which has no certain digest: pass it as a parameter, or give code_version"
+
+
+class PathClaimedError(InvalidInputError):
+    """Two datums of a pipeline write one path: let each write to paths that depend on the datum.
+
+    Args: the output branch (``repo@branch``), the path, the keys of the two datums.
+    """
+
+    code: ClassVar[str] = "path_claimed"
+
+    def __init__(self, branch: str, path: str, first: str, second: str) -> None:
+        super().__init__(branch, path, first, second)
+
+    @property
+    def path(self) -> str:
+        """The path that both write."""
+        path: str = self.args[1]
+        return path
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """The keys of the two datums."""
+        return self.args[2], self.args[3]
+
+    def __str__(self) -> str:
+        branch, path, first, second = self.args
+        return (
+            f"the datums {first!r} and {second!r} both write {path!r} of {branch}: let each datum write to paths that "
+            f"depend on it, such as on its captures"
+        )

@@ -11,7 +11,8 @@ from versioned_io.errors.root import quoted
 from versioned_io.model.commits import JSONValue
 from versioned_io.model.fields import Fields
 from versioned_io.model.identifiers import CommitId
-from versioned_io.model.refs import parse_ref_name, parse_repo_name
+from versioned_io.model.refs import parse_recorded_name, parse_ref_name, parse_repo_name
+from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.model.retention import RetentionRule
 
 ENTRY_FORMAT = 1
@@ -121,7 +122,7 @@ def decode_entry(payload: bytes) -> RecordedEntry:
         msg = f"a journal entry has the action {quoted(action)}, which this version does not know: upgrade versioned-io"
         raise FormatError(msg)
     entry = JournalEntry(
-        _decode_name(fields, "repo", parse_repo_name),
+        _decode_name(fields, "repo", parse_recorded_name),
         fields.text("name") and _decode_name(fields, "name", parse_ref_name),
         Action(action),
         fields.optional_id("old"),
@@ -147,6 +148,7 @@ def check_details(entry: JournalEntry) -> None:
     match entry.action:
         case Action.CREATE_REPO:
             details.text("description", default="")
+            kind_of(entry)
         case Action.DELETE_REPO:
             details.text("description", default="")
         case Action.CREATE_TAG if entry.new is None:
@@ -174,6 +176,22 @@ def _decode_name(fields: Fields, name: str, parse: Callable[[str], str]) -> str:
         return parse(fields.text(name))
     except RefSyntaxError:
         fields.refuse(name, "a name that a repo, a branch or a tag can have")
+
+
+def kind_of(entry: JournalEntry) -> tuple[RepoKind, str]:
+    """Return the kind of the repo that an entry `CREATE_REPO` created, and the recorded name of a system repo's owner.
+
+    Raises:
+        FormatError: A newer version knows more kinds. Upgrade versioned-io.
+        IntegrityError: The owner of a system repo is missing.
+    """
+    details = Fields(entry.details, f"an entry create_repo of the journal of {entry.repo!r}")
+    kind = details.text("kind", default=RepoKind.USER.value)
+    if kind not in {one.value for one in RepoKind}:
+        msg = f"{details.what} has the kind {quoted(kind)}, which this version does not know: upgrade versioned-io"
+        raise FormatError(msg)
+    owner = "" if kind == RepoKind.USER else _decode_name(details, "owner", parse_repo_name)
+    return RepoKind(kind), owner
 
 
 def disowned_commits(entry: JournalEntry) -> tuple[CommitId, ...]:

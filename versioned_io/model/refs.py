@@ -14,6 +14,7 @@ DEFAULT_BRANCH = "main"
 """The first branch of every repo, and the meaning of a ref without ``@``."""
 
 _REPO = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]{0,127}")
+_RECORDED = re.compile(rf"(?:{_REPO.pattern})(?:~(?:datums|results))?")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,127}")
 _ANCESTOR = re.compile(r"(?P<name>[^~^]*)(?P<steps>(?:[~^][0-9]{0,9})*)")
 _STEP = re.compile(r"[~^]([0-9]*)")
@@ -139,6 +140,17 @@ def parse_repo_name(name: str, text: str | None = None) -> str:
             f"(1 to 128 letters, digits, '.', '_', '=' or '-', starting with a letter, digit or '_')",
         )
     return name
+
+
+def parse_recorded_name(name: str, text: str | None = None) -> str:
+    """Return *name* as a repo's name in packs: a name for `parse_repo_name`, or the name of a system repo.
+
+    Raises:
+        RefSyntaxError: It is not; *text* is what the message quotes.
+    """
+    if isinstance(name, str) and _RECORDED.fullmatch(name) is not None:
+        return name
+    return parse_repo_name(name, text)
 
 
 def parse_ref_name(name: str, text: str | None = None) -> str:

@@ -4,6 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from versioned_io.platform.forwarding import forward
+from versioned_io.store.computing import Computing
 from versioned_io.store.files import Files
 from versioned_io.store.history import History
 from versioned_io.store.lineage import Lineage
@@ -34,6 +35,7 @@ class Store:
         self._history = History(backend, resolver)
         self._merging = Merging(backend, resolver)
         self._lineage = Lineage(backend, resolver)
+        self._computing = Computing(backend, resolver)
         self._maintenance = Maintenance(backend, warning)
 
     def __repr__(self) -> str:
@@ -122,6 +124,8 @@ class Store:
     lineage_graph = forward("_lineage", Lineage.lineage_graph)
     upstream = forward("_lineage", Lineage.upstream)
     downstream = forward("_lineage", Lineage.downstream)
+
+    pipeline = forward("_computing", Computing.pipeline)
 
     status = forward("_maintenance", Maintenance.status)
     fsck = forward("_maintenance", Maintenance.fsck)

@@ -39,6 +39,8 @@ UNCOUNTED = {
     "Transaction.reference_tree": "needs a server: tests/versioned_io/storage/elsewhere counts its requests",
 }
 FREE = {
+    "Store.pipeline": "reads code only",
+    "pipeline": "a value",
     "Store.close": "asks nothing",
     "Store.url": "a value",
     "Store.warning": "a value",

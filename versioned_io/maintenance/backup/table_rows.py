@@ -15,7 +15,7 @@ from sqlalchemy.dialects import sqlite
 from versioned_io.catalog.tables import Timestamp, metadata
 from versioned_io.errors import IntegrityError
 
-LEFT_OUT: Final = frozenset({"leases"})
+LEFT_OUT: Final = frozenset({"claims", "leases"})
 """Tables about running processes of the store, which have no meaning in a restored store."""
 
 CLEARED: Final = {"due_keys": frozenset({"owner", "claimed_sequence", "claimed_until"})}

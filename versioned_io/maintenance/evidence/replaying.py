@@ -9,8 +9,9 @@ from versioned_io.maintenance.evidence.contents import Contents
 from versioned_io.model.beacons import Beacon, BeaconKind
 from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import CommitId, PackName
-from versioned_io.model.journal import Action, JournalEntry, RecordedEntry
+from versioned_io.model.journal import Action, JournalEntry, RecordedEntry, kind_of
 from versioned_io.model.refs import DEFAULT_BRANCH
+from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.versioning.transactions.record import CommitRecord
 
 _IN_NO_PACK = PackName("")
@@ -32,6 +33,7 @@ class Repo:
 
     Attributes:
         name: The present name; the packs keep the first name.
+        owner: The recorded name of the repo that a system repo goes with.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Repo:
     branches: dict[str, Branch] = field(default_factory=dict)
     tags: dict[str, tuple[CommitId, datetime]] = field(default_factory=dict)
     deleted_at: datetime | None = None
+    kind: RepoKind = RepoKind.USER
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +337,7 @@ def _change_repo(repo: Repo, recorded: RecordedEntry) -> None:
         return
     repo.description = str(entry.details.get("description", ""))
     repo.created_at, repo.deleted_at = recorded.at, None
+    repo.kind, repo.owner = kind_of(entry)
     repo.branches[entry.name] = Branch(None, recorded.sequence)
 
 

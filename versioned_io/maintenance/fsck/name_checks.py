@@ -272,6 +272,7 @@ class _Comparison:
         """Report every difference, except in repos whose damaged records or journal are already reported."""
         query = select(repos, RECORDED_NAME.label("recorded"))
         rows = {row.recorded: row for row in self._connection.execute(query)}
+        owners = {one.id: recorded for recorded, one in rows.items()}
         for name, repo in self._found.repos.items():
             if name in self._damaged:
                 continue
@@ -281,6 +282,8 @@ class _Comparison:
                 continue
             told = (repo.name, repo.description, repo.created_at, repo.deleted_at)
             self._say("repo", name, {"": (row.name, row.description, row.created_at, row.deleted_at)}, {"": told})
+            kept = (row.kind, owners.get(row.owner_id, ""))
+            self._say("kind of repo", name, {"": kept}, {"": (repo.kind.value, repo.owner)})
             own = {one: (b.head, b.epoch, b.is_protected, b.retention) for one, b in repo.branches.items()}
             self._say("branch", name, self._branches(row.id), own)
             self._say("tag", name, self._tags(row.id), dict(repo.tags))

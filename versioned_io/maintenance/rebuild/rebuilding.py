@@ -19,6 +19,7 @@ from versioned_io.catalog.tables import properties, repos
 from versioned_io.errors import InvalidInputError, StorageError
 from versioned_io.maintenance.evidence.contents import read_packs
 from versioned_io.maintenance.evidence.replaying import KnownBeside, find_names
+from versioned_io.maintenance.rebuild.evaluations import index_results
 from versioned_io.maintenance.rebuild.healed import enter_damages
 from versioned_io.maintenance.rebuild.lines import describe_lines, settle_lines
 from versioned_io.maintenance.rebuild.rows import enter_names
@@ -128,6 +129,7 @@ def rebuild_catalog(
         enter_damages(connection, objects, contents.healed, [info.name for info in contents.infos], now)
         found = find_names(contents, KnownBeside.of(beacons))
         enter_names(connection, found, now)
+        index_results(connection, objects)
         heads = {(repo, name): one.head for repo, of in found.repos.items() for name, one in of.branches.items()}
         parted = describe_lines(found, heads)
         is_owner = may_take_over(connection, catalog, objects, listing)

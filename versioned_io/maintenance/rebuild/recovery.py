@@ -14,7 +14,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from versioned_io.catalog.chunk_index import insert_chunks, insert_packs
-from versioned_io.catalog.collection import DELETED
+from versioned_io.catalog.collection import DELETED, forget_expired_results
 from versioned_io.catalog.connect import Catalog
 from versioned_io.catalog.consistency import pack_rows, revive_deleted
 from versioned_io.catalog.moving import rewrite_runs
@@ -25,10 +25,11 @@ from versioned_io.catalog.tables import branches, chunks, commits, journal, pack
 from versioned_io.errors import IntegrityError, InvalidInputError, NotOwnerError
 from versioned_io.maintenance.evidence.contents import Contents, read_packs
 from versioned_io.maintenance.evidence.replaying import Branch, KnownBeside, ReplayedNames, find_names
+from versioned_io.maintenance.rebuild.evaluations import index_results
 from versioned_io.maintenance.rebuild.healed import enter_damages
 from versioned_io.maintenance.rebuild.lines import describe_lines, settle_lines
 from versioned_io.maintenance.rebuild.rebuilding import require_packs
-from versioned_io.maintenance.rebuild.rows import add_commits, add_entries, add_keys, add_repo
+from versioned_io.maintenance.rebuild.rows import add_commits, add_entries, add_keys, add_repo, set_owners
 from versioned_io.model.beacons import Beacon, BeaconKind
 from versioned_io.model.commits import CommitState, RunInfo, parse_root
 from versioned_io.model.identifiers import CommitId, PackName
@@ -220,6 +221,7 @@ class _Recovering:
         add_entries(self.connection, new_entries)
         add_keys(self.connection, new_commits, found, self.now)
         self._enter_healed(new_commits)
+        index_results(self.connection, self.objects)
         parted = describe_lines(found, self._heads())
         held, unheld = self._settle_lines(found, dry_run=dry_run)
         unknown = self.beacons - known_beacons(self.connection, self.beacons)
@@ -345,6 +347,7 @@ class _Recovering:
         added = [name for name in sorted(found.repos) if name not in known]
         for name in added:
             add_repo(self.connection, name, found.repos[name])
+        set_owners(self.connection, found.repos)
         return len(added)
 
     def _rename_repos(self, found: ReplayedNames) -> None:
@@ -444,6 +447,7 @@ class _Recovering:
         for batch in _batches(sorted(forgotten)):
             own = update(commits).where(commits.c.id.in_(batch))
             self.connection.execute(own.values(state=CommitState.FORGOTTEN.value))
+        forget_expired_results(self.connection, [CommitId(one) for one in sorted(forgotten)])
 
     def _enter_healed(self, added: list[CommitRecord]) -> None:
         healed = [one for record in added for one in record.healed]

@@ -1,16 +1,16 @@
 """Inserting the rows that follow from the packs: repos, commits, branches, tags, the journal, idempotency keys."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy import Connection, func, insert, select, text, update
 
 from versioned_io.catalog.ordering import settle_orders
 from versioned_io.catalog.publishing import insert_commit_row, insert_confirmations, insert_sources
-from versioned_io.catalog.renamed import RECORDED_NAME
+from versioned_io.catalog.renamed import RECORDED_NAME, is_recorded_as
 from versioned_io.catalog.tables import branches, commits, idempotency_keys, journal, repos, segments, tags
 from versioned_io.catalog.upserts import upsert
 from versioned_io.maintenance.evidence.contents import order_facts
@@ -18,12 +18,14 @@ from versioned_io.maintenance.evidence.replaying import ReplayedNames, Repo
 from versioned_io.model.commits import Commit, CommitState, InputFile
 from versioned_io.model.identifiers import CommitId, PackName
 from versioned_io.model.journal import Action, RecordedEntry
+from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.versioning.transactions.record import CommitRecord
 
 
 def enter_names(connection: Connection, found: ReplayedNames, now: datetime) -> None:
     """Insert all names and kept commits into an empty catalog. Cost: 2 or 3 INSERTs for each commit."""
     repo_ids = {name: add_repo(connection, name, repo) for name, repo in sorted(found.repos.items())}
+    set_owners(connection, found.repos)
     records = add_commits(connection, found)
     for name, repo in sorted(found.repos.items()):
         for branch_name, branch in sorted(repo.branches.items()):
@@ -47,9 +49,19 @@ def enter_names(connection: Connection, found: ReplayedNames, now: datetime) -> 
 def add_repo(connection: Connection, recorded: str, repo: Repo) -> int:
     """Insert a repo with the recorded name *recorded*, without its branches and tags, and return its key."""
     values = {"description": repo.description, "created_at": repo.created_at, "deleted_at": repo.deleted_at}
-    called = {"name": repo.name, "recorded_name": None if recorded == repo.name else recorded}
+    called = {"name": repo.name, "recorded_name": None if recorded == repo.name else recorded, "kind": repo.kind.value}
     made = insert(repos).values(**called, **values)
     return int(connection.execute(made.returning(repos.c.id)).scalar_one())
+
+
+def set_owners(connection: Connection, found: Mapping[str, Repo]) -> None:
+    """Record which repo each system repo goes with. Cost: 2 statements for each system repo."""
+    for recorded, repo in sorted(found.items()):
+        if repo.kind is RepoKind.USER:
+            continue
+        owner_id = connection.execute(select(repos.c.id).where(is_recorded_as(repo.owner))).scalar_one_or_none()
+        values = {"kind": repo.kind.value, "owner_id": owner_id}
+        connection.execute(update(repos).where(is_recorded_as(recorded)).values(**values))
 
 
 def add_commits(

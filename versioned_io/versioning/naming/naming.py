@@ -3,17 +3,19 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from versioned_io.catalog import repos as catalog
 from versioned_io.catalog.commits import get_commit
 from versioned_io.catalog.idempotency import rename_branch_in_keys
-from versioned_io.catalog.repo_rows import BranchRow, find_branch
+from versioned_io.catalog.renamed import recorded_name_of
+from versioned_io.catalog.repo_rows import BranchRow, branch_heads, find_branch, find_repo_id, find_system_repo
 from versioned_io.errors import InvalidInputError, RefNotFoundError
-from versioned_io.model.commits import BranchInfo, Commit, RepoInfo
+from versioned_io.model.commits import BranchInfo, Commit, JSONValue, RepoInfo
 from versioned_io.model.identifiers import CommitId
 from versioned_io.model.journal import Action, JournalEntry
 from versioned_io.model.refs import DEFAULT_BRANCH, BranchRef
+from versioned_io.model.repo_kinds import RepoKind, name_system_repo
 from versioned_io.model.retention import RetentionRule
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.backend.journaling import append_entry
@@ -36,6 +38,41 @@ def create_repo(backend: Backend, name: str, description: str) -> RepoInfo:
         entry = JournalEntry(name, DEFAULT_BRANCH, Action.CREATE_REPO, details={"description": description})
         catalog.set_epoch(connection, repo_id, DEFAULT_BRANCH, append_entry(connection, backend.objects, entry, now))
     return RepoInfo(name, description, now, branches=(BranchInfo(name, DEFAULT_BRANCH, None, 0),))
+
+
+def ensure_system_branch(backend: Backend, owner: str, kind: RepoKind, branch: str) -> BranchRef:
+    """Return a branch of the system repo of *owner*; the repo and the empty branch are created if they are missing.
+
+    Raises:
+        RepoNotFoundError: The repo *owner* does not exist.
+
+    Cost: 2 SELECTs; the first time 1 SQL transaction and 1 or 2 PUTs.
+    """
+    with backend.catalog.read() as connection:
+        name = find_system_repo(connection, owner, kind)
+        if name is not None and branch in branch_heads(connection, name):
+            return BranchRef(name, branch)
+    with backend.catalog.write() as connection:
+        catalog.hold_repo_of_name(connection, owner)  # of two callers at once, the second finds what the first made
+        name = find_system_repo(connection, owner, kind) or _create_system_repo(connection, backend, owner, kind)
+        ref = BranchRef(name, branch)
+        if branch not in branch_heads(connection, name):
+            repo_id = catalog.insert_branch(connection, ref, None)
+            entry = JournalEntry(name, branch, Action.CREATE_BRANCH)
+            sequence = append_entry(connection, backend.objects, entry, backend.clock())
+            catalog.set_epoch(connection, repo_id, branch, sequence)
+    return ref
+
+
+def _create_system_repo(connection: Connection, backend: Backend, owner: str, kind: RepoKind) -> str:
+    owner_id = find_repo_id(connection, owner)
+    recorded = connection.execute(select(recorded_name_of(owner))).scalar_one()
+    name, now = name_system_repo(recorded, kind), backend.clock()
+    repo_id = catalog.insert_repo(connection, name, "", now, kind=kind, owner_id=owner_id)
+    details: dict[str, JSONValue] = {"description": "", "kind": kind.value, "owner": recorded}
+    entry = JournalEntry(name, DEFAULT_BRANCH, Action.CREATE_REPO, details=details)
+    catalog.set_epoch(connection, repo_id, DEFAULT_BRANCH, append_entry(connection, backend.objects, entry, now))
+    return name
 
 
 def create_branch(backend: Backend, ref: BranchRef, at: Commit | None) -> None:

@@ -4,14 +4,24 @@ Source: docs/design/0004-journal-and-rebuild.md, "Whole repos".
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from versioned_io.catalog import repos as catalog
 from versioned_io.catalog.idempotency import rename_repo_in_keys
 from versioned_io.catalog.journal import entries_of
-from versioned_io.catalog.repo_rows import BranchRow, find_branch, find_repo_id, list_repos, list_tags
+from versioned_io.catalog.renamed import recorded_name_of
+from versioned_io.catalog.repo_rows import (
+    BranchRow,
+    find_branch,
+    find_repo_id,
+    kind_of_repo,
+    list_repos,
+    list_tags,
+    system_repos_of,
+)
 from versioned_io.catalog.subscriptions import delete_subscriptions, names_of_subscriptions
 from versioned_io.errors import ExistsError, InvalidInputError, RepoNotFoundError
 from versioned_io.model.commits import JSONValue, RepoInfo
@@ -19,6 +29,7 @@ from versioned_io.model.fields import Fields
 from versioned_io.model.identifiers import CommitId
 from versioned_io.model.journal import Action, JournalEntry
 from versioned_io.model.refs import DEFAULT_BRANCH, BranchRef
+from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.backend.journaling import append_entry
 
@@ -39,27 +50,13 @@ def delete_repo(backend: Backend, name: str, *, force: bool) -> RepoInfo:
         rows = catalog.branches_of(connection, repo_id)
         catalog.hold_repo(connection, repo_id)
         (info,) = list_repos(connection, name)
-        if {branch.name for branch in info.branches} != {row.ref.branch for row in rows}:
-            msg = f"a branch of {name!r} was created or renamed at this moment: try again"
-            raise InvalidInputError(msg)
         if not force:
             _refuse_needed(connection, info, rows)
-        tags = list_tags(connection, name)
-        details: dict[str, JSONValue] = {
-            "description": info.description,
-            "branches": [_described(connection, row) for row in rows],
-            "tags": [{"name": tag, "commit": commit} for tag, commit in tags],
-        }
-        for row in rows:
-            delete_subscriptions(connection, row.id)
-            catalog.remove_branch(connection, row.id)
-            _note(connection, backend, JournalEntry(name, row.ref.branch, Action.DELETE_BRANCH, old=row.head))
-        for tag, commit in tags:
-            catalog.remove_tag(connection, BranchRef(name, tag))
-            _note(connection, backend, JournalEntry(name, tag, Action.DELETE_TAG, old=commit))
-        now = backend.clock()
-        catalog.delete_repo(connection, repo_id, now)
-        append_entry(connection, backend.objects, JournalEntry(name, "", Action.DELETE_REPO, details=details), now)
+        system: list[JSONValue] = []
+        for one in system_repos_of(connection, repo_id):
+            _WholeRepo(connection, backend, one).delete({})
+            system.append({"name": one})
+        _WholeRepo(connection, backend, name).delete({"system": system} if system else {})
     return info
 
 
@@ -99,25 +96,77 @@ def restore_repo(backend: Backend, name: str) -> RepoInfo:
         if list_repos(connection, name):
             raise ExistsError("repo", name)
         facts, deletion = _facts_of_deletion(connection, name)
+        _WholeRepo(connection, backend, name).restore(facts, {"restores": deletion}, RepoKind.USER, None)
+        owner_id = find_repo_id(connection, name)
+        owner = connection.execute(select(recorded_name_of(name))).scalar_one()
+        for one in [named.text("name") for named in facts.items("system", is_optional=True)]:
+            own, deletion = _facts_of_deletion(connection, one)
+            kind = kind_of_repo(connection, one)
+            made: dict[str, JSONValue] = {"restores": deletion, "kind": kind.value, "owner": owner}
+            _WholeRepo(connection, backend, one).restore(own, made, kind, owner_id)
+        (restored,) = list_repos(connection, name)
+    return restored
+
+
+@dataclass(frozen=True, slots=True)
+class _WholeRepo:
+    """One repo, of any kind, in the transaction that deletes or restores it."""
+
+    connection: Connection
+    backend: Backend
+    name: str
+
+    def delete(self, details: dict[str, JSONValue]) -> None:
+        """Delete the repo with its names; *details* are recorded with its facts."""
+        name, connection = self.name, self.connection
+        repo_id = find_repo_id(connection, name)
+        rows = catalog.branches_of(connection, repo_id)
+        catalog.hold_repo(connection, repo_id)
+        (info,) = list_repos(connection, name)
+        if {branch.name for branch in info.branches} != {row.ref.branch for row in rows}:
+            msg = f"a branch of {name!r} was created or renamed at this moment: try again"
+            raise InvalidInputError(msg)
+        tags = list_tags(connection, name)
+        details |= {
+            "description": info.description,
+            "branches": [_described(connection, row) for row in rows],
+            "tags": [{"name": tag, "commit": commit} for tag, commit in tags],
+        }
+        for row in rows:
+            delete_subscriptions(connection, row.id)
+            catalog.remove_branch(connection, row.id)
+            self._note(JournalEntry(name, row.ref.branch, Action.DELETE_BRANCH, old=row.head))
+        for tag, commit in tags:
+            catalog.remove_tag(connection, BranchRef(name, tag))
+            self._note(JournalEntry(name, tag, Action.DELETE_TAG, old=commit))
+        now = self.backend.clock()
+        catalog.delete_repo(connection, repo_id, now)
+        entry = JournalEntry(name, "", Action.DELETE_REPO, details=details)
+        append_entry(connection, self.backend.objects, entry, now)
+
+    def restore(self, facts: Fields, made: dict[str, JSONValue], kind: RepoKind, owner_id: int | None) -> None:
+        """Restore the repo as *facts* describe it; *made* is recorded with its creation."""
+        connection, name, now = self.connection, self.name, self.backend.clock()
         description = facts.text("description", default="")
-        now = backend.clock()
-        repo_id = catalog.insert_repo(connection, name, description, now)
-        of_repo: dict[str, JSONValue] = {"description": description, "restores": deletion}
-        made = JournalEntry(name, DEFAULT_BRANCH, Action.CREATE_REPO, details=of_repo)
-        catalog.set_epoch(connection, repo_id, DEFAULT_BRANCH, append_entry(connection, backend.objects, made, now))
+        repo_id = catalog.insert_repo(connection, name, description, now, kind=kind, owner_id=owner_id)
+        details: dict[str, JSONValue] = {"description": description, **made}
+        created = JournalEntry(name, DEFAULT_BRANCH, Action.CREATE_REPO, details=details)
+        sequence = append_entry(connection, self.backend.objects, created, now)
+        catalog.set_epoch(connection, repo_id, DEFAULT_BRANCH, sequence)
         wanted = facts.items("branches")
         if DEFAULT_BRANCH not in {one.text("name") for one in wanted}:
             catalog.remove_branch(connection, find_branch(connection, BranchRef(name, DEFAULT_BRANCH)).id)
-            _note(connection, backend, JournalEntry(name, DEFAULT_BRANCH, Action.DELETE_BRANCH))
+            self._note(JournalEntry(name, DEFAULT_BRANCH, Action.DELETE_BRANCH))
         for one in wanted:
-            _restore_branch(connection, backend, BranchRef(name, one.text("name")), one)
+            _restore_branch(connection, self.backend, BranchRef(name, one.text("name")), one)
         for one in facts.items("tags"):
             ref, commit = BranchRef(name, one.text("name")), CommitId(one.id("commit"))
             catalog.insert_tag(connection, ref, catalog.hold_commit(connection, commit), now)
-            made = JournalEntry(name, ref.branch, Action.CREATE_TAG, new=commit)
-            append_entry(connection, backend.objects, made, now)
-        (restored,) = list_repos(connection, name)
-    return restored
+            tagged = JournalEntry(name, ref.branch, Action.CREATE_TAG, new=commit)
+            append_entry(connection, self.backend.objects, tagged, now)
+
+    def _note(self, entry: JournalEntry) -> int:
+        return _note(self.connection, self.backend, entry)
 
 
 def _facts_of_deletion(connection: Connection, name: str) -> tuple[Fields, int]:

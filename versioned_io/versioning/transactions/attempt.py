@@ -11,13 +11,14 @@ import pyarrow as pa
 from versioned_io.catalog.confirming import with_confirmations
 from versioned_io.catalog.publishing import Publication
 from versioned_io.catalog.repo_rows import BranchRow
-from versioned_io.errors import EmptyCommitError
+from versioned_io.errors import ConflictError, EmptyCommitError
 from versioned_io.model.columns import text_column
 from versioned_io.model.commits import Commit, CommitStats, Confirmation, InputFile, RunInfo
 from versioned_io.model.damages import Healed
 from versioned_io.model.identifiers import CommitId, LineageId, new_commit_id, new_lineage_id
 from versioned_io.model.places import PageRef, pack_name
 from versioned_io.model.refs import BranchRef
+from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.storage.chunks.data_writer import DataWriter
 from versioned_io.storage.pages.touched import touched_filter
 from versioned_io.versioning.backend.backend import Backend
@@ -102,7 +103,9 @@ class Attempt:
         """Write the changes of *branch* on top of *head*; nothing refers to them yet."""
         root = None if head is None else head.root
         moved = row.head != (None if branch.base is None else branch.base.id)
-        if moved:
+        if moved and branch.is_exact:
+            raise ConflictError(str(row.ref), (), "" if row.head is None else row.head)
+        if moved and not branch.is_fresh:
             if self.plan.facts.merged is not None:
                 refuse_other_history(self.backend, branch, head)
             refuse_overlap(self.backend, branch, head)
@@ -121,10 +124,12 @@ class Attempt:
         healed = (*self.data.placer.healed(), *edited.healed)
         commit = self._describe(row, head, commit_id, new_root, rows)
         stats = replace(commit.stats, healed=len(healed))
-        commit = replace(commit, stats=stats, touched=_touched(rows, deletes))
+        commit = replace(commit, stats=stats, touched=_touched(rows, [""] if branch.is_fresh else deletes))
         confirmed = self._confirmed(branch, rows)
-        own = branch.staging.origins(branch.base, {*rows.changed.to_pylist(), *(one.path for one in confirmed)})
-        inputs = self.origin.inputs + _with_makers(self.backend, own)
+        inputs: tuple[InputFile, ...] = ()
+        if row.kind is RepoKind.USER:
+            own = branch.staging.origins(branch.base, {*rows.changed.to_pylist(), *(one.path for one in confirmed)})
+            inputs = self.origin.inputs + _with_makers(self.backend, own)
         stated_by = CommitRecord(commit, inputs, self.plan.idempotency_key, tuple(self.origin.lost), healed, confirmed)
         record = self.data.packs.put_commit(encode_record(stated_by))
         packs = {*map(pack_name, rows.packs()), *(pack_name(one.frame.pack) for one in healed)}
@@ -179,7 +184,7 @@ class Attempt:
             branch=row.ref.branch,
             number=1 if parent is None else parent.number + 1,
             parent=None if parent is None else parent.id,
-            provenance=self.origin.provenance,
+            provenance=self.origin.provenance if row.kind is RepoKind.USER else (),
             message=self.plan.facts.message,
             author=self.plan.facts.author,
             metadata=dict(self.plan.facts.metadata),

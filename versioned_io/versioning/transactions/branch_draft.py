@@ -36,6 +36,8 @@ class BranchDraft:
         self.target = branch
         self.base = base
         self.staging = Staging()
+        self.is_fresh = False
+        self.is_exact = False
         self.intake = intake
         self.run = run
         # Reads of the branch itself are not inputs of its change: the parent records them already.
@@ -95,6 +97,30 @@ class BranchDraft:
             with self.run.making(path):
                 self.run.note(origin, InputFile(origin.repo, origin.id, row.path, digest, writer))
         self.staging.write(path, StagedFile(row, row.attributes, author=row.commit if keeps_author else None))
+
+    def begin_afresh(self) -> None:
+        """Make the staged files the whole tree of the commit, whatever the head is then; it never conflicts.
+
+        Cost: none.
+        """
+        self.check_open("begin a fresh tree")
+        self.is_fresh = True
+
+    def stay_on_base(self) -> None:
+        """Refuse to commit on any other head than `base`: the changes follow from all of it, and can't be replayed.
+
+        Cost: none.
+        """
+        self.check_open("stay on its base")
+        self.is_exact = True
+
+    def adopt(self, path: str, row: FileRow) -> None:
+        """Stage a file of another commit by reference. It does not count as read, so the commit's inputs lack it.
+
+        Cost: none.
+        """
+        self.check_open("adopt a file")
+        self.staging.write(parse_path(path), StagedFile(row, row.attributes))
 
     def delete_exactly(self, path: str) -> None:
         """Stage the deletion of the file *path*, and of nothing below it. Cost: none."""

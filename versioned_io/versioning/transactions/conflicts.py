@@ -18,11 +18,18 @@ _T = TypeVar("_T")
 
 
 class BranchChanges(Protocol):
-    """The changes that are staged on one branch, and the head that they were staged on."""
+    """The changes that are staged on one branch, and the head that they were staged on.
+
+    Attributes:
+        is_fresh: Whether the staged files replace the whole tree of the head.
+        is_exact: Whether they can't be replayed on another head.
+    """
 
     target: BranchRow
     base: Commit | None
     staging: Staging
+    is_fresh: bool
+    is_exact: bool
 
 
 def refuse_overlap(backend: Backend, branch: BranchChanges, head: Commit | None) -> None:

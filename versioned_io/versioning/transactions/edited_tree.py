@@ -67,7 +67,7 @@ class TreeEdit:
             pages are read once more, from the store, and so are the contents of their files.
         """
         root = None if self.head is None else self.head.root
-        if root is None:
+        if root is None or self.branch.is_fresh:
             return self._edit(None)
         if self.data.placer.healed():
             return self._edit_mended(root)
@@ -125,7 +125,7 @@ class TreeEdit:
             source=backend.pages,
             has_local_bit=staging.has_local_bit,
         )
-        head = None if self.head is None else replace(self.head, root=root)
+        head = None if self.head is None or self.branch.is_fresh else replace(self.head, root=root)
         refuse_collisions(backend, self.branch, head, rows)
         new = edit_tree(root, rows.table, staging.deletes, source=backend.pages, sink=self.data.packs)
         return EditedTree(root, new, rows)

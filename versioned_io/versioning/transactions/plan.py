@@ -1,13 +1,22 @@
 """A transaction that is ready to commit, as one value."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from sqlalchemy import Connection
+
+from versioned_io.model.commits import Commit
 from versioned_io.model.due_keys import DueKey
 from versioned_io.model.idempotency import IdempotencyKey
+from versioned_io.model.refs import BranchRef
 from versioned_io.versioning.runs.run import Run
 from versioned_io.versioning.transactions.conflicts import BranchChanges
 from versioned_io.versioning.transactions.facts import CommitFacts, Empty
 from versioned_io.versioning.transactions.lease import Lease
+
+Alongside: TypeAlias = Callable[[Connection, Mapping[BranchRef, Commit]], None]
+"""Rows that are entered in the SQL transaction that publishes the commits. It gets the new commits by branch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +30,7 @@ class CommitPlan:
     completes: tuple[DueKey, ...]
     lease: Lease
     idempotency: IdempotencyKey | None = None
+    alongside: tuple[Alongside, ...] = ()
     idempotency_key: str | None = None
     """The key as the catalog keeps it: with *retries* "equal" it depends on the staged content."""
 

@@ -20,6 +20,7 @@ from versioned_io.catalog.repos import lock_branch, wait_for_branch
 from versioned_io.errors import ExistsError, HeadMovedError, OutcomeUnknownError, PackLostError, VersionedError
 from versioned_io.model.due_keys import DueKey
 from versioned_io.model.identifiers import CommitId
+from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.storage.chunks.data_writer import DataWriter
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.backend.leftovers import delete_leftovers
@@ -180,6 +181,8 @@ def _enter(
     plan.lease.end(connection)
     if plan.completes:
         _complete(connection, plan.completes, backend)
+    for enter in plan.alongside:
+        enter(connection, {one.branch.ref: one.commit for one in publications})
     if plan.idempotency_key is not None and (plan.completes or any(one.staging.changes for one in plan.branches)):
         left = {
             str(draft.ref): FirstTry(None if outcome.commit is None else outcome.commit.id, outcome.changed)
@@ -220,7 +223,7 @@ def _outcomes(plan: CommitPlan, drafts: Sequence[Draft]) -> list[Outcome]:
 
 
 def _noted(plan: CommitPlan, outcomes: list[Outcome]) -> list[Outcome]:
-    for outcome in outcomes:
-        if outcome.changed and outcome.commit is not None:
+    for branch, outcome in zip(plan.branches, outcomes, strict=True):
+        if outcome.changed and outcome.commit is not None and branch.target.kind is RepoKind.USER:
             plan.run.note_made(outcome.commit)
     return outcomes

@@ -21,7 +21,7 @@ from versioned_io.model.fields import LARGEST_NUMBER, Fields
 from versioned_io.model.idempotency import parse_key
 from versioned_io.model.identifiers import CommitId, Digest, LineageId, is_id
 from versioned_io.model.places import FrameRef, PageRef
-from versioned_io.model.refs import parse_ref_name, parse_repo_name
+from versioned_io.model.refs import parse_recorded_name, parse_ref_name
 
 RECORD_FORMAT = 1
 
@@ -113,7 +113,7 @@ def _decode_commit(fields: Fields) -> Commit:
     return Commit(
         id=CommitId(fields.id("id")),
         lineage_id=LineageId(fields.id("lineage_id")),
-        repo=_decode_name(fields, "repo", parse_repo_name),
+        repo=_decode_name(fields, "repo", parse_recorded_name),
         branch=_decode_name(fields, "branch", parse_ref_name),
         number=fields.number("number", least=1),
         parent=fields.optional_id("parent"),

@@ -12,6 +12,7 @@ from versioned_io.model.commits import Commit
 from versioned_io.model.due_keys import DueKey
 from versioned_io.model.idempotency import IdempotencyKey
 from versioned_io.model.refs import BranchRef, parse_branch_ref
+from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.platform.forwarding import forward
 from versioned_io.storage.chunks.data_writer import DataWriter
 from versioned_io.versioning.backend.backend import Backend
@@ -20,7 +21,7 @@ from versioned_io.versioning.transactions.branch_draft import BranchDraft, Outco
 from versioned_io.versioning.transactions.facts import CommitFacts, Empty
 from versioned_io.versioning.transactions.lease import Lease
 from versioned_io.versioning.transactions.local_tree import NotKept
-from versioned_io.versioning.transactions.plan import CommitPlan
+from versioned_io.versioning.transactions.plan import Alongside, CommitPlan
 from versioned_io.versioning.transactions.publish import publish_plan
 from versioned_io.versioning.transactions.rearranging import SnapshotResolver
 from versioned_io.versioning.transactions.staged_branch import StagedBranch
@@ -46,6 +47,7 @@ class Transaction:
         completes: tuple[DueKey, ...],
         resolve: SnapshotResolver,
         idempotency_key: IdempotencyKey | None = None,
+        alongside: tuple[Alongside, ...] = (),
     ) -> None:
         self._backend = backend
         self._lease = Lease(backend)
@@ -61,6 +63,7 @@ class Transaction:
         self._empty = empty
         self._completes = completes
         self._idempotency_key = idempotency_key
+        self._alongside = alongside
         self._run = current_run() or Run(None)
         self._resolve = resolve
         self._branches: dict[BranchRef, StagedBranch] = {}
@@ -206,6 +209,7 @@ class Transaction:
             completes=self._completes,
             lease=self._lease,
             idempotency=self._idempotency_key,
+            alongside=self._alongside,
         )
         try:
             outcomes = publish_plan(self._backend, self._data, plan)
@@ -214,7 +218,8 @@ class Transaction:
             raise
         for draft, outcome in zip(drafts, outcomes, strict=True):
             draft.close(outcome, f"nothing was ever committed to {draft.target.ref}")
-        self._call_hooks(tuple(one.commit for one in outcomes if one.changed and one.commit is not None))
+        own = [one for draft, one in zip(drafts, outcomes, strict=True) if draft.target.kind is RepoKind.USER]
+        self._call_hooks(tuple(one.commit for one in own if one.changed and one.commit is not None))
 
     def _call_hooks(self, commits: tuple[Commit, ...]) -> None:
         """Call the hooks of `Store.after_commit`. The commits stand, whatever a hook does."""
@@ -250,3 +255,9 @@ def draft_of(staged: Staged) -> BranchDraft:
     """Return the draft of *staged*, for merges, formats and the commit."""
     branch = staged._own if isinstance(staged, Transaction) else staged  # noqa: SLF001 - this is the way to it
     return branch._draft  # noqa: SLF001 - likewise
+
+
+def stage_system_branch(tx: Transaction, target: BranchRef) -> StagedBranch:
+    """Return the staging of a branch of a repo of any kind in *tx*. Cost: 1 SELECT the first time."""
+    draft_of(tx).check_open("write to another branch")
+    return tx._branches.get(target) or tx._stage(target)  # noqa: SLF001 (users name no system repo)

@@ -84,7 +84,8 @@ def test_a_backup_knows_every_table():
     names = {"properties", "repos", "branches", "tags", "journal", "subscriptions", "due_keys", "held_cursors"}
     commits = {"segments", "commits", "provenance", "input_files", "confirmations", "idempotency_keys"}
     contents = {"packs", "chunks", "damages", "leases", "maintenance"}
-    assert {table.name for table in metadata.sorted_tables} == names | commits | contents
+    evaluated = {"results", "claims", "failures", "disagreements"}
+    assert {table.name for table in metadata.sorted_tables} == names | commits | contents | evaluated
 
 
 def test_a_restored_store_says_what_the_store_said_and_is_one_of_its_own(store, tmp_path, write):

@@ -1,0 +1,1 @@
+"""Pipelines: named computations from inputs to an output branch, as functions of a datum."""

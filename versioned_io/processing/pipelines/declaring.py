@@ -1,0 +1,162 @@
+"""Declaring a pipeline: the decorator that makes one of a function."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from typing import Final, Literal
+
+from versioned_io.errors import InvalidInputError
+from versioned_io.errors.root import quoted
+from versioned_io.model.arguments import check_callable, parse_flag, parse_name
+from versioned_io.model.commits import JSONValue, parse_json_object
+from versioned_io.model.refs import BranchRef, parse_branch_ref
+from versioned_io.processing.inputs.specs import InputSpec, refs_of
+from versioned_io.processing.running.datum_access import Datum, DatumOutput
+from versioned_io.processing.running.definition import OnFailure
+from versioned_io.processing.running.evaluating import DatumFunction, ErrorHandler
+
+_ON_FAILURE: Final = ("refuse", "keep", "drop")
+Caching = Literal["reuse", "never"]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineFunction:
+    """A function of a datum with the facts of its pipeline; still called as the function. Made by `pipeline`.
+
+    It pickles as its place in its module, as functions do.
+    """
+
+    function: DatumFunction
+    name: str
+    inputs: InputSpec
+    output: BranchRef
+    on_failure: OnFailure = "refuse"
+    timeout_s: float | None = None
+    tries: int = 1
+    parameters: Mapping[str, JSONValue] = field(default_factory=dict)
+    code_version: str | None = None
+    is_shared: bool = True
+    is_cached: bool = True
+    error_handler: ErrorHandler | None = None
+
+    def __call__(self, datum: Datum, out: DatumOutput) -> object:
+        """Call the function, as in a test of it."""
+        return self.function(datum, out)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        module, name = self.function.__module__, self.function.__qualname__
+        if _find(module, name) is not self:
+            msg = (
+                f"the pipeline {self.name!r} can't be sent to other processes: {module}.{name} is not its function; "
+                f"define it at the top of a module"
+            )
+            raise InvalidInputError(msg)
+        return _find, (module, name)
+
+
+def pipeline(
+    name: str,
+    *,
+    inputs: InputSpec,
+    output: str,
+    on_failure: OnFailure = "refuse",
+    timeout_s: float | None = None,
+    tries: int = 1,
+    params: Mapping[str, JSONValue] | None = None,
+    code_version: str | None = None,
+    share: bool = True,
+    cache: Caching = "reuse",
+    error_handler: ErrorHandler | None = None,
+) -> Callable[[DatumFunction], PipelineFunction]:
+    """Return a decorator that makes a pipeline of a function of ``(datum, out)``; `Store.pipeline` runs it.
+
+    The function reads the files of one datum and writes outputs. Whatever it can see decides whether it runs again:
+    its code, *params*, and the paths and contents of the datum's files.
+
+    >>> @vio.pipeline("upper", inputs=vio.glob("weather@main", "/2012/(*).csv"), output="upper@main", code_version="1")
+    ... def upper(datum, out):
+    ...     out.write(datum["weather"].path, datum["weather"].read().upper())
+    >>> store.pipeline(upper).run().counts["run"]
+    2
+
+    Args:
+        name: Shown with its commits; not part of the identity of results.
+        inputs: `glob`, or another input.
+        output: The branch that the pipeline owns, as ``repo@branch``.
+        on_failure: If datums fail: ``refuse`` commits nothing, ``keep`` keeps their old outputs, ``drop`` leaves them
+            out. Results of the others are kept in each case.
+        timeout_s: The time limit of one try of a datum.
+        tries: How often a datum is tried.
+        params: Values that the function finds in ``datum.parameters``.
+        code_version: Stands for the code instead of its digest: change it when results should be computed again.
+        share: Whether other pipelines may use the results. If not, the name is part of their identity.
+        cache: ``never`` for functions that are random on purpose: no result is reused.
+        error_handler: Called with the datum and the exception after the last try. If it returns, the datum is
+            *recovered*: the commit lacks its outputs, and the next run tries it again.
+
+    Raises:
+        InvalidInputError: An argument is not valid. Fix it.
+    """
+    facts = _check(name, on_failure, timeout_s, tries, cache)
+    branch = parse_branch_ref(output)
+    _refuse_own_output(name, inputs, branch)
+    check_callable(error_handler, "error_handler")
+    made = partial(
+        PipelineFunction,
+        name=facts,
+        inputs=inputs,
+        output=branch,
+        on_failure=on_failure,
+        timeout_s=timeout_s,
+        tries=tries,
+        parameters=parse_json_object(params, "params"),
+        code_version=code_version,
+        is_shared=parse_flag(share, "share"),
+        is_cached=cache == "reuse",
+        error_handler=error_handler,
+    )
+
+    def decorate(function: DatumFunction) -> PipelineFunction:
+        if function is None:
+            msg = "@pipeline needs a function of (datum, out)"
+            raise InvalidInputError(msg)
+        check_callable(function, "function")
+        return made(function)
+
+    return decorate
+
+
+def _check(name: str, on_failure: str, timeout_s: float | None, tries: int, cache: str) -> str:
+    _check_choice("on_failure", on_failure, _ON_FAILURE)
+    _check_choice("cache", cache, ("reuse", "never"))
+    if timeout_s is not None and not (isinstance(timeout_s, int | float) and timeout_s > 0):
+        msg = f"timeout_s={timeout_s!r} is not valid: it must be a positive number of seconds"
+        raise InvalidInputError(msg)
+    if isinstance(tries, bool) or not isinstance(tries, int) or tries < 1:
+        msg = f"tries={tries!r} is not valid: it must be 1 or more"
+        raise InvalidInputError(msg)
+    return parse_name(name, "name")
+
+
+def _check_choice(what: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        msg = f"{what}={quoted(value)} is not valid: use {', '.join(map(repr, choices))}"
+        raise InvalidInputError(msg)
+
+
+def _refuse_own_output(name: str, inputs: InputSpec, output: BranchRef) -> None:
+    for ref in refs_of(inputs):
+        repo, _, branch = ref.partition("@")
+        if (repo, branch or "main") == (output.repo, output.branch):
+            msg = f"the pipeline {name!r} reads its own output {output}: write to another branch"
+            raise InvalidInputError(msg)
+
+
+def _find(module: str, name: str) -> object:
+    """Return the object *name* of a module, or None."""
+    found: object = sys.modules.get(module) or import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found

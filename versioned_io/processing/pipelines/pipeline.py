@@ -1,0 +1,276 @@
+"""A pipeline of one store: it plans, runs and explains itself."""
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack
+from typing import Final
+
+from versioned_io.catalog.evaluated import count_disagreements, find_failures, find_results
+from versioned_io.errors import InvalidInputError
+from versioned_io.model.arguments import check_callable, parse_items, parse_optional_count
+from versioned_io.model.identifiers import new_uuid7
+from versioned_io.model.repo_kinds import RepoKind
+from versioned_io.processing.datums.datum_plan import DatumPlan
+from versioned_io.processing.datums.datum_tree import DatumFacts, list_facts, place_of, read_datums
+from versioned_io.processing.datums.located import OutputState, find_output
+from versioned_io.processing.pipelines.declaring import PipelineFunction
+from versioned_io.processing.pipelines.explaining import explain_datum
+from versioned_io.processing.pipelines.identifying import fingerprints_of, identify
+from versioned_io.processing.results.batches import BatchPlace, invalidate_results
+from versioned_io.processing.results.stored_results import read_log
+from versioned_io.processing.running.committing import mark_invalid
+from versioned_io.processing.running.definition import PipelineDefinition, PipelineStore
+from versioned_io.processing.running.evaluating import Evaluation
+from versioned_io.processing.running.progress_of_run import PipelineRun, RunProgress
+from versioned_io.processing.running.runner import PipelineRunner, make_plan
+from versioned_io.versioning.naming.naming import ensure_system_branch
+
+_POOL: Final = "_max_workers"
+
+
+class PipelinePlan:
+    """The work of the next run, for the heads as they were read. Planning wrote nothing."""
+
+    def __init__(self, store: PipelineStore, plan: DatumPlan) -> None:
+        self._plan = plan
+        self._gone = plan.gone_keys(store.backend)
+
+    def __repr__(self) -> str:
+        return f"PipelinePlan({self.counts})"
+
+    @property
+    def runs(self) -> list[str]:
+        """The keys of the datums that would be evaluated, sorted."""
+        return [one.key for one in self._plan.runs]
+
+    @property
+    def reuses(self) -> list[str]:
+        """The keys of the datums whose result exists, or that share the result of one that runs, sorted."""
+        return [one.key for one in self._plan.reuses]
+
+    @property
+    def skips(self) -> list[str]:
+        """The keys of the unchanged datums, sorted. Cost: some 0.2 s for 1,000,000."""
+        return self._plan.skipped_keys()
+
+    @property
+    def deletes(self) -> list[str]:
+        """The keys of the datums that the inputs do not have any more, whose outputs would go, sorted."""
+        return self._gone
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The lengths of the four lists, by their names."""
+        plan = self._plan
+        return {
+            "runs": len(plan.runs),
+            "reuses": len(plan.reuses),
+            "skips": len(plan.skips),
+            "deletes": len(plan.gone),
+        }
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the output is up to date."""
+        return self._plan.is_empty
+
+    @property
+    def warnings(self) -> list[str]:
+        """Inputs that match nothing, each as a sentence."""
+        return [f"the input {one.name!r} matches nothing" for one in self._plan.datums.empty_inputs]
+
+
+class Pipeline:
+    """A pipeline of one store; made by `Store.pipeline`."""
+
+    def __init__(self, store: PipelineStore, function: PipelineFunction) -> None:
+        self._store = store
+        self._function = function
+        identity = identify(function)
+        self._definition = PipelineDefinition(
+            function.name,
+            function.inputs,
+            function.output,
+            function.on_failure,
+            Evaluation(function, function.parameters, function.timeout_s, function.tries, function.error_handler),
+            identity,
+            fingerprints_of(identity),
+            function.is_cached,
+        )
+
+    def __repr__(self) -> str:
+        return f"Pipeline({self.name!r}, output={str(self._definition.output)!r})"
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self._definition.name
+
+    def plan(self) -> PipelinePlan:
+        """Return what `run` would do for the present heads. Nothing is written.
+
+        >>> store.pipeline(upper).plan().runs
+        ['2012/01.csv', '2012/02.csv']
+
+        Raises:
+            RepoNotFoundError, RefNotFoundError: An input or the output branch does not exist. Create it.
+            InvalidInputError: The head of the output was not made by a pipeline.
+
+        Cost: reads the pages of the inputs' paths and of the datum tree; 1 SELECT for each 500 changed datums.
+        """
+        return PipelinePlan(self._store, make_plan(self._store, self._definition))
+
+    def run(
+        self,
+        executor: Executor | None = None,
+        *,
+        max_workers: int | None = None,
+        on_progress: Callable[[RunProgress], object] | None = None,
+    ) -> PipelineRun:
+        """Make the output that of the inputs, and return the result.
+
+        Afterwards the output is byte for byte what it would be if everything were computed from nothing. Only datums
+        without a known result are evaluated. Results are durable batch by batch, so a repeated run reuses those of a
+        killed one.
+
+        >>> run = store.pipeline(upper).run()
+        >>> run.state, run.counts["run"], run.counts["skipped"]
+        ('succeeded', 2, 0)
+
+        Args:
+            executor: Evaluates datums, such as a `ProcessPoolExecutor`; it stays open. By default datums are evaluated
+                here, one after the other.
+            max_workers: How many are evaluated at once. Without an executor, more than 1 starts this many processes.
+            on_progress: Called after each stored batch.
+
+        Raises:
+            PathClaimedError: Two datums write one path. The results are kept; mend the function and run again.
+            RepoNotFoundError, RefNotFoundError: An input or the output branch does not exist. Create it.
+            ConflictError: Other runs of the pipeline committed each time. Run again.
+            StorageError: The store failed. Run again: stored results are reused.
+
+        Cost: that of `plan`; for each batch of at most 256 datums a commit; and a commit for the output.
+        """
+        workers = parse_optional_count(max_workers, "max_workers")
+        check_callable(on_progress, "on_progress")
+        with ExitStack() as stack:
+            if executor is None and workers is not None and workers > 1:
+                executor = stack.enter_context(ProcessPoolExecutor(workers))
+            if workers is None:
+                workers = 1 if executor is None else int(getattr(executor, _POOL, None) or 1)
+            runner = PipelineRunner(
+                self._store, self._definition, executor=executor, max_workers=max(1, workers), on_progress=on_progress
+            )
+            return runner.run()
+
+    def explain(self, key: str) -> str:
+        """Return one sentence: what the next run does with a datum, and why.
+
+        >>> store.pipeline(upper).explain("2012/01.csv")
+        "'2012/01.csv' runs: it is new"
+
+        Raises:
+            InvalidInputError: Neither the inputs nor the output have such a datum.
+
+        Cost: that of `plan`.
+        """
+        plan = make_plan(self._store, self._definition)
+        return explain_datum(self._store.backend, plan, self._definition.identity, key)
+
+    def invalidate(self, keys: Iterable[str]) -> int:
+        """End the results of datums, so that the next run evaluates them; return how many there were.
+
+        Until then their outputs stay. The results end permanently, for every pipeline that could reuse them.
+
+        >>> pipe = store.pipeline(upper)
+        >>> _ = pipe.run()
+        >>> pipe.invalidate(["2012/01.csv"])
+        1
+        >>> pipe.run().runs
+        ('2012/01.csv',)
+
+        Raises:
+            InvalidInputError: *keys* is text, or a datum does not exist.
+
+        Cost: that of `plan`, and 2 commits.
+        """
+        wanted = set(parse_items(keys, str, "keys"))
+        if not wanted:
+            return 0
+        output = find_output(self._store.backend, self._definition.output)
+        plan = make_plan(self._store, self._definition)
+        old = read_datums(self._store.backend, output.root, [place_of(key) for key in wanted])
+        fingerprints = {facts.fingerprint for facts in old.values()}
+        for key in wanted:
+            row = plan.datums.find(key)
+            if row is not None:
+                fingerprints.add(self._definition.fingerprint(plan.datums.seen(row)))
+            elif place_of(key) not in old:
+                msg = f"the datum {key!r} does not exist: neither the inputs nor {output.branch} have it"
+                raise InvalidInputError(msg)
+        invalidate_results(self._store.backend, self._own_place(), fingerprints)
+        if old:
+            mark_invalid(self._store.backend, output, self.name, list(old.values()))
+        return len(wanted)
+
+    def log(self, key: str) -> str:
+        """Return the text that the last evaluation of a datum printed, also of one that failed.
+
+        >>> _ = store.pipeline(upper).run()
+        >>> store.pipeline(upper).log("2012/01.csv")
+        ''
+
+        Raises:
+            InvalidInputError: The datum was not evaluated.
+
+        Cost: that of `plan`, and reads the text.
+        """
+        plan = make_plan(self._store, self._definition)
+        row = plan.datums.find(key)
+        backend = self._store.backend
+        old = self._facts(plan.output, key)
+        asked = [] if row is None else [self._definition.fingerprint(plan.datums.seen(row))]
+        asked += [] if old is None else [old.fingerprint]
+        with backend.catalog.look_up() as connection:
+            found = {**find_results(connection, asked), **find_failures(connection, asked)}
+        for fingerprint in asked:
+            if fingerprint in found:
+                return read_log(backend, found[fingerprint], fingerprint)
+        msg = f"the datum {key!r} was not evaluated, or its result has expired: no log of it is kept"
+        raise InvalidInputError(msg)
+
+    def datums(self) -> list[Mapping[str, object]]:
+        """Return the datums of the output as it is: ``key``, ``outputs``, ``inputs`` and ``run`` of each, by key.
+
+        >>> _ = store.pipeline(upper).run()
+        >>> [datum["key"] for datum in store.pipeline(upper).datums()]
+        ['2012/01.csv', '2012/02.csv']
+
+        Cost: reads the whole datum tree; some 10 us a datum.
+        """
+        output = find_output(self._store.backend, self._definition.output)
+        return [
+            {
+                "key": facts.key,
+                "outputs": list(facts.outputs),
+                "inputs": {name: [path for path, _ in files] for name, files in facts.inputs.items()},
+                "run": facts.run_id,
+            }
+            for facts in list_facts(self._store.backend, output.root)
+        ]
+
+    @property
+    def disagreements(self) -> int:
+        """How often an evaluation gave other bytes than the first one of its fingerprint: 0 if it is deterministic."""
+        with self._store.backend.catalog.look_up() as connection:
+            return count_disagreements(connection, self.name)
+
+    def _facts(self, output: OutputState, key: str) -> DatumFacts | None:
+        place = place_of(key)
+        return read_datums(self._store.backend, output.root, [place]).get(place)
+
+    def _own_place(self) -> BatchPlace:
+        run_id = new_uuid7()
+        repo = self._definition.output.repo
+        branch = ensure_system_branch(self._store.backend, repo, RepoKind.RESULTS, f"run/{run_id}")
+        return BatchPlace(branch, run_id, self.name)

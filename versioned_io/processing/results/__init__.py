@@ -1,0 +1,1 @@
+"""Results of fingerprints: stored in batches, found by fingerprint, the first of each kept."""

@@ -1,0 +1,217 @@
+"""Committing a run: the outputs of changed datums and the datum tree, in one transaction, on the heads of the plan."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, NoReturn
+
+from versioned_io.catalog.evaluated import forget_results
+from versioned_io.errors import ConflictError, InvalidInputError
+from versioned_io.model.commits import Commit, JSONValue
+from versioned_io.model.idempotency import parse_idempotency
+from versioned_io.model.identifiers import CommitId, new_uuid7
+from versioned_io.model.refs import BranchRef
+from versioned_io.processing.datums.datum_plan import DatumPlan, PlannedDatum
+from versioned_io.processing.datums.datum_tree import INVALID, DatumFacts, encode_datum, read_datums
+from versioned_io.processing.datums.exact_outputs import NewOutputs, OutputChange, change_outputs
+from versioned_io.processing.datums.located import STATE_KEY, OutputState, settle_datum_branch
+from versioned_io.processing.results.stored_results import StoredResult, read_results
+from versioned_io.processing.running.definition import PipelineDefinition
+from versioned_io.versioning.backend.backend import Backend
+from versioned_io.versioning.runs.run import Run
+from versioned_io.versioning.transactions.facts import CommitFacts, Empty
+from versioned_io.versioning.transactions.transaction import Transaction, draft_of, stage_system_branch
+
+_MOST_NAMED = 100
+COMPLETE_KEY = "complete"
+"""False in the metadata of a commit that lacks outputs of failed or recovered datums."""
+
+
+class ResultsLostError(Exception):
+    """Results were purged or have expired since they were found: plan again. The index does not have them any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """The datums without a result, by the errors of their fingerprints.
+
+    Attributes:
+        keeps_old: Whether failed datums keep their old outputs; recovered ones never do.
+    """
+
+    failed: Mapping[bytes, str]
+    recovered: Mapping[bytes, str]
+    keeps_old: bool
+
+    def keeps(self, one: PlannedDatum) -> bool:
+        """Return whether a datum stays as it was."""
+        return self.keeps_old and one.fingerprint in self.failed
+
+    def has(self, one: PlannedDatum) -> bool:
+        """Return whether a datum has no result."""
+        return one.fingerprint in self.failed or one.fingerprint in self.recovered
+
+
+class _Change(NamedTuple):
+    """The changes of a commit: the output, rows of the datum tree to write, and their paths to delete."""
+
+    output: OutputChange
+    rows: Sequence[DatumFacts]
+    gone: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RunCommit:
+    """The commit of one round of a run.
+
+    Attributes:
+        run: The run whose provenance and lineage ID the commit gets.
+        key: By this a repeated try of the round is recognised.
+    """
+
+    backend: Backend
+    definition: PipelineDefinition
+    plan: DatumPlan
+    run: Run
+    key: str
+
+    def commit(self, results: Mapping[bytes, CommitId], lacking: Lacking) -> Commit | None:
+        """Commit the plan, and return the head of the output afterwards.
+
+        Nothing is copied: the outputs refer to the bytes of the results.
+
+        Raises:
+            ResultsLostError: Plan again.
+            ConflictError: Another run has committed meanwhile. Plan again.
+            PathClaimedError: Two datums write one path.
+            StorageError: Nothing is visible. A repeated run reuses all results.
+
+        Cost: for small changes 1 PUT and 1 SQL transaction.
+        """
+        change = self._change(results, lacking)
+        told = self._completeness(lacking)
+        head = self.plan.output.head
+        before = (
+            {}
+            if head is None
+            else {key: head.metadata[key] for key in (COMPLETE_KEY, "failed") if key in head.metadata}
+        )
+        writes_output = head is None or not change.output.is_empty or before != told
+        if not (writes_output or change.rows or change.gone):
+            return head
+        return self._write(change, told, writes_output=writes_output)
+
+    def _change(self, results: Mapping[bytes, CommitId], lacking: Lacking) -> _Change:
+        plan, backend = self.plan, self.backend
+        changed = [one for one in plan.changed if not lacking.keeps(one)]
+        done = [one for one in changed if not lacking.has(one)]
+        found = self._read(done, results)
+        new = [NewOutputs(self._facts(one, found[one.fingerprint]), found[one.fingerprint].outputs) for one in done]
+        known = [one.place for one in changed if one.place in plan.known]
+        old = read_datums(backend, plan.output.root, [*known, *plan.gone])
+        dropped = [one.place for one in changed if lacking.has(one) and one.place in plan.known]
+        output = change_outputs(backend, plan.output, new, old.values())
+        return _Change(output, [one.facts for one in new], [*plan.gone, *dropped])
+
+    def _read(self, done: Sequence[PlannedDatum], results: Mapping[bytes, CommitId]) -> dict[bytes, StoredResult]:
+        places = {one.fingerprint: results[one.fingerprint] for one in done}
+        found = read_results(self.backend, places)
+        lost = places.keys() - found.keys()
+        if lost:
+            with self.backend.catalog.write() as connection:
+                forget_results(connection, lost, {places[one] for one in lost})
+            raise ResultsLostError
+        return found
+
+    def _facts(self, one: PlannedDatum, result: StoredResult) -> DatumFacts:
+        files = self.plan.datums.datum(one.row).inputs
+        inputs = {name: tuple((file.path, str(file.digest)) for file in some) for name, some in files.items()}
+        outputs = tuple(sorted(result.outputs))
+        return DatumFacts(one.key, one.fingerprint, outputs, inputs, self.definition.identity, result.run_id)
+
+    def _completeness(self, lacking: Lacking) -> dict[str, JSONValue]:
+        keys = sorted(one.key for one in self.plan.changed if lacking.has(one))
+        named: list[JSONValue] = [*keys[:_MOST_NAMED]]
+        return {COMPLETE_KEY: False, "failed": named} if keys else {}
+
+    def _write(self, change: _Change, told: Mapping[str, JSONValue], *, writes_output: bool) -> Commit | None:
+        plan, output = self.plan, self.plan.output
+        datums = settle_datum_branch(self.backend, output)
+        state_id = new_uuid7() if writes_output else output.state_id
+        metadata: dict[str, JSONValue] = {"pipeline": self.definition.name, STATE_KEY: state_id, **told}
+        with self.run.active():
+            tx = Transaction(
+                self.backend,
+                output.branch if writes_output else datums,
+                facts=CommitFacts(self._message(), "", metadata, None, (), {}),
+                empty=Empty.ALLOW,
+                completes=(),
+                resolve=_refuse,
+                idempotency_key=parse_idempotency(self.key, "any"),
+            )
+            with tx:
+                if writes_output:
+                    self._stage_output(tx, change.output)
+                self._stage_datums(tx, datums, change)
+        if not writes_output:
+            return plan.output.head
+        return tx.commit
+
+    def _stage_output(self, tx: Transaction, change: OutputChange) -> None:
+        draft = draft_of(tx)
+        _stay(draft.base, self.plan.output.head, self.plan.output.branch)
+        draft.stay_on_base()
+        for path in change.deletes:
+            draft.delete_exactly(path)
+        for path, row in change.writes.items():
+            draft.adopt(path, row)
+
+    def _stage_datums(self, tx: Transaction, branch: BranchRef, change: _Change) -> None:
+        staged = stage_system_branch(tx, branch)
+        draft = draft_of(staged)
+        _stay(draft.base, self.plan.output.datums, branch)
+        draft.stay_on_base()
+        for path in change.gone:
+            draft.delete_exactly(path)
+        for facts in change.rows:
+            row = encode_datum(facts)
+            staged.write(row.path, row.content, attributes=row.attributes)
+
+    def _message(self) -> str:
+        return f"{self.definition.name}: {len(self.plan.changed)} datums changed, {len(self.plan.gone)} deleted"
+
+
+def mark_invalid(backend: Backend, output: OutputState, pipeline: str, datums: Sequence[DatumFacts]) -> None:
+    """Commit to the datum tree that these *datums* have no result that counts. The output stays as it is.
+
+    Raises:
+        ConflictError: A run has committed meanwhile. Call again.
+
+    Cost: that of one commit.
+    """
+    branch = settle_datum_branch(backend, output)
+    metadata: dict[str, JSONValue] = {"pipeline": pipeline, STATE_KEY: output.state_id}
+    tx = Transaction(
+        backend,
+        branch,
+        facts=CommitFacts(f"{pipeline}: {len(datums)} datums invalidated", "", metadata, None, (), {}),
+        empty=Empty.SKIP,
+        completes=(),
+        resolve=_refuse,
+    )
+    with tx:
+        _stay(draft_of(tx).base, output.datums, branch)
+        draft_of(tx).stay_on_base()
+        for facts in datums:
+            row = encode_datum(replace(facts, fingerprint=INVALID))
+            tx.write(row.path, row.content, attributes=row.attributes)
+
+
+def _stay(base: Commit | None, planned: Commit | None, branch: BranchRef) -> None:
+    """Raise unless the transaction begins at the head of the plan."""
+    if (None if base is None else base.id) != (None if planned is None else planned.id):
+        raise ConflictError(str(branch), (), "" if base is None else base.id)
+
+
+def _refuse(_ref: str) -> NoReturn:
+    msg = "a run copies no files"
+    raise InvalidInputError(msg)

@@ -1,0 +1,143 @@
+"""Evaluating one datum: the function, its time limit, its tries and its error handler."""
+
+import contextvars
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from versioned_io.model.commits import JSONValue
+from versioned_io.processing.inputs.datum_set import DatumFile
+from versioned_io.processing.results.batches import Produced, ProducedFile
+from versioned_io.processing.running.datum_access import Datum, DatumOutput, finish_output
+from versioned_io.processing.running.printed import kept_text
+
+DatumFunction = Callable[[Datum, DatumOutput], object]
+ErrorHandler = Callable[[Datum, BaseException], object]
+
+
+class DatumTimeoutError(TimeoutError):
+    """An evaluation took longer than it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How a pipeline evaluates a datum. It pickles if its functions do.
+
+    Attributes:
+        timeout_s: The time limit of one try; None for none.
+        tries: How often a datum is tried.
+        handler: Called after the last failed try. If it returns, the datum is recovered, without outputs.
+    """
+
+    function: DatumFunction
+    parameters: Mapping[str, JSONValue]
+    timeout_s: float | None = None
+    tries: int = 1
+    handler: ErrorHandler | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatumTask:
+    """One datum to be evaluated, here or in another process."""
+
+    evaluation: Evaluation
+    fingerprint: bytes
+    key: str
+    files: Mapping[str, tuple[DatumFile, ...]]
+
+
+def evaluate(task: DatumTask) -> Produced:
+    """Return what a datum evaluates to. An exception of its function is a failed evaluation, and not raised here."""
+    began = time.perf_counter()
+    how = task.evaluation
+    datum = Datum(task.files, how.parameters)
+    with kept_text() as printed:
+        error: Exception | None = None
+        for _ in range(how.tries):
+            try:
+                outputs = _try_once(how, datum)
+            except Exception as raised:  # noqa: BLE001 (recorded as the datum's failure)
+                traceback.print_exc()
+                error = raised
+                continue
+            seconds = time.perf_counter() - began
+            return Produced(task.fingerprint, task.key, outputs, None, printed.getvalue(), seconds)
+        is_recovered = error is not None and _handle(how, datum, error)
+        text = f"{type(error).__name__}: {error}"
+        seconds = time.perf_counter() - began
+        return Produced(task.fingerprint, task.key, (), text, printed.getvalue(), seconds, is_recovered)
+
+
+def evaluate_all(tasks: list[DatumTask]) -> list[Produced]:
+    """Return what several datums evaluate to: one call for an executor, whose calls cost more than small datums do."""
+    return [evaluate(task) for task in tasks]
+
+
+def _handle(how: Evaluation, datum: Datum, error: Exception) -> bool:
+    """Return whether the error handler returned."""
+    if how.handler is None:
+        return False
+    try:
+        how.handler(datum, error)
+    except Exception:  # noqa: BLE001 (it is part of the datum's log)
+        traceback.print_exc()
+        return False
+    return True
+
+
+def _try_once(how: Evaluation, datum: Datum) -> tuple[ProducedFile, ...]:
+    out = DatumOutput()
+    if how.timeout_s is None:
+        how.function(datum, out)
+    elif threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+        with _alarm(how.timeout_s):
+            how.function(datum, out)
+    else:
+        _in_thread(how, datum, out)
+    return finish_output(out)
+
+
+@contextmanager
+def _alarm(timeout_s: float) -> Iterator[None]:
+    """Raise `DatumTimeoutError` in the block when its time is over."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _late(timeout_s)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, timeout_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _in_thread(how: Evaluation, datum: Datum, out: DatumOutput) -> None:
+    """Call the function in a thread that is abandoned when its time is over: only the main thread gets alarms."""
+    limit = how.timeout_s or 0.0
+    raised: list[BaseException] = []
+    context = contextvars.copy_context()
+
+    def call() -> None:
+        try:
+            context.run(how.function, datum, out)
+        except BaseException as error:  # noqa: BLE001 (raised again in the thread that waits)
+            raised.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(limit)
+    if thread.is_alive():
+        raise _late(limit)
+    if raised:
+        raise raised[0]
+
+
+def _late(timeout_s: float) -> DatumTimeoutError:
+    return DatumTimeoutError(f"it took longer than {timeout_s:g} s")
