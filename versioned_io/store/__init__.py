@@ -12,6 +12,7 @@ from versioned_io.store.maintenance import Maintenance
 from versioned_io.store.merging import Merging
 from versioned_io.store.names import Names
 from versioned_io.store.resolving import Resolver
+from versioned_io.store.selected import Inputs
 from versioned_io.versioning.backend.backend import Backend
 
 
@@ -34,6 +35,7 @@ class Store:
         self._files = Files(backend, resolver)
         self._history = History(backend, resolver)
         self._merging = Merging(backend, resolver)
+        self._inputs = Inputs(resolver)
         self._lineage = Lineage(backend, resolver)
         self._computing = Computing(backend, resolver)
         self._maintenance = Maintenance(backend, warning)
@@ -118,6 +120,8 @@ class Store:
     cherry_pick = forward("_merging", Merging.cherry_pick)
     revert = forward("_merging", Merging.revert)
     squash = forward("_merging", Merging.squash)
+
+    inputs = forward("_inputs", Inputs.inputs)
 
     run = forward("_lineage", Lineage.run)
     lineage = forward("_lineage", Lineage.lineage)

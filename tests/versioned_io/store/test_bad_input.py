@@ -37,6 +37,7 @@ NO_LIST = [None, 1, True, "ab", b"ab", {"a": 1}, object(), [1], [object()]]
 
 # Call, argument, values: of each row every value must be refused.
 STORE_CALLS = [
+    ("inputs", "spec", [None, *NO_TEXT, "w@main"]),
     *((call, argument, [None, *NO_TEXT, *NO_NAME]) for call, argument in [
         ("delete_repo", "name"), ("restore_repo", "name"), ("rename_repo", "old"), ("rename_repo", "new"),
         ("repo", "name"), ("branches", "repo"), ("tags", "repo"), ("create_repo", "name"), ("create_branch", "branch"),
@@ -138,6 +139,7 @@ GOOD = {
     "commit": {"ref": "w@main"},
     "log": {"branch": "w@main"},
     "diff": {"old": None, "new": "w@main"},
+    "inputs": {"spec": vio.glob("w@main", "/*")},
     "affected": {"old": None, "new": "w@main", "template": "{k}/b.csv"},
     "changes": {"branch": "w@main", "since": None, "partitions": "{k}/b.csv"},
     "hold_cursor": {"name": "mine", "commit": "w@main", "hold_for": timedelta(days=1)},

@@ -53,9 +53,16 @@ FREE = {
     "Snapshot.name": "a value",
     "Snapshot.repo": "a value",
     "build_run": "a value",
+    "cron": "a value",
+    "cross": "a value",
     "current_run": "a value of the process",
+    "glob": "a value",
+    "group": "a value",
+    "join": "a value",
     "offer_run": "a value of the process",
     "offer_settings": "a value of the process",
+    "table": "a value",
+    "union": "a value",
     "withdraw_run": "a value of the process",
 }
 """The calls without a `Cost:`, and why."""
@@ -323,11 +330,23 @@ CASES = [
         counts="10 SELECTs, 2 GETs",
     ),
     Case(
+        "Store.inputs",
+        "none",
+        lambda store: store.inputs(vio.glob(MAIN, "/*")),
+        counts="none",
+    ),
+    Case(
         "Store.changes",
         "as `commit`, and 1 SELECT when nothing happened",
         lambda found: found[0].changes(MAIN, since=found[1].id, partitions=MONTHS),
         lambda store: (store, store.commit(MAIN)),
         counts="3 SELECTs, 1 SELECT",
+    ),
+    Case(
+        "Store.inputs",
+        "none",
+        lambda store: store.inputs(vio.glob(MAIN, "/*")),
+        counts="none",
     ),
     Case(
         "Store.changes",

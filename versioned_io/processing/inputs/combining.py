@@ -136,13 +136,9 @@ class Beside:
     @classmethod
     def of(cls, arms: Sequence[DatumSource]) -> "Beside":
         """Return the union of *arms*. An arm's label is its names; the second of equal ones gets ``#2``."""
-        labels: list[str] = []
-        for arm in arms:
-            label = "+".join(arm.names)
-            count = 1 + sum(one.partition("#")[0] == label for one in labels)
-            labels.append(f"{label}#{count}" if count > 1 else label)
-        pairs = sorted(zip(labels, arms, strict=True), key=lambda pair: f"{pair[0]}:")
-        return cls(tuple(arm for _, arm in pairs), tuple(f"{label}:" for label, _ in pairs), names_in(arms))
+        labels = union_labels([arm.names for arm in arms])
+        pairs = sorted(zip(labels, arms, strict=True), key=lambda pair: pair[0])
+        return cls(tuple(arm for _, arm in pairs), tuple(label for label, _ in pairs), names_in(arms))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -198,6 +194,16 @@ class Beside:
             first += len(arm)
         order = np.argsort(np.concatenate(places), kind="stable")
         return pa.concat_arrays(found).take(number_column(order, pa.int64()))
+
+
+def union_labels(arms: Sequence[Sequence[str]]) -> list[str]:
+    """Return the text before the keys of each arm of a union, of the names of the arms."""
+    labels: list[str] = []
+    for names in arms:
+        label = "+".join(names)
+        count = 1 + sum(one.partition("#")[0].rstrip(":") == label for one in labels)
+        labels.append(f"{label}#{count}:" if count > 1 else f"{label}:")
+    return labels
 
 
 def join_of(arms: Sequence[DatumSource], *, are_outer: Sequence[bool]) -> Joined:

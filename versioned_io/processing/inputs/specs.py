@@ -110,7 +110,7 @@ class GroupInput:
 
 LeafInput = GlobInput | TableInput | CronInput
 InputSpec = Union[GlobInput, TableInput, CronInput, CrossInput, UnionInput, JoinInput, GroupInput]  # noqa: UP007
-_KINDS: Final = (GlobInput, TableInput, CronInput, CrossInput, UnionInput, JoinInput, GroupInput)
+INPUT_KINDS: Final = (GlobInput, TableInput, CronInput, CrossInput, UnionInput, JoinInput, GroupInput)
 
 
 def glob(
@@ -359,7 +359,7 @@ def _checked_arms(
         msg = f"{kind}() needs at least one input: pass glob(...), table(...), or a nested input"
         raise InvalidInputError(msg)
     for one in inputs:
-        if not isinstance(one, _KINDS):
+        if not isinstance(one, INPUT_KINDS):
             msg = f"each argument of {kind}() must be an input, such as glob('images@main', '/*'), not {quoted(one)}"
             raise InvalidInputError(msg)
         if needed is not None and all(getattr(leaf, needed, None) is None for leaf in leaves_of(one)):

@@ -1,0 +1,80 @@
+"""The affected keys are exactly those whose datums differ, whatever changed."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import versioned_io as vio
+from versioned_io.processing.inputs.affecting import affected_datums
+from versioned_io.processing.inputs.selecting import list_datums
+
+PATHS = ["a", "a/1", "a/2", "b/1", "b/c/1", "b/c", "a!", "a b/1", "c/1.png", "c/2.png"]
+
+
+def glob(pattern, **options):
+    return vio.glob("r@main", pattern, **options)
+
+
+SPECS = [
+    *(
+        glob(pattern)
+        for pattern in ["/", "/*", "/*/", "/**", "/*/*", "/(*)/{n}.png", "/b/**", "/!(a)", "/{a,b}", "/a b"]
+    ),
+    *(glob(pattern, empty_files=True) for pattern in ["/", "/*", "/**"]),
+    vio.union(glob("/*"), glob("/*/*"), vio.glob("other@main", "/*")),
+    vio.cross(glob("/*"), vio.glob("other@main", "/*")),
+    vio.join(glob("/(*)/*", join_on="$1"), vio.glob("other@main", "/(*)", join_on="$1", outer=True)),
+    vio.group(glob("/(*)/*", group_by="$1"), vio.glob("other@main", "/(*)", group_by="$1")),
+    vio.cron("* * * * *", ref="r@main"),
+]
+CHANGES = st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from(["x", "y", "attributes", None])), max_size=5)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    with vio.create_store(tmp_path_factory.mktemp("inputs") / "s") as store:
+        for repo in ("r", "other"):
+            store.create_repo(repo)
+            with store.transaction(f"{repo}@main") as tx:
+                tx.write("a/1", b"a")
+                tx.write("z", b"z")
+        yield store
+
+
+def write(store, repo, changes):
+    for path, content in changes:
+        # A file may be where a directory must be, or the other way round; or nothing is where something is deleted.
+        with suppress(vio.VersionedError), store.transaction(f"{repo}@main") as tx:
+            if content is None:
+                tx.delete(path)
+            else:
+                tx.write(path, content.encode(), attributes={"by": "x"} if content == "attributes" else None)
+
+
+def seen(spec, snapshots):
+    found = list_datums(spec, snapshots)
+    return dict(zip(found.keys.to_pylist(), found.seen_page(0, len(found)), strict=True))
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(changes=CHANGES, others=CHANGES, spec=st.sampled_from(SPECS), is_reversed=st.booleans())
+def test_affected_is_what_a_comparison_of_all_datums_finds(store, changes, others, spec, is_reversed):
+    before = {f"{repo}@main": store.snapshot(f"{repo}@main") for repo in ("r", "other")}
+    write(store, "r", changes)
+    write(store, "other", others)
+    after = {ref: store.snapshot(ref) for ref in before}
+    if is_reversed:
+        before, after = after, before
+    found = affected_datums(store._backend, spec, before, after)
+    olds, news = seen(spec, before), seen(spec, after)
+    assert found.changed == tuple(sorted(key for key in olds.keys() & news.keys() if olds[key] != news[key]))
+    assert found.added == tuple(sorted(news.keys() - olds.keys()))
+    assert found.gone == tuple(sorted(olds.keys() - news.keys()))
+
+
+def test_a_change_elsewhere_affects_nothing_and_reads_nothing(store):
+    before = store.snapshot("r@main")
+    spec = vio.join(glob("/(*)/*", join_on="$1"), glob("/(*)", join_on="$1", name="n"))
+    assert affected_datums(store._backend, spec, lambda _: before, lambda _: before) == ((), (), ())
