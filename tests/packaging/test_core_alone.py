@@ -72,6 +72,7 @@ def copied_tests(tmp_path):
     (tmp_path / "tests").mkdir()
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
     shutil.copytree(ROOT / "docs", tmp_path / "docs")  # some tests hold a document against the program
+    shutil.copytree(ROOT / "tests" / "golden", tmp_path / "tests" / "golden")  # of older versions
     ignore = shutil.ignore_patterns("__pycache__", ".hypothesis")
     shutil.copytree(ROOT / "tests" / "versioned_io", tmp_path / "tests" / "versioned_io", ignore=ignore)
     return tmp_path
