@@ -6,6 +6,7 @@ docs/design/0003-wakeups-and-durable-cursors.md.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -145,7 +146,7 @@ class Relay:
                 wanted += [_Wanted(due, consumer) for due in missed]
         wanted.sort(key=lambda one: (one.due.number, one.due.key, one.consumer or ""))
         until = made_at + timedelta(seconds=lease_s)
-        taken, left = self._take(own, wanted, owner, most_keys, now=made_at, until=until)
+        taken, left = self._take(own, _in_turns(wanted), owner, most_keys, now=made_at, until=until)
         if not taken:
             return None
         return Announcement(
@@ -354,8 +355,22 @@ def _missed(due: DueKey, consumer: str) -> MissedKey:
     return MissedKey(consumer, due.key, due.commit, due.lineage_id, due.number, attempt)
 
 
+def _in_turns(wanted: "Sequence[_Wanted]") -> "list[_Wanted]":
+    """Return the first key of each commit, then the second of each, and so on.
+
+    So a small commit is announced at once, although a large one before it has hundreds of keys left.
+    """
+    turns = Counter[int]()
+    ranked = []
+    for one in wanted:
+        ranked.append((turns[one.due.number], one))
+        turns[one.due.number] += 1
+    return [one for _, one in sorted(ranked, key=lambda pair: pair[0])]
+
+
 def _by_commit(dues: Sequence[DueKey]) -> tuple[AnnouncedCommit, ...]:
-    groups = groupby(dues, key=lambda due: (due.number, due.commit, due.lineage_id))
+    in_order = sorted(dues, key=lambda due: (due.number, due.key))
+    groups = groupby(in_order, key=lambda due: (due.number, due.commit, due.lineage_id))
     return tuple(
         AnnouncedCommit(commit, lineage_id, number, tuple(due.key for due in group))
         for (number, commit, lineage_id), group in groups

@@ -484,3 +484,15 @@ def test_collecting_where_nothing_happens_is_one_select(orders, store, count_sta
     with count_statements(store) as statements:
         assert subscription.collect() == 0
     assert len(statements) == 1
+
+
+def test_a_small_commit_does_not_wait_for_the_rest_of_a_large_one(store):
+    relay = store.relay("airflow", "orders@main", partitions="{date}.csv")
+    how = {"redeliver_after_s": 300.0, "is_listening": lambda _: True, "most_keys": 10}
+    commit(store, *(f"{number:02}" for number in range(30)))
+    assert relay.collect(owner="first", **how).left == 20
+    commit(store, "small")
+    commit(store, "another")
+    found = relay.collect(owner="second", **how)
+    assert [len(one.keys) for one in found.commits] == [8, 1, 1]
+    assert {"small", "another"} < set(found.keys)
