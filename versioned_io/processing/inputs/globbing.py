@@ -1,12 +1,12 @@
 """The matches of a pattern in a snapshot: files and directories alike, with captures, as columns."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from versioned_io.model.columns import text_column
+from versioned_io.model.columns import number_column, text_column
 from versioned_io.model.path_ranges import PathRange
 from versioned_io.processing.inputs.matches import FileLists, MatchedPaths, Matches
 from versioned_io.processing.inputs.specs import GlobInput
@@ -29,14 +29,14 @@ def glob_matches(spec: GlobInput, snapshot: Snapshot) -> Matches:
 
 def matches_of(spec: GlobInput, pattern: Glob, snapshot: Snapshot, files: FileLists) -> Matches:
     """Return the datums of a glob among *files*, which hold all that it can match."""
-    found = _root(files) if pattern.is_root else _matched_paths(pattern, files)
+    found = matched_paths(pattern, files)
     rules = {"join_on": spec.join_on, "group_by": spec.group_by}
     return Matches(
         name=spec.name,
         snapshot=snapshot,
         found=found,
         files=files,
-        captures=captured(pattern, found.paths),
+        captures=tuple(pattern.capture_columns(found.paths)),
         fields=pattern.fields,
         rules={name: rule for name, rule in rules.items() if rule is not None},
         is_names_only=spec.empty_files,
@@ -50,14 +50,6 @@ def files_of(snapshot: Snapshot, pattern: Glob) -> FileLists:
     return FileLists(*(column.combine_chunks() for column in table.columns))
 
 
-def captured(pattern: Glob, paths: pa.StringArray) -> tuple[pa.StringArray, ...]:
-    """Return a column for each capture of *pattern*, of paths that match it."""
-    if not pattern.groups:
-        return ()
-    rows = [pattern.captures(path) for path in paths.to_pylist()]
-    return tuple(text_column([row[number] for row in rows]) for number in range(pattern.groups))
-
-
 def _root(files: FileLists) -> MatchedPaths:
     """Return the match of the whole tree; none if it has no file."""
     count = min(len(files.paths), 1)
@@ -68,12 +60,14 @@ def _root(files: FileLists) -> MatchedPaths:
     )
 
 
-def _matched_paths(pattern: Glob, files: FileLists) -> MatchedPaths:
-    """Return the files and directories that match."""
+def matched_paths(pattern: Glob, files: FileLists) -> MatchedPaths:
+    """Return the files and directories that match; ``/`` matches the whole tree."""
+    if pattern.is_root:
+        return _root(files)
     starts = np.zeros(0, np.int64)
     if not pattern.is_directory and len(files.paths):
         starts = np.flatnonzero(pattern.mask(files.paths).to_numpy(zero_copy_only=False)).astype(np.int64)
-    paths = files.paths.take(pa.Array.from_buffers(pa.int64(), len(starts), [None, pa.py_buffer(starts)]))
+    paths = files.paths.take(number_column(starts, pa.int64()))
     directories = _matched_directories(pattern, files.paths)
     if not directories:
         return MatchedPaths(paths, paths, starts, np.ones(len(starts), np.int64))
@@ -92,15 +86,13 @@ def _with_directories(
     ranges = [PathRange.of_directory(directory).rows_of(names) for directory in directories]
     first = np.array([start for start, _ in ranges], np.int64)
     counts = np.array([stop - start for start, stop in ranges], np.int64)
-    all_paths = pa.concat_arrays([paths, text_column(directories)])
-    order = pc.sort_indices(all_paths).cast(pa.int64())
-    numbers = order.to_numpy()
-    sorted_paths = all_paths.take(order)
-    are_directories = numbers >= len(paths)
+    places = np.searchsorted(starts, [bisect_left(names, directory) for directory in directories])
+    numbers = np.insert(np.arange(len(starts)), places, len(starts) + np.arange(len(directories)))
+    paths = pa.concat_arrays([paths, text_column(directories)]).take(number_column(numbers, pa.int64()))
     return MatchedPaths(
-        sorted_paths,
-        sorted_paths,
+        paths,
+        paths,
         np.concatenate([starts, first])[numbers],
         np.concatenate([np.ones(len(starts), np.int64), counts])[numbers],
-        are_directories,
+        numbers >= len(starts),
     )

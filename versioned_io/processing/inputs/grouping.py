@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from versioned_io.model.columns import bytes_scalar, number_column, text_scalar
 from versioned_io.processing.inputs.combining import codes_of, grouped_rows, names_in, sorted_values
 from versioned_io.processing.inputs.datum_set import DatumSource, Match
-from versioned_io.processing.inputs.matches import escaped, taken
+from versioned_io.processing.inputs.matches import escaped, escaped_values, taken
 from versioned_io.processing.inputs.seen_bytes import framed_column, joined, slices_digests
 
 _EMPTY: Final = "%"
@@ -109,8 +109,5 @@ def _reordered(members: RowsByValue, order: np.ndarray) -> RowsByValue:
 
 def _keys_of(values: pa.StringArray) -> pa.StringArray:
     """Return values as keys: readable text, in which ``%`` and control characters are escaped."""
-    if pc.any(pc.match_substring_regex(values, r"[%\x00-\x1f]|^$")).as_py():
-        for text in ["%", *map(chr, range(32))]:
-            values = pc.replace_substring(values, text, f"%{ord(text):02X}")
-        values = pc.if_else(pc.equal(values, text_scalar("")), text_scalar(_EMPTY), values)
-    return values
+    values = escaped_values(values, r"[%\x00-\x1f]", "%")
+    return pc.if_else(pc.equal(values, text_scalar("")), text_scalar(_EMPTY), values)

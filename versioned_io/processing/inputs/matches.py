@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,9 @@ from versioned_io.processing.inputs.datum_set import DatumFile, Match
 from versioned_io.processing.inputs.seen_bytes import framed, framed_column, joined, slices_digests
 from versioned_io.processing.inputs.specs import rule_parts
 from versioned_io.versioning.snapshots.snapshot import Snapshot
+
+_NULL: Final = text_scalar("\0null")
+"""The bytes that code sees of a null value of a table; the digest of its rows differs from any text's, too."""
 
 
 class FileLists(NamedTuple):
@@ -102,7 +105,7 @@ class Matches:
         captures = [taken(values, rows) for values in self.captures]
         columns = [bytes_scalar(self._heading()), *framed_column(taken(self.found.paths, rows))]
         for values in (*captures, *(self._values(rule, captures) for rule in self.rules)):
-            columns += framed_column(values)
+            columns += framed_column(pc.fill_null(values, _NULL))
         return joined([*columns, self._contents(rows)])
 
     def _values(self, rule: str, captures: Sequence[pa.StringArray]) -> pa.StringArray:
@@ -148,6 +151,18 @@ def taken(column: pa.Array, rows: np.ndarray) -> pa.Array:
     if last - first + 1 == len(rows) and (len(rows) == 1 or bool((np.diff(rows) == 1).all())):
         return column.slice(first, len(rows))
     return column.take(number_column(rows, pa.int64()))
+
+
+def escaped_values(values: pa.StringArray, pattern: str, marks: str) -> pa.StringArray:
+    """Return values as keys: readable text, in which *marks* and control characters are escaped.
+
+    Args:
+        pattern: Matches a value that needs it.
+    """
+    if pc.any(pc.match_substring_regex(values, pattern)).as_py():
+        for text in [*marks, *map(chr, range(32))]:
+            values = pc.replace_substring(values, text, f"%{ord(text):02X}")
+    return values
 
 
 def escaped(keys: pa.StringArray) -> pa.StringArray:

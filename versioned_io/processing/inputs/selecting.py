@@ -19,17 +19,19 @@ from versioned_io.processing.inputs.specs import (
     UnionInput,
     leaves_of,
 )
+from versioned_io.processing.inputs.table_cuts import Cuts, table_matches
 from versioned_io.versioning.snapshots.snapshot import Snapshot
 
 Snapshots = Callable[[str], Snapshot] | Mapping[str, Snapshot]
 """A function from a ref, as the input writes it, to its snapshot; or such a mapping."""
 
 
-def list_datums(spec: InputSpec, snapshots: Snapshots) -> DatumSet:
+def list_datums(spec: InputSpec, snapshots: Snapshots, *, cuts: Cuts | None = None) -> DatumSet:
     """Return the datums of *spec*.
 
     Args:
         snapshots: A function from a ref to its snapshot, or a mapping.
+        cuts: The cuts of tables that were made before. New ones are added.
 
     Raises:
         InvalidInputError: A cron input has no ref yet; pass one, or list the inputs of a pipeline.
@@ -50,7 +52,7 @@ def list_datums(spec: InputSpec, snapshots: Snapshots) -> DatumSet:
                 return join_of([build(arm) for arm in one.arms], are_outer=are_outer)
             case GroupInput():
                 return group_of([build(arm) for arm in one.arms])
-        source = _source_of_leaf(one, snapshots)
+        source = _source_of_leaf(one, snapshots, cuts)
         if not len(source):
             empty.append(one)
         return source
@@ -80,9 +82,8 @@ def as_glob(leaf: CronInput) -> GlobInput:
     return GlobInput(leaf.ref, "/*", leaf.name)
 
 
-def _source_of_leaf(leaf: LeafInput, snapshots: Snapshots) -> DatumSource:
+def _source_of_leaf(leaf: LeafInput, snapshots: Snapshots, cuts: Cuts | None) -> DatumSource:
     if isinstance(leaf, TableInput):
-        msg = f"the table input {leaf.name!r} can't be listed yet: list its files with glob()"
-        raise InvalidInputError(msg)
+        return table_matches(leaf, snapshot_of(leaf.ref, snapshots), cuts)
     spec = as_glob(leaf) if isinstance(leaf, CronInput) else leaf
     return glob_matches(spec, snapshot_of(spec.ref, snapshots))

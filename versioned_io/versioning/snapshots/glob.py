@@ -100,6 +100,19 @@ class Glob:
         match = python.fullmatch(path)
         return tuple(text or "" for text in match.groups()) if match is not None else tuple(found)
 
+    def capture_columns(self, paths: pa.Array) -> list[pa.Array]:
+        """Return a column for each group: of each of *paths*, which all match, the text that `captures` returns.
+
+        Cost: about 0.3 us a path, and 0.1 us a group. With ``!(...)``, or a group that repeats, 3 us and more.
+        """
+        if not self.groups:
+            return []
+        if not has_negation(self.nodes) and not _repeats(self.nodes):
+            found: list[pa.Array] = pc.extract_regex(paths, f"^{_regex(self.nodes, captures=True)}$").flatten()
+            return found
+        rows = [self.captures(path) for path in paths.to_pylist()]
+        return [text_column([row[number] for row in rows]) for number in range(self.groups)]
+
     def _mask(self, paths: pa.Array) -> pa.Array:
         likely = pc.match_substring_regex(paths, self._re2)
         if not has_negation(self.nodes) or not likely.true_count:
@@ -213,7 +226,7 @@ def _node_regex(node: Node, *, captures: bool) -> str:
         case Class():
             return node.regex
         case Group():
-            opening = "(" if captures and node.choice is not Choice.BRACES else "(?:"
+            opening = f"(?P<g{node.number}>" if captures and node.choice is not Choice.BRACES else "(?:"
             if node.choice is Choice.NOT:
                 return f"{opening}[^/]*)"
             return f"{opening}(?:{_branches(node, captures=captures)}){_REPEATS.get(node.choice, '')})"
@@ -227,6 +240,12 @@ def _groups_in(node: Node) -> int:
     if not isinstance(node, Group):
         return 0
     return (node.choice is not Choice.BRACES) + sum(_groups_in(inner) for branch in node.branches for inner in branch)
+
+
+def _repeats(nodes: Sequence[Node]) -> bool:
+    """Return whether a group occurs in a row, of which RE2 and Python may capture different repetitions."""
+    groups = [node for node in nodes if isinstance(node, Group)]
+    return any(node.choice in {Choice.SOME, Choice.ANY} or any(map(_repeats, node.branches)) for node in groups)
 
 
 def _tail(after: Sequence[Node]) -> str | None:

@@ -3,6 +3,7 @@
 import functools
 import re
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -327,3 +328,28 @@ def test_deleting_by_pattern_says_how_many_and_sees_what_is_staged(tmp_path):
             assert tx.delete_glob("logs/*.tmp") == 2
             assert tx.delete_glob("logs/*.tmp") == 0
         assert [file.path for file in store.snapshot("r@main").walk()] == ["a.tmp", "logs/c.log"]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("(*)/(*)", "(**)/(*).(*)", "{(a),(b)}.d/(*)", "(a|(b))?(.d)/(*)", "@(a|ab)(*)/(*)", "(?)[!a](*)/x", "(**)"),
+        *("+(a|b)(*)/(*)", "!(a*)/(*)", "*((a)|(b)).d/*", "(*)", "x"),
+    ],
+)
+@pytest.mark.parametrize("has_fields", [False, True])
+def test_captures_as_columns_are_those_of_each_path(tree, pattern, has_fields):
+    _, paths = tree
+    glob = parse_glob(pattern + ("{rest}" if has_fields else ""), has_fields=has_fields)
+    matching = [path for path in paths if glob.matches(path)]
+    columns = [column.to_pylist() for column in glob.capture_columns(pa.array(matching, pa.string()))]
+    assert columns == [[glob.captures(path)[number] for path in matching] for number in range(glob.groups)]
+
+
+def test_a_field_is_one_or_more_characters_of_a_part_where_fields_are_read():
+    glob = parse_glob("{dir}/{name}.csv", has_fields=True)
+    assert glob.fields == {"dir": 0, "name": 1}
+    assert glob.captures("a/b.c.csv") == ("a", "b.c")
+    assert [path for path in ("a/b.csv", "a/.csv", "/b.csv", "a/b/c.csv") if glob.matches(path)] == ["a/b.csv"]
+    assert parse_glob("{dir}").matches("dir")
+    assert parse_glob("{a,b}", has_fields=True).matches("a")
