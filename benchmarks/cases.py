@@ -12,6 +12,7 @@ from typing import Any, Final
 from benchmarks.ancestry import ancestry
 from benchmarks.bench import Bench
 from benchmarks.data import MIB, make_edited_file
+from benchmarks.datums import datums
 from benchmarks.growth import growth, growth_history
 from benchmarks.measures import OURS, CaseResult
 from benchmarks.orchestrators import dagster_io, latency
@@ -301,6 +302,7 @@ CASES: Final[dict[str, Case]] = {
     "restore-large": Case(restore_large, shared="large", once_mib=7_168),
     "commit-told": Case(commit_told, shared="tree", once_mib=600, full_mib=1_500),
     "questions": Case(questions, shared="tree"),
+    "datums": Case(datums, shared="tree"),
     "growth": Case(growth, once_mib=500, full_mib=5_000),
     "growth-history": Case(growth_history, once_mib=100, full_mib=1_500),
     "years": Case(years, once_mib=8_000, is_quick=False),

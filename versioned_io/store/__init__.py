@@ -35,7 +35,7 @@ class Store:
         self._files = Files(backend, resolver)
         self._history = History(backend, resolver)
         self._merging = Merging(backend, resolver)
-        self._inputs = Inputs(resolver)
+        self._inputs = Inputs(backend, resolver)
         self._lineage = Lineage(backend, resolver)
         self._computing = Computing(backend, resolver)
         self._maintenance = Maintenance(backend, warning)

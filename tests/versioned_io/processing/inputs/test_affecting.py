@@ -74,6 +74,19 @@ def test_affected_is_what_a_comparison_of_all_datums_finds(store, changes, other
     assert found.gone == tuple(sorted(olds.keys() - news.keys()))
 
 
+@pytest.mark.parametrize("pattern", ["/", "/*", "/**"])
+def test_attributes_alone_affect_nothing(store, pattern):
+    with store.transaction("other@main") as tx:
+        tx.write("k", b"k", attributes={"by": "a"})
+    before = store.snapshot("other@main")
+    with store.transaction("other@main") as tx:
+        tx.write("k", b"k", attributes={"by": "b"})
+    after = store.snapshot("other@main")
+    assert before.stat("k") != after.stat("k")
+    spec = vio.glob("other@main", pattern)
+    assert affected_datums(store._backend, spec, lambda _: before, lambda _: after) == ((), (), ())
+
+
 def test_a_change_elsewhere_affects_nothing_and_reads_nothing(store):
     before = store.snapshot("r@main")
     spec = vio.join(glob("/(*)/*", join_on="$1"), glob("/(*)", join_on="$1", name="n"))

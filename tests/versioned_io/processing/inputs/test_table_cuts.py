@@ -21,6 +21,7 @@ COLUMNS = {
     "flag": pa.array([True, False, None, True, True, False, True, False, True, None]),
     "day": pa.array([date(2026, 1, day) for day in range(1, 11)]),
     "cost": pa.array([decimal.Decimal(day) for day in range(10)]),
+    "note": pa.array(["", None, "x", "y", "", "z", None, None, None, None]),
     "tags": pa.array([["a"], [], None, ["b", "c"], ["d"], [], [], [], [], []]),
 }
 TABLE = pa.table(COLUMNS)
@@ -104,6 +105,8 @@ def test_the_layout_of_a_file_does_not_count(store, data):
     [
         ("number", 0, 5, {"t#symbol=A"}),
         ("number", 4, 0, {"t#symbol=C"}),
+        ("note", 0, None, {"t#symbol=A"}),
+        ("note", 1, "", {"t#symbol=B"}),
         ("number", 2, None, {"t#symbol"}),
         ("price", 3, 0.0, {"t#symbol=A"}),
         ("flag", 1, None, {"t#symbol=B"}),
