@@ -1,6 +1,6 @@
 """The plan of a pipeline: which datums run, are reused or skipped, and whose outputs go; planning writes nothing."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -77,14 +77,14 @@ def plan_datums(
     output: OutputState,
     snapshots: Mapping[str, Snapshot],
     datums: DatumSet,
-    fingerprint: Callable[[bytes], bytes],
+    fingerprints: Callable[[Sequence[bytes]], list[bytes]],
     *,
     uses_index: bool = True,
 ) -> DatumPlan:
     """Return the plan for *datums*.
 
     Args:
-        fingerprint: Returns the fingerprint of the bytes that a datum's code can see.
+        fingerprints: Returns the fingerprints of datums, of the bytes that their code can see.
         uses_index: Whether results of other runs are reused.
 
     Cost: reads every leaf page of the datum tree; 1 SELECT for each 500 changed datums. Some 3 us a datum.
@@ -95,8 +95,9 @@ def plan_datums(
     left = dict.fromkeys(known)
     for start in range(0, len(datums), _PAGE):
         keys = datums.keys_page(start, _PAGE).to_pylist()
-        for row, (key, seen) in enumerate(zip(keys, datums.seen_page(start, _PAGE), strict=True), start):
-            one = PlannedDatum(key, row, place_of(key), fingerprint(seen))
+        found_now = fingerprints(datums.seen_page(start, _PAGE))
+        for row, (key, fingerprint) in enumerate(zip(keys, found_now, strict=True), start):
+            one = PlannedDatum(key, row, place_of(key), fingerprint)
             left.pop(one.place, None)
             if known.get(one.place) == one.fingerprint:
                 skips.append(row)

@@ -13,11 +13,12 @@ from blake3 import blake3
 
 from versioned_io.errors import IntegrityError
 from versioned_io.model.places import PageRef
-from versioned_io.storage.pages.read import FileRow, file_rows, lookup_many, scan
+from versioned_io.storage.pages.read import FileRow, file_rows, lookup, lookup_many, scan
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.snapshots.file_info import decode_attributes
 
 _DATUMS: Final = "d/"
+_CODE: Final = "c/"
 _LONGEST: Final = 900
 _KEPT: Final = 800
 _LONGEST_ATTRIBUTE: Final = 2048
@@ -32,11 +33,16 @@ InputFiles: TypeAlias = Mapping[str, tuple[tuple[str, str], ...]]
 
 
 class Identity(NamedTuple):
-    """The digests of the parts of a computation, by which a change is explained."""
+    """The parts of a computation, by which a change is explained.
+
+    Attributes:
+        code, parameters: Digests.
+        salt: The name of a pipeline that shares no results; else empty.
+    """
 
     code: str
     parameters: str
-    environment: str
+    salt: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,17 @@ class DatumFacts:
     inputs: InputFiles
     identity: Identity
     run_id: str
+
+
+def manifest_place(code: str) -> str:
+    """Return the path in the datum tree of the text of the code with this digest."""
+    return f"{_CODE}{code}"
+
+
+def read_manifest(backend: Backend, root: PageRef | None, code: str) -> str | None:
+    """Return the text of the code with a digest, or None if the datum tree does not have it."""
+    row = lookup(root, manifest_place(code), source=backend.pages)
+    return None if row is None else backend.chunks.read_file(row.chunks).decode()
 
 
 class EncodedDatum(NamedTuple):

@@ -1,26 +1,32 @@
 """Why a datum runs, is reused or is skipped, in one sentence."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from versioned_io.catalog.evaluated import find_failures
 from versioned_io.errors import InvalidInputError
 from versioned_io.errors.root import counted
+from versioned_io.model.places import PageRef
 from versioned_io.processing.datums.datum_plan import DatumPlan, PlannedDatum
-from versioned_io.processing.datums.datum_tree import INVALID, DatumFacts, Identity, InputFiles, place_of, read_datums
+from versioned_io.processing.datums.datum_tree import (
+    INVALID,
+    DatumFacts,
+    Identity,
+    InputFiles,
+    place_of,
+    read_datums,
+    read_manifest,
+)
 from versioned_io.processing.datums.located import OutputState
+from versioned_io.processing.fingerprints.code_manifest import CodeManifest, code_difference
 from versioned_io.processing.results.stored_results import read_failure, read_results
+from versioned_io.processing.running.definition import PipelineDefinition
 from versioned_io.versioning.backend.backend import Backend
 
 _SHOWN: Final = 12
-_PARTS: Final = {
-    "code": "the code changed",
-    "parameters": "a parameter changed",
-    "environment": "the environment changed",
-}
 
 
-def explain_datum(backend: Backend, plan: DatumPlan, identity: Identity, key: str) -> str:
+def explain_datum(backend: Backend, plan: DatumPlan, definition: PipelineDefinition, key: str) -> str:
     """Return one sentence: what happens to the datum *key* in the next run, and why.
 
     Raises:
@@ -31,7 +37,7 @@ def explain_datum(backend: Backend, plan: DatumPlan, identity: Identity, key: st
     planned = {one.key: one for one in plan.changed}.get(key)
     if planned is None:
         return _explain_unchanged(plan.output, old, key, is_gone=place in plan.gone)
-    reason = _failed_before(backend, planned.fingerprint) or _why(plan, planned, old, identity)
+    reason = _failed_before(backend, planned.fingerprint) or _why(backend, plan, planned, old, definition)
     if planned.fingerprint not in plan.results:
         shares = planned not in plan.runs
         return f"{key!r} shares the result of a datum that runs: {reason}" if shares else f"{key!r} runs: {reason}"
@@ -56,19 +62,38 @@ def _failed_before(backend: Backend, fingerprint: bytes) -> str:
     return "" if failed is None else f"it failed before ({read_failure(backend, failed, fingerprint)})"
 
 
-def _why(plan: DatumPlan, planned: PlannedDatum, old: DatumFacts | None, identity: Identity) -> str:
+def _why(
+    backend: Backend, plan: DatumPlan, planned: PlannedDatum, old: DatumFacts | None, definition: PipelineDefinition
+) -> str:
     if old is None:
         return "it is new"
     if old.fingerprint == INVALID:
         return "it was invalidated"
     files = plan.datums.datum(planned.row).inputs
     now = {name: tuple((file.path, str(file.digest)) for file in some) for name, some in files.items()}
-    changes = [*_changed_files(old.inputs, now), *_changed_parts(old.identity, identity)]
+    changes = [*_changed_files(old.inputs, now), *_changed_parts(backend, plan.output.root, old.identity, definition)]
     return ", and ".join(changes) or "a path or a capture changed"
 
 
-def _changed_parts(old: Identity, new: Identity) -> list[str]:
-    return [_PARTS[name] for name in Identity._fields if getattr(old, name) != getattr(new, name)]
+def _changed_parts(
+    backend: Backend, root: PageRef | None, old: Identity, definition: PipelineDefinition
+) -> Iterator[str]:
+    new = definition.identity
+    if old.code != new.code:
+        yield f"the code changed{_changed_symbols(read_manifest(backend, root, old.code), definition.code)}"
+    if old.parameters != new.parameters:
+        yield "a parameter changed"
+    if old.salt != new.salt:
+        yield "the pipeline's name or its sharing changed"
+
+
+def _changed_symbols(old: str | None, new: str) -> str:
+    """Return the names of the symbols and files that differ, as the end of a sentence."""
+    if old is None:
+        return ""
+    changes = code_difference(CodeManifest.from_json(old), CodeManifest.from_json(new))
+    named = [f"{one.name} ({one.change})" for one in changes]
+    return f": {', '.join(named)}" if named else ""
 
 
 def _changed_files(old: InputFiles, new: Mapping[str, tuple[tuple[str, str], ...]]) -> list[str]:

@@ -1,50 +1,38 @@
 """The identity of a pipeline's computation, and the fingerprints of its datums."""
 
-import ast
-import inspect
-import json
-import sys
-import textwrap
-from collections.abc import Callable
-from typing import Final
-
-from blake3 import blake3
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 from versioned_io.processing.datums.datum_tree import Identity
+from versioned_io.processing.fingerprints.code_manifest import CodeManifest
+from versioned_io.processing.fingerprints.computation import computation_digest, fingerprints
+from versioned_io.processing.fingerprints.of_function import code_of_function
 from versioned_io.processing.pipelines.declaring import PipelineFunction
 
-_CONTEXT: Final = "versioned-io 2026 fingerprint of a datum v1"
+
+class Identified(NamedTuple):
+    """A computation that can be told from every other one.
+
+    Attributes:
+        fingerprints: Returns the fingerprints of datums, of the bytes that their code can see.
+    """
+
+    manifest: CodeManifest
+    identity: Identity
+    fingerprints: Callable[[Sequence[bytes]], list[bytes]]
 
 
-def identify(function: PipelineFunction) -> Identity:
-    """Return the digests of code, parameters and environment of a pipeline."""
-    parameters = json.dumps(dict(function.parameters), sort_keys=True, separators=(",", ":"))
+def identify(function: PipelineFunction) -> Identified:
+    """Return the identity of a pipeline's computation: code, parameters, and the name if it shares no results.
+
+    Raises:
+        UncertainCodeError: Something that the function reaches, or a parameter, has no certain digest.
+
+    Cost: that of `code_of_function`.
+    """
+    manifest = code_of_function(function.function, code_version=function.code_version)
     salt = "" if function.is_shared else function.name
-    environment = f"python {sys.version_info.major}.{sys.version_info.minor}"
-    return Identity(_code(function), _digest(f"{len(salt)}:{salt}{parameters}"), _digest(environment))
-
-
-def fingerprints_of(identity: Identity) -> Callable[[bytes], bytes]:
-    """Return the function from the bytes that a datum's code can see to the datum's fingerprint."""
-    begun = blake3(derive_key_context=_CONTEXT)
-    for part in identity:
-        begun.update(f"{len(part)}:{part}".encode())
-
-    def fingerprint(seen: bytes) -> bytes:
-        hasher = begun.copy()
-        hasher.update(seen)
-        found: bytes = hasher.digest()
-        return found
-
-    return fingerprint
-
-
-def _code(function: PipelineFunction) -> str:
-    if function.code_version is not None:
-        return _digest(f"version {function.code_version}")
-    source = textwrap.dedent(inspect.getsource(function.function))
-    return _digest(ast.dump(ast.parse(source)))
-
-
-def _digest(text: str) -> str:
-    return blake3(text.encode()).hexdigest()
+    whole = computation_digest(manifest.digest, function.parameters, salt)
+    identity = Identity(manifest.digest.hex(), computation_digest(b"", function.parameters).hex(), salt)
+    return Identified(manifest, identity, partial(fingerprints, whole))

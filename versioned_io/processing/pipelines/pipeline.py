@@ -1,6 +1,6 @@
 """A pipeline of one store: it plans, runs and explains itself."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack
 from typing import Final
@@ -15,7 +15,7 @@ from versioned_io.processing.datums.datum_tree import DatumFacts, list_facts, pl
 from versioned_io.processing.datums.located import OutputState, find_output
 from versioned_io.processing.pipelines.declaring import PipelineFunction
 from versioned_io.processing.pipelines.explaining import explain_datum
-from versioned_io.processing.pipelines.identifying import fingerprints_of, identify
+from versioned_io.processing.pipelines.identifying import identify
 from versioned_io.processing.results.batches import BatchPlace, invalidate_results
 from versioned_io.processing.results.stored_results import read_log
 from versioned_io.processing.running.committing import mark_invalid
@@ -31,8 +31,9 @@ _POOL: Final = "_max_workers"
 class PipelinePlan:
     """The work of the next run, for the heads as they were read. Planning wrote nothing."""
 
-    def __init__(self, store: PipelineStore, plan: DatumPlan) -> None:
+    def __init__(self, store: PipelineStore, plan: DatumPlan, warnings: Sequence[str]) -> None:
         self._plan = plan
+        self._warnings = warnings
         self._gone = plan.gone_keys(store.backend)
 
     def __repr__(self) -> str:
@@ -76,8 +77,9 @@ class PipelinePlan:
 
     @property
     def warnings(self) -> list[str]:
-        """Inputs that match nothing, each as a sentence."""
-        return [f"the input {one.name!r} matches nothing" for one in self._plan.datums.empty_inputs]
+        """Inputs that match nothing, and code that is looked up at run time and not followed, each as a sentence."""
+        empty = [f"the input {one.name!r} matches nothing" for one in self._plan.datums.empty_inputs]
+        return [*empty, *self._warnings]
 
 
 class Pipeline:
@@ -86,15 +88,17 @@ class Pipeline:
     def __init__(self, store: PipelineStore, function: PipelineFunction) -> None:
         self._store = store
         self._function = function
-        identity = identify(function)
+        found = identify(function)
+        self._warnings = found.manifest.warnings
         self._definition = PipelineDefinition(
             function.name,
             function.inputs,
             function.output,
             function.on_failure,
             Evaluation(function, function.parameters, function.timeout_s, function.tries, function.error_handler),
-            identity,
-            fingerprints_of(identity),
+            found.identity,
+            found.fingerprints,
+            found.manifest.to_json(),
             function.is_cached,
         )
 
@@ -118,7 +122,7 @@ class Pipeline:
 
         Cost: reads the pages of the inputs' paths and of the datum tree; 1 SELECT for each 500 changed datums.
         """
-        return PipelinePlan(self._store, make_plan(self._store, self._definition))
+        return PipelinePlan(self._store, make_plan(self._store, self._definition), self._warnings)
 
     def run(
         self,
@@ -175,7 +179,7 @@ class Pipeline:
         Cost: that of `plan`.
         """
         plan = make_plan(self._store, self._definition)
-        return explain_datum(self._store.backend, plan, self._definition.identity, key)
+        return explain_datum(self._store.backend, plan, self._definition, key)
 
     def invalidate(self, keys: Iterable[str]) -> int:
         """End the results of datums, so that the next run evaluates them; return how many there were.
@@ -204,7 +208,7 @@ class Pipeline:
         for key in wanted:
             row = plan.datums.find(key)
             if row is not None:
-                fingerprints.add(self._definition.fingerprint(plan.datums.seen(row)))
+                fingerprints.update(self._fingerprints(plan, row))
             elif place_of(key) not in old:
                 msg = f"the datum {key!r} does not exist: neither the inputs nor {output.branch} have it"
                 raise InvalidInputError(msg)
@@ -229,7 +233,7 @@ class Pipeline:
         row = plan.datums.find(key)
         backend = self._store.backend
         old = self._facts(plan.output, key)
-        asked = [] if row is None else [self._definition.fingerprint(plan.datums.seen(row))]
+        asked = [] if row is None else self._fingerprints(plan, row)
         asked += [] if old is None else [old.fingerprint]
         with backend.catalog.look_up() as connection:
             found = {**find_results(connection, asked), **find_failures(connection, asked)}
@@ -264,6 +268,9 @@ class Pipeline:
         """How often an evaluation gave other bytes than the first one of its fingerprint: 0 if it is deterministic."""
         with self._store.backend.catalog.look_up() as connection:
             return count_disagreements(connection, self.name)
+
+    def _fingerprints(self, plan: DatumPlan, row: int) -> list[bytes]:
+        return self._definition.fingerprints([plan.datums.seen(row)])
 
     def _facts(self, output: OutputState, key: str) -> DatumFacts | None:
         place = place_of(key)

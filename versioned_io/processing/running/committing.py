@@ -11,11 +11,12 @@ from versioned_io.model.idempotency import parse_idempotency
 from versioned_io.model.identifiers import CommitId, new_uuid7
 from versioned_io.model.refs import BranchRef
 from versioned_io.processing.datums.datum_plan import DatumPlan, PlannedDatum
-from versioned_io.processing.datums.datum_tree import INVALID, DatumFacts, encode_datum, read_datums
+from versioned_io.processing.datums.datum_tree import INVALID, DatumFacts, encode_datum, manifest_place, read_datums
 from versioned_io.processing.datums.exact_outputs import NewOutputs, OutputChange, change_outputs
 from versioned_io.processing.datums.located import STATE_KEY, OutputState, settle_datum_branch
 from versioned_io.processing.results.stored_results import StoredResult, read_results
 from versioned_io.processing.running.definition import PipelineDefinition
+from versioned_io.storage.pages.read import lookup
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.runs.run import Run
 from versioned_io.versioning.transactions.facts import CommitFacts, Empty
@@ -172,6 +173,9 @@ class RunCommit:
         draft.stay_on_base()
         for path in change.gone:
             draft.delete_exactly(path)
+        place = manifest_place(self.definition.identity.code)
+        if change.rows and lookup(self.plan.output.root, place, source=self.backend.pages) is None:
+            staged.write(place, self.definition.code.encode())
         for facts in change.rows:
             row = encode_datum(facts)
             staged.write(row.path, row.content, attributes=row.attributes)

@@ -1,6 +1,6 @@
 """A pipeline and its store, as a run sees them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +21,8 @@ class PipelineDefinition:
     Attributes:
         output: The branch that it owns.
         on_failure: If a datum fails, no commit is made, or one with its old outputs, or one without them.
-        fingerprint: Returns the fingerprint of the bytes that the code of a datum can see.
+        fingerprints: Returns the fingerprints of datums, of the bytes that their code can see.
+        code: The text of the code's manifest, kept once for each digest.
         uses_index: Whether results are shared between runs.
     """
 
@@ -31,7 +32,8 @@ class PipelineDefinition:
     on_failure: OnFailure
     evaluation: Evaluation
     identity: Identity
-    fingerprint: Callable[[bytes], bytes]
+    fingerprints: Callable[[Sequence[bytes]], list[bytes]]
+    code: str
     uses_index: bool = True
 
 

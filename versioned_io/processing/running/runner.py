@@ -39,8 +39,8 @@ def make_plan(store: PipelineStore, definition: PipelineDefinition) -> DatumPlan
     output = find_output(store.backend, definition.output)
     snapshots = store.snapshots(tuple(refs_of(definition.inputs)))
     datums = list_datums(definition.inputs, snapshots)
-    fingerprint, uses_index = definition.fingerprint, definition.uses_index
-    return plan_datums(store.backend, output, snapshots, datums, fingerprint, uses_index=uses_index)
+    found, uses_index = definition.fingerprints, definition.uses_index
+    return plan_datums(store.backend, output, snapshots, datums, found, uses_index=uses_index)
 
 
 class PipelineRunner:

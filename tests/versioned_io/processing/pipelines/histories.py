@@ -16,13 +16,13 @@ GLOBS = {
     "whole": vio.glob("images@main", "/"),
     "names only": vio.glob("images@main", "/(**)", empty_files=True),
 }
-COMBINED = {
-    "union": lambda: vio.union(vio.glob("images@main", "/(*)"), vio.glob("labels@main", "/(**)")),
-    "cross": lambda: vio.cross(vio.glob("images@main", "/(*)"), vio.glob("labels@main", "/(*)")),
-    "join": lambda: vio.join(
+INPUTS = GLOBS | {
+    "union": vio.union(vio.glob("images@main", "/(*)"), vio.glob("labels@main", "/(**)")),
+    "cross": vio.cross(vio.glob("images@main", "/(*)"), vio.glob("labels@main", "/(*)")),
+    "join": vio.join(
         vio.glob("images@main", "/(*)", join_on="$1"), vio.glob("labels@main", "/(*)", join_on="$1", outer=True)
     ),
-    "group": lambda: vio.group(
+    "group": vio.group(
         vio.glob("images@main", "/(**)", group_by="$1"), vio.glob("labels@main", "/(**)", group_by="$1")
     ),
 }

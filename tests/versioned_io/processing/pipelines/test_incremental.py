@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.versioned_io.processing.pipelines.histories import GLOBS, play
+from tests.versioned_io.processing.pipelines.histories import GLOBS, INPUTS, play
 from versioned_io.processing.datums import datum_plan, exact_outputs
 from versioned_io.processing.running import committing, evaluation_loop
 
@@ -14,14 +14,14 @@ ON_FAILURE = ["refuse", "keep", "drop"]
 
 @pytest.mark.parametrize("seed", range(HISTORIES))
 def test_the_output_is_what_computing_from_nothing_gives(seed):
-    play("memory://", seed, GLOBS[list(GLOBS)[seed % len(GLOBS)]], ON_FAILURE[seed // len(GLOBS) % 3], steps=6)
+    play("memory://", seed, INPUTS[list(INPUTS)[seed % len(INPUTS)]], ON_FAILURE[seed // len(INPUTS) % 3], steps=5)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("part", range(20))
 def test_long_histories_on_disk(part, tmp_path):
     for seed in range(10_000 + part * 50, 10_050 + part * 50):
-        spec = GLOBS[list(GLOBS)[seed % len(GLOBS)]]
+        spec = INPUTS[list(INPUTS)[seed % len(INPUTS)]]
         play(tmp_path / str(seed), seed, spec, random.Random(seed).choice(ON_FAILURE), steps=12)
 
 
