@@ -53,6 +53,7 @@ READS = (
     "maintain --status",
     "recover --dry-run",
     "due r@main",
+    "pipeline list",
     "repo list",
     "repo show r",
     "branch list r",
@@ -100,6 +101,14 @@ EXCEPTED = {
     "branch protect": "it sets a mark in the catalog, and reads no pack",
     "tag create": "it adds a name to the catalog, and reads no pack",
     "tag delete": "it deletes a name from the catalog, and reads no pack",
+    **dict.fromkeys(
+        (
+            "pipeline run",
+            "pipeline show",
+            *(f"datums {name}" for name in ("list", "plan", "explain", "invalidate", "log")),
+        ),
+        "it needs a pipeline of the caller's; a malformed datum raises IntegrityError",
+    ),
 }
 """Commands that are not tried, and why."""
 

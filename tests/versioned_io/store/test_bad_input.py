@@ -38,6 +38,7 @@ NO_LIST = [None, 1, True, "ab", b"ab", {"a": 1}, object(), [1], [object()]]
 # Call, argument, values: of each row every value must be refused.
 STORE_CALLS = [
     ("inputs", "spec", [None, *NO_TEXT, "w@main"]),
+    ("pipeline", "function", [None, *NO_TEXT, "w", print]),
     *((call, argument, [None, *NO_TEXT, *NO_NAME]) for call, argument in [
         ("delete_repo", "name"), ("restore_repo", "name"), ("rename_repo", "old"), ("rename_repo", "new"),
         ("repo", "name"), ("branches", "repo"), ("tags", "repo"), ("create_repo", "name"), ("create_branch", "branch"),

@@ -20,6 +20,7 @@ from versioned_io.interfaces.cli import (
     maintaining,
     maintenance,
     merging,
+    pipelining,
     searching,
     stats,
     status,
@@ -100,6 +101,8 @@ app.command("find")(searching.find)
 app.command("diff")(history.diff)
 app.command("due")(due.due)
 app.add_typer(lineage.app, name="lineage")
+app.add_typer(pipelining.pipeline_app, name="pipeline")
+app.add_typer(pipelining.datums_app, name="datums")
 
 _INTERRUPTED = 130
 

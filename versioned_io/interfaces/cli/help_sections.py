@@ -40,6 +40,10 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "lineage": "Trace commits and files to their inputs, and to their results.",
         "due": "Show which partition keys are due, who holds them, and why.",
     },
+    "Pipelines": {
+        "pipeline": "Run pipelines, and show them.",
+        "datums": "Show the datums of a pipeline, and why they run.",
+    },
     "Maintenance": {
         "maintain": "Run the maintenance that is due.",
         "status": "Show the state of the store at a glance.",

@@ -26,6 +26,7 @@ from versioned_io.maintenance.rebuild.rows import enter_names
 from versioned_io.model.beacons import Beacon, BeaconKind
 from versioned_io.model.identifiers import new_uuid7
 from versioned_io.model.places import PackInfo
+from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.storage.beacons import BeaconListing
 from versioned_io.storage.objects.port import ObjectStore
 from versioned_io.versioning.backend.ownership import (
@@ -138,7 +139,7 @@ def rebuild_catalog(
         connection.execute(delete(properties).where(properties.c.name == STATE))
     named = found.repos.values()
     return RebuildReport(
-        repos=sum(repo.deleted_at is None for repo in found.repos.values()),
+        repos=sum(repo.deleted_at is None and repo.kind is RepoKind.USER for repo in named),
         branches=sum(len(repo.branches) for repo in named) + len(held),
         tags=sum(len(repo.tags) for repo in named),
         commits=len(found.kept),

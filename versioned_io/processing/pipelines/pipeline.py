@@ -1,9 +1,10 @@
 """A pipeline of one store: it plans, runs and explains itself."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
 from versioned_io.catalog.evaluated import count_disagreements, find_failures, find_results
 from versioned_io.errors import InvalidInputError
@@ -11,11 +12,13 @@ from versioned_io.model.arguments import check_callable, parse_items, parse_opti
 from versioned_io.model.identifiers import new_uuid7
 from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.processing.datums.datum_plan import DatumPlan
-from versioned_io.processing.datums.datum_tree import DatumFacts, list_facts, place_of, read_datums
+from versioned_io.processing.datums.datum_tree import DatumFacts, Identity, list_facts, place_of, read_datums
 from versioned_io.processing.datums.located import OutputState, find_output
+from versioned_io.processing.fingerprints.code_manifest import CodeManifest
+from versioned_io.processing.fingerprints.computation import computation_digest, fingerprints
+from versioned_io.processing.fingerprints.of_function import code_of_function
 from versioned_io.processing.pipelines.declaring import PipelineFunction
 from versioned_io.processing.pipelines.explaining import explain_datum
-from versioned_io.processing.pipelines.identifying import identify
 from versioned_io.processing.results.batches import BatchPlace, invalidate_results
 from versioned_io.processing.results.stored_results import read_log
 from versioned_io.processing.running.committing import mark_invalid
@@ -26,6 +29,33 @@ from versioned_io.processing.running.runner import PipelineRunner, make_plan
 from versioned_io.versioning.naming.naming import ensure_system_branch
 
 _POOL: Final = "_max_workers"
+
+
+class Identified(NamedTuple):
+    """A computation that can be told from every other one.
+
+    Attributes:
+        fingerprints: Returns the fingerprints of datums, of the bytes that their code can see.
+    """
+
+    manifest: CodeManifest
+    identity: Identity
+    fingerprints: Callable[[Sequence[bytes]], list[bytes]]
+
+
+def identify(function: PipelineFunction) -> Identified:
+    """Return the identity of a pipeline's computation: code, parameters, and the name if it shares no results.
+
+    Raises:
+        UncertainCodeError: Something that the function reaches, or a parameter, has no certain digest.
+
+    Cost: that of `code_of_function`.
+    """
+    manifest = code_of_function(function.function, code_version=function.code_version)
+    salt = "" if function.is_shared else function.name
+    whole = computation_digest(manifest.digest, function.parameters, salt)
+    identity = Identity(manifest.digest.hex(), computation_digest(b"", function.parameters).hex(), salt)
+    return Identified(manifest, identity, partial(fingerprints, whole))
 
 
 class PipelinePlan:
@@ -243,25 +273,17 @@ class Pipeline:
         msg = f"the datum {key!r} was not evaluated, or its result has expired: no log of it is kept"
         raise InvalidInputError(msg)
 
-    def datums(self) -> list[Mapping[str, object]]:
-        """Return the datums of the output as it is: ``key``, ``outputs``, ``inputs`` and ``run`` of each, by key.
+    def datums(self) -> list[DatumFacts]:
+        """Return the datums of the output as it is, sorted by key.
 
         >>> _ = store.pipeline(upper).run()
-        >>> [datum["key"] for datum in store.pipeline(upper).datums()]
-        ['2012/01.csv', '2012/02.csv']
+        >>> [(datum.key, datum.outputs) for datum in store.pipeline(upper).datums()]
+        [('2012/01.csv', ('2012/01.csv',)), ('2012/02.csv', ('2012/02.csv',))]
 
         Cost: reads the whole datum tree; some 10 us a datum.
         """
         output = find_output(self._store.backend, self._definition.output)
-        return [
-            {
-                "key": facts.key,
-                "outputs": list(facts.outputs),
-                "inputs": {name: [path for path, _ in files] for name, files in facts.inputs.items()},
-                "run": facts.run_id,
-            }
-            for facts in list_facts(self._store.backend, output.root)
-        ]
+        return list_facts(self._store.backend, output.root)
 
     @property
     def disagreements(self) -> int:

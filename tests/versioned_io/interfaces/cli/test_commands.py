@@ -543,6 +543,18 @@ def run_fresh(request, tmp_path):
         yield program
 
 
+GROUPS = {"repo", "branch", "tag", "lineage", "backups", "pipeline", "datums"}
+PIPELINE = """
+import versioned_io as vio
+
+@vio.pipeline("copies", inputs=vio.glob("r@main", "/(*).csv"), output="copies@main")
+
+def copies(datum, out):
+    print("copying")
+    out.write(datum["r"].path, datum["r"].read())
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # some fifty processes
 def test_every_command_of_the_installed_program_runs(run_fresh, tmp_path):
@@ -553,7 +565,7 @@ def test_every_command_of_the_installed_program_runs(run_fresh, tmp_path):
     def run(*arguments):
         done = run_fresh(*arguments, "--json")
         assert (done.returncode, done.stderr) == (0, ""), arguments
-        ran.add(" ".join(arguments[: 2 if arguments[0] in {"repo", "branch", "tag", "lineage", "backups"} else 1]))
+        ran.add(" ".join(arguments[: 2 if arguments[0] in GROUPS else 1]))
         return json.loads(done.stdout)
 
     ran: set[str] = set()
@@ -616,8 +628,19 @@ def test_every_command_of_the_installed_program_runs(run_fresh, tmp_path):
     run("backups", "prune", str(tmp_path / "backup"), "--keep-last", "1")
     assert run("restore", str(tmp_path / "backup"), str(tmp_path / "again"))["id"] == kept["id"]
     assert run("recover", "--dry-run")["commits"] == 0
+    (tmp_path / "made.py").write_text(PIPELINE)
+    assert run("repo", "create", "copies")["name"] == "copies"
+    pipe = f"{tmp_path / 'made.py'}:copies"
+    assert run("datums", "plan", pipe)["runs"] == ["a.csv"]
+    assert run("pipeline", "run", pipe)["counts"]["run"] == 1
+    assert run("pipeline", "show", pipe)["plan"]["skips"] == 1
+    assert run("pipeline", "list")["pipelines"] == [{"output": "copies@main", "name": "copies", "complete": True}]
+    assert [one["outputs"] for one in run("datums", "list", pipe)["datums"]] == [["a.csv"]]
+    assert run("datums", "log", pipe, "a.csv")["log"] == "copying\n"
+    assert run("datums", "invalidate", pipe, "a.csv") == {"invalidated": 1}
+    assert run("datums", "explain", pipe, "a.csv")["explanation"] == "'a.csv' runs: it was invalidated"
     (tmp_path / "store" / "catalog.db").rename(tmp_path / "lost.db")
-    assert run("rebuild")["repos"] == 1
+    assert run("rebuild")["repos"] == 2
     assert run("adopt")["adopted"] is False
     assert run("cat", "r@main:a.csv")["text"] == "1"
     assert run_fresh("cat", "r@main:a.csv").stdout == "1"

@@ -1,0 +1,229 @@
+"""Commands about pipelines and their datums: ``pipeline`` and ``datums``."""
+
+import sys
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from versioned_io.errors import InvalidInputError
+from versioned_io.interfaces.cli.near_words import Commands
+from versioned_io.interfaces.cli.output import echo, print_json
+from versioned_io.interfaces.cli.paging import pages
+from versioned_io.interfaces.cli.session import (
+    CatalogOption,
+    JsonOption,
+    StoreOption,
+    open_named_store,
+    reports_errors,
+)
+
+if TYPE_CHECKING:
+    from versioned_io.processing.datums.datum_tree import DatumFacts
+    from versioned_io.processing.pipelines.declaring import PipelineFunction
+
+Target = Annotated[str, typer.Argument(help="The function: file.py:name or module:name.")]
+Key = Annotated[str, typer.Argument(help="The key of a datum, as `versioned datums list` prints it.")]
+
+pipeline_app = typer.Typer(cls=Commands, help="Run pipelines, and show them.", no_args_is_help=True)
+datums_app = typer.Typer(
+    cls=Commands, help="The datums of a pipeline, and the reasons to run them.", no_args_is_help=True
+)
+
+_FAILED = 1
+
+
+@pipeline_app.command("run", short_help="Evaluate the datums that changed, and commit the output.")
+@reports_errors
+def run(
+    target: Target,
+    workers: Annotated[int | None, typer.Option("--workers", help="How many processes evaluate datums.")] = None,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate the datums that changed, and commit the output. If failed datums refuse the commit, exit with 1."""
+    with open_named_store(store, catalog) as opened:
+        done = opened.pipeline(load_pipeline(target)).run(max_workers=workers)
+    if as_json:
+        commit = None if done.commit is None else done.commit.id
+        print_json(
+            {
+                "run": done.id,
+                "state": done.state,
+                "commit": commit,
+                "counts": dict(done.counts),
+                "failed": dict(done.failed),
+            }
+        )
+    else:
+        echo(f"{done.state}: {_counts(done.counts)}")
+        for key, error in sorted({**done.failed, **done.recovered}.items()):
+            echo(f"  {key}: {error}")
+    if done.state == "failed":
+        raise typer.Exit(_FAILED)
+
+
+@pipeline_app.command("show", short_help="Show a pipeline, and how far its output is behind.")
+@reports_errors
+def show(target: Target, store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False) -> None:
+    """Show a pipeline, and what the next run would do."""
+    declared = load_pipeline(target)
+    with open_named_store(store, catalog) as opened:
+        pipe = opened.pipeline(declared)
+        plan, disagreements = pipe.plan(), pipe.disagreements
+    if as_json:
+        print_json(
+            {"name": declared.name, "output": str(declared.output), "plan": plan.counts, "disagreements": disagreements}
+        )
+        return
+    echo(f"{declared.name} -> {declared.output}")
+    echo(f"  next run: {_counts(plan.counts)}")
+    if disagreements:
+        echo(f"  not deterministic: {disagreements} evaluations gave other bytes than the first one")
+
+
+@pipeline_app.command("list", short_help="List the branches that pipelines made.")
+@reports_errors
+@pages
+def list_pipelines(store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False) -> None:
+    """List the branches whose newest commit a pipeline made, with the pipeline."""
+    found = []
+    with open_named_store(store, catalog) as opened:
+        for repo in opened.repos():
+            for branch in repo.branches:
+                facts = {} if branch.head is None else opened.commit(branch.head).metadata
+                if "pipeline" in facts:
+                    complete = facts.get("complete", True)
+                    found.append(
+                        {"output": f"{repo.name}@{branch.name}", "name": facts["pipeline"], "complete": complete}
+                    )
+    if as_json:
+        print_json({"pipelines": found})
+        return
+    for one in found:
+        echo(f"{one['output']}  {one['name']}" + ("" if one["complete"] else "  incomplete"))
+
+
+@datums_app.command("list", short_help="List the datums of an output, with their files.")
+@reports_errors
+@pages
+def list_all(
+    target: Target, store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False
+) -> None:
+    """List the datums of the output as it is, with the files of each."""
+    with open_named_store(store, catalog) as opened:
+        found = opened.pipeline(load_pipeline(target)).datums()
+    if as_json:
+        print_json({"datums": [_datum_json(one) for one in found]})
+        return
+    for one in found:
+        echo(f"{one.key}  ->  {', '.join(one.outputs) or 'no files'}")
+
+
+@datums_app.command("plan", short_help="Show which datums the next run evaluates, reuses or deletes.")
+@reports_errors
+@pages
+def plan_datums(
+    target: Target, store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False
+) -> None:
+    """Show which datums the next run evaluates, reuses or deletes. Nothing is written."""
+    with open_named_store(store, catalog) as opened:
+        plan = opened.pipeline(load_pipeline(target)).plan()
+    lists = {"runs": plan.runs, "reuses": plan.reuses, "deletes": plan.deletes}
+    if as_json:
+        print_json({**lists, "skips": plan.skips, "counts": plan.counts, "warnings": plan.warnings})
+        return
+    for name, keys in lists.items():
+        for key in keys:
+            echo(f"{name.removesuffix('s')}  {key}")
+    echo(_counts(plan.counts))
+    for warning in plan.warnings:
+        echo(f"warning: {warning}", err=True)
+
+
+@datums_app.command("explain", short_help="Explain why a datum runs, is reused or is skipped.")
+@reports_errors
+def explain(
+    target: Target, key: Key, store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False
+) -> None:
+    """Explain in one sentence why a datum runs, is reused or is skipped."""
+    with open_named_store(store, catalog) as opened:
+        sentence = opened.pipeline(load_pipeline(target)).explain(key)
+    print_json({"key": key, "explanation": sentence}) if as_json else echo(sentence)
+
+
+@datums_app.command("invalidate", short_help="End the results of datums, so that the next run evaluates them.")
+@reports_errors
+def invalidate(
+    target: Target,
+    keys: Annotated[list[str], typer.Argument(help="The keys of datums.")],
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End the results of datums permanently, so that the next run evaluates them. Their outputs stay until then."""
+    with open_named_store(store, catalog) as opened:
+        count = opened.pipeline(load_pipeline(target)).invalidate(keys)
+    print_json({"invalidated": count}) if as_json else echo(f"{count} datums are evaluated by the next run")
+
+
+@datums_app.command("log", short_help="Print the text that the last evaluation of a datum printed.")
+@reports_errors
+def log(
+    target: Target, key: Key, store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False
+) -> None:
+    """Print the text that the last evaluation of a datum printed, with the traceback of one that failed."""
+    with open_named_store(store, catalog) as opened:
+        text = opened.pipeline(load_pipeline(target)).log(key)
+    print_json({"key": key, "log": text}) if as_json else echo(text.rstrip("\n"))
+
+
+def _datum_json(facts: "DatumFacts") -> dict[str, object]:
+    inputs = {name: [path for path, _ in files] for name, files in facts.inputs.items()}
+    return {"key": facts.key, "outputs": list(facts.outputs), "inputs": inputs, "run": facts.run_id}
+
+
+def load_pipeline(target: str) -> "PipelineFunction":
+    """Return the pipeline that ``file.py:name`` or ``module:name`` names.
+
+    Raises:
+        InvalidInputError: The file, the module or the name does not exist, or it is not a pipeline.
+    """
+    from versioned_io.processing.pipelines.declaring import PipelineFunction
+
+    place, colon, name = target.rpartition(":")
+    if not colon or not place or not name:
+        msg = f"{target!r} names no pipeline: write file.py:name or module:name"
+        raise InvalidInputError(msg)
+    found = getattr(_load_module(place), name, None)
+    if not isinstance(found, PipelineFunction):
+        msg = f"{name!r} in {place!r} is not a pipeline: decorate a function with @vio.pipeline(...)"
+        raise InvalidInputError(msg)
+    return found
+
+
+def _load_module(place: str) -> object:
+    if not place.endswith(".py"):
+        sys.path.insert(0, str(Path.cwd()))
+        try:
+            return import_module(place)
+        except ModuleNotFoundError as error:
+            msg = f"the module {place!r} can't be imported: {error}"
+            raise InvalidInputError(msg) from error
+    path = Path(place).absolute()
+    sys.path.insert(0, str(path.parent))
+    spec = spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.exists():
+        msg = f"the file {place!r} does not exist: name a Python file that declares a pipeline"
+        raise InvalidInputError(msg)
+    module = module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _counts(counts: object) -> str:
+    return ", ".join(f"{number} {name}" for name, number in dict(counts).items()) if isinstance(counts, dict) else ""
