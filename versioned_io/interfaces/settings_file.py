@@ -42,8 +42,11 @@ class SettingsFile:
     environment: Mapping[str, str]
 
 
-def find_settings_file(directory: Path, home: Path | None) -> SettingsFile | None:
+def find_settings_file(directory: Path | None, home: Path | None) -> SettingsFile | None:
     """Return the nearest settings file: in *directory* or a directory above it, or else in *home*; or None.
+
+    Args:
+        directory: None to look in *home* alone.
 
     Raises:
         InvalidInputError: It is malformed, has an unknown key, or holds a secret. Or it, or a link to it, belongs to
@@ -88,8 +91,9 @@ def _unreadable(path: Path, error: Exception) -> InvalidInputError:
     return InvalidInputError(f"{str(path)!r} can't be read: {error}")
 
 
-def _places(directory: Path, home: Path | None) -> Iterator[Path]:
-    yield from (directory, *directory.parents)
+def _places(directory: Path | None, home: Path | None) -> Iterator[Path]:
+    if directory is not None:
+        yield from (directory, *directory.parents)
     if home is not None:
         yield home
 

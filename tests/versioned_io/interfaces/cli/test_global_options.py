@@ -121,3 +121,28 @@ def test_a_shell_completes_commands_repos_refs_and_paths(place, words, expected)
         check=False,
     )
     assert (done.stdout.split(), done.stderr) == (expected, "")
+
+
+@pytest.mark.parametrize(("where", "expected"), [("clone", []), ("home", ["mine"])])
+def test_the_tab_key_does_not_open_the_store_that_a_file_in_the_working_directory_names(tmp_path, where, expected):
+    """The directory may be a stranger's clone, and the store that its file names any address."""
+    for name in ("clone", "home"):
+        (tmp_path / name).mkdir()
+    with vio.create_store(tmp_path / "store") as store:
+        store.create_repo("mine")
+    (tmp_path / where / "versioned.toml").write_text(f'store = "{tmp_path / "store"}"\n')
+    done = subprocess.run(
+        [Path(sys.executable).with_name("versioned")],
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("VERSIONED_")},
+            "HOME": str(tmp_path / "home"),
+            "_VERSIONED_COMPLETE": "complete_bash",
+            "COMP_WORDS": "versioned ls mi",
+            "COMP_CWORD": "2",
+        },
+        cwd=tmp_path / "clone",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.split(), done.stderr) == (expected, "")
