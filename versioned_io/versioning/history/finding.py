@@ -21,7 +21,8 @@ class FoundFile:
 
     Attributes:
         change: ``added``, ``modified`` or ``deleted``. If the commits before have expired, a file of the oldest kept
-            commit is ``kept``. It may have been written earlier.
+            commit is ``kept``. It may have been written earlier. If commits between two kept ones have expired, one of
+            these may have made the change.
         size, digest: Those of the new content; of a deleted file, of the old one.
     """
 
@@ -39,21 +40,21 @@ def find_files(backend: Backend, head: Commit | None, glob: Glob | None, digest:
         glob: Only these paths.
         digest: Only contents whose digest begins with this; also where such a content was replaced or deleted.
 
-    Cost: as `walk_history`, and the pages in which each commit differs from its parent.
+    Cost: as `walk_history`, and the pages in which each kept commit differs from the kept one before.
     """
-    for commit, parent in pairwise(_with_the_end(walk_history(backend.catalog, head))):
-        if commit is None or commit.state is CommitState.FORGOTTEN:
+    for commit, older in pairwise(_kept_with_the_end(walk_history(backend.catalog, head))):
+        if commit is None:
             return
-        is_oldest = parent is not None and parent.state is CommitState.FORGOTTEN
-        changes = diff_trees(backend, None if is_oldest else parent, commit)
+        is_oldest = older is None and commit.parent is not None
+        changes = diff_trees(backend, older, commit)
         for row in _matching(changes, glob, digest).to_pylist():
             side = "old" if row["change"] == "deleted" else "new"
             change = "kept" if is_oldest else row["change"]
             yield FoundFile(commit, row["path"], change, row[f"{side}_size"], row[f"{side}_digest"])
 
 
-def _with_the_end(commits: Iterator[Commit]) -> Iterator[Commit | None]:
-    yield from commits
+def _kept_with_the_end(commits: Iterator[Commit]) -> Iterator[Commit | None]:
+    yield from (commit for commit in commits if commit.state is not CommitState.FORGOTTEN)
     yield None
 
 

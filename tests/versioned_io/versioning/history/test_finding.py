@@ -75,6 +75,19 @@ def test_where_older_commits_have_expired_a_file_is_kept(store):
     ]
 
 
+def test_what_is_kept_before_a_gap_of_expired_commits_is_found_too(store):
+    store.create_tag("r@old", at="r@main~2")
+    store.set_retention("r@main", keep_last=1)
+    store.gc(grace=timedelta(0), expire=timedelta(0))
+    with pytest.raises(vio.VersionedError, match="expired"):
+        store.snapshot("r@main~1").read("b/one.csv")
+    assert found(store, glob="**/one.csv") == [
+        (4, "deleted", "a/one.csv"),  # commit 3, which has expired, moved it
+        (2, "kept", "a/one.csv"),
+        (2, "kept", "b/one.csv"),
+    ]
+
+
 def test_what_can_not_be_looked_for_is_refused(store):
     for digest in ("abc", "XYZW", "0" * 65, 1234):
         with pytest.raises(InvalidInputError, match="content digest"):
