@@ -3,6 +3,7 @@
 Source: docs/design/0006-merge.md.
 """
 
+import io
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from versioned_io.errors import (
     MergeConflictError,
     PackLostError,
 )
-from versioned_io.model.columns import text_column, text_scalar, whole_column
+from versioned_io.model.columns import number_column, text_column, text_scalar, whole_column
 from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import CommitId, Digest
 from versioned_io.model.places import PageRef
@@ -44,6 +45,7 @@ from versioned_io.versioning.history.merge_bases import (
 from versioned_io.versioning.naming.naming import head_of, move_branch
 from versioned_io.versioning.snapshots.file_info import FileInfo, FileKind, decode_attributes
 from versioned_io.versioning.snapshots.glob import parse_glob
+from versioned_io.versioning.transactions.foreseen import digest_and_size
 from versioned_io.versioning.transactions.transaction import Transaction, draft_of
 
 _DELETED: Final = "deleted"
@@ -251,7 +253,31 @@ def foresee_merge(
     undecided = tuple(_digests_of(one) for one in plan.conflicts if decided[one.path] is None)
     taken = {*plan.rows, *plan.deletes, *(path for path, side in decided.items() if side is Side.THEIRS)}
     chosen = pc.is_in(everything.column("path"), value_set=text_column(sorted(taken)))
-    return ForeseenMerge("commit", everything.filter(chosen), undecided)
+    written = _foreseen_writes(everything, plan.conflicts, decided)
+    changes = pa.concat_tables([everything.filter(chosen), written]).sort_by("path")
+    return ForeseenMerge("commit", changes, undecided)
+
+
+def _foreseen_writes(
+    everything: pa.Table, conflicts: Sequence[Conflict], decided: Mapping[str, Side | bytes | None]
+) -> pa.Table:
+    """Return the changes of the files whose bytes the strategy returned; *everything* has a row for each conflict."""
+    found: dict[str, tuple[str, str, int]] = {}
+    for conflict in conflicts:
+        content = decided[conflict.path]
+        if isinstance(content, bytes):
+            digest, size = digest_and_size(io.BytesIO(content))
+            if conflict.ours is None or conflict.ours.digest != digest:
+                found[conflict.path] = ("added" if conflict.ours is None else "modified", digest, size)
+    rows = everything.filter(pc.is_in(everything.column("path"), value_set=text_column(sorted(found))))
+    facts = [found[path] for path in rows.column("path").to_pylist()]
+    columns = {
+        **{name: rows.column(name) for name in DIFFERENCES.names},
+        "change": text_column([change for change, _, _ in facts]),
+        "new_size": number_column([size for _, _, size in facts], pa.int64()),
+        "new_digest": text_column([digest for _, digest, _ in facts]),
+    }
+    return pa.Table.from_arrays(list(columns.values()), schema=DIFFERENCES)
 
 
 def _found_again(backend: Backend, three: ThreeWay) -> ThreeWay:

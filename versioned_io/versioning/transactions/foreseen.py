@@ -60,13 +60,13 @@ def _foresee_write(snapshot: Snapshot, source: Path | IO[bytes], path: str) -> I
         for parent in parent_directories(path):
             if not snapshot.is_empty and snapshot.exists(parent) and not snapshot.is_directory(parent):
                 raise PathCollisionError(parent, path)
-        yield ForeseenChange(path, "added", None, size if size is not None else _digest_and_size(source)[1])
+        yield ForeseenChange(path, "added", None, size if size is not None else digest_and_size(source)[1])
         return
     old = snapshot.stat(path)
     if size is not None and size != old.size:
         yield ForeseenChange(path, "modified", old.size, size)
         return
-    digest, size = _digest_and_size(source)
+    digest, size = digest_and_size(source)
     if digest != old.digest or _attributes_after(source, old) != old.attributes:
         yield ForeseenChange(path, "modified", old.size, size)
 
@@ -78,7 +78,7 @@ def _attributes_after(source: Path | IO[bytes], old: FileInfo) -> dict[str, str]
     return {EXECUTABLE: "true" if is_executable(source) else "false"}
 
 
-def _digest_and_size(source: Path | IO[bytes]) -> tuple[str, int]:
+def digest_and_size(source: Path | IO[bytes]) -> tuple[str, int]:
     """Return the content digest and the size of a file, with at most 8 MiB of it in memory."""
     window = memoryview(bytearray(_WINDOW_BYTES))
     digests: list[bytes] = []

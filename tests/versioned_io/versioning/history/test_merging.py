@@ -141,6 +141,28 @@ def test_a_function_decides_by_path_and_content(store, write, files_of):
     assert store.snapshot("r@main").stat("both").written_by == merge.id
 
 
+@pytest.mark.parametrize("ours", [b"x" * 3, None])
+def test_a_foreseen_merge_has_the_files_whose_bytes_the_strategy_returns(store, write, ours):
+    store.create_repo("r")
+    write(store, "r@main", {"a": b"1", "b": b"1", "c": b"1"})
+    store.create_branch("r@dev", at="r@main")
+    write(store, "r@dev", {"a": b"2", "b": b"2", "c": b"2", "new": b"1"})
+    write(store, "r@main", {"a": ours, "b": b"33", "c": b"3"} if ours else {"b": b"33", "c": b"3"})
+    if ours is None:
+        with store.transaction("r@main") as tx:
+            tx.delete("a")
+    before = store.snapshot("r@main").commit
+
+    def decide(conflict):
+        return {"a": b"merged", "b": b"33", "c": "theirs"}[conflict.path]
+
+    foreseen = store.foresee_merge("r@dev", into="r@main", strategy=decide)
+    store.merge("r@dev", "r@main", strategy=decide)
+    made = store.diff(f"r@{before.id}", "r@main")
+    assert foreseen.changes.select(made.column_names).equals(made)
+    assert foreseen.changes.column("path").to_pylist() == ["a", "c", "new"]
+
+
 @pytest.mark.parametrize("strategy", ["mine", {"**": "mine"}, lambda _: "mine", {"[": "ours"}])
 def test_a_strategy_that_means_nothing_changes_nothing(store, write, dump, strategy):
     conflicting(store, write)
