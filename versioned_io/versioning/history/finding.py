@@ -21,8 +21,8 @@ class FoundFile:
 
     Attributes:
         change: ``added``, ``modified`` or ``deleted``. If the commits before have expired, a file of the oldest kept
-            commit is ``kept``. It may have been written earlier. If commits between two kept ones have expired, one of
-            these may have made the change.
+            commit is ``kept``. It may have been written earlier. A commit after a
+            gap is compared with the one before the gap. An expired commit may have made the change.
         size, digest: Those of the new content; of a deleted file, of the old one.
     """
 
