@@ -1,5 +1,6 @@
 """The requests of a commit sensor whose assets are partitioned: a run, or a place in a backfill, per partition."""
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from dagster_versioned.causes import keep_causes
 from dagster_versioned.commit_watch import MAX_REMOVED, CommitWatch, SensorTarget, name_keys
 from dagster_versioned.partition_mapping import Touched, touched_partitions
 from dagster_versioned.sensor_cursor import CausedBy, SensorCursor
-from dagster_versioned.sorted_out import SortedOut, add_requests_for, delete_requests_for, describe, sort_out
+from dagster_versioned.sorted_out import SortedOut, add_requests_for, delete_requests_for, describe, end_of, sort_out
 from versioned_io.errors import CommitForgottenError, InvalidInputError
 
 
@@ -115,12 +116,13 @@ def _requests(
         by_lineage[cause.lineage_id][key] = cause
     definitions = {key: definition for key, definition in target.partitions_defs.items() if definition is not None}
     if len(by_lineage) > watch.max_run_requests:
-        newest = max(known.values(), key=lambda cause: cause.commit)
-        carried = {**watch.tags_of_many(newest.commit), tags.CAUSES: keep_causes(instance, known)}
+        newest = max(known.values(), key=lambda cause: cause.place)
+        kept = keep_causes(instance, known, sensor_name=watch.sensor_name, now_s=time.time())
+        carried = {**watch.tags_of_many(newest.commit), tags.CAUSES: kept}
         return [compat.backfill_request(definitions, known, carried)]
     requests: list[dg.RunRequest] = []
     for _, keys in sorted(by_lineage.items()):
-        newest = max(keys.values(), key=lambda cause: cause.commit)
+        newest = max(keys.values(), key=lambda cause: cause.place)
         if len(keys) == 1:
             requests.extend(_run_request(watch, key, cause) for key, cause in keys.items())
         else:
@@ -170,10 +172,10 @@ def _describe(watch: CommitWatch, changes: "vio.Changes", touched: Touched) -> s
 def _remark(target: SensorTarget, sorted_out: SortedOut) -> str:
     if not sorted_out.unknown:
         return ""
-    return (
-        f"{len(sorted_out.unknown)} key(s) are not partitions of {target} and wait until they are: "
-        f"{name_keys(sorted(sorted_out.unknown))}"
-    )
+    waits = f"{len(sorted_out.unknown)} key(s) are not partitions of {target} and wait until they are"
+    end = end_of(target.definition) if target.definition is not None else None
+    moved = "" if end is None else f". The partitions end at {end}: a later key waits until end_date is moved"
+    return f"{waits}: {name_keys(sorted(sorted_out.unknown))}{moved}"
 
 
 def _impossible(watch: CommitWatch, target: SensorTarget, sorted_out: SortedOut) -> str:

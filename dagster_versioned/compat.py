@@ -295,7 +295,10 @@ def _describe_reserved_runs(instance: dg.DagsterInstance, carries: Callable[[Map
 
 
 def keep_text(instance: dg.DagsterInstance, name: str, text: str) -> None:
-    """Keep a text in the instance, in the place of the one with the same name. Cost: 1 query."""
+    """Keep a text in the instance, in the place of the one with the same name. Cost: 1 query.
+
+    Dagster can set several at once, but if one of them exists it then drops those that do not.
+    """
     instance.run_storage.set_cursor_values({name: text})
 
 

@@ -94,7 +94,7 @@ def touched_partitions(
 
 def causes_of(keys: Mapping[str, "vio.Commit"]) -> dict[str, CausedBy]:
     """Return the commit of each key as a cause."""
-    return {key: CausedBy(commit.id, commit.lineage_id) for key, commit in keys.items()}
+    return {key: CausedBy(commit.id, commit.lineage_id, commit.number) for key, commit in keys.items()}
 
 
 def _mapped(

@@ -14,10 +14,20 @@ _REPLAY = "replay:"
 
 @dataclass(frozen=True, slots=True)
 class CausedBy:
-    """The commit that caused a partition's run, and its lineage ID."""
+    """The commit that caused a partition's run, its lineage ID, and its number in the branch.
+
+    The number is the order: writers choose the IDs of their commits before their turn comes. It is 0 in a text of an
+    older version.
+    """
 
     commit: CommitId
     lineage_id: LineageId
+    number: int = 0
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """The key that sorts causes by age."""
+        return self.number, self.commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +51,7 @@ class SensorCursor:
 
     def in_turn(self, keys: Iterable[str]) -> list[str]:
         """Return *keys*, those that wait first, by the age of their commits: so none waits permanently."""
-        return sorted(keys, key=lambda key: (0, self.waiting[key].commit) if key in self.waiting else (1, ""))
+        return sorted(keys, key=lambda key: (0, self.waiting[key].place) if key in self.waiting else (1, (0, "")))
 
     def __str__(self) -> str:
         """Return the commit ID, ``beginning``, or a JSON object if there are keys that wait."""
@@ -51,7 +61,7 @@ class SensorCursor:
         waiting: dict[CausedBy, list[str]] = {}
         for key, cause in sorted(self.waiting.items()):
             waiting.setdefault(cause, []).append(key)
-        caused = [[cause.commit, cause.lineage_id, keys] for cause, keys in waiting.items()]
+        caused = [[cause.commit, cause.lineage_id, keys, cause.number] for cause, keys in waiting.items()]
         rare = {"epoch": self.epoch, "removing": list(self.removing)}
         given = {name: value for name, value in rare.items() if value}
         return json.dumps({"commit": position, "waiting": caused, **given}, ensure_ascii=False)
@@ -89,8 +99,9 @@ def _parse_waiting(found: Any) -> dict[str, CausedBy]:  # noqa: ANN401 (any JSON
     if isinstance(found, dict):  # an older form, which repeats the commit for each key
         found = [[commit, lineage_id, [key]] for key, (commit, lineage_id) in found.items()]
     waiting: dict[str, CausedBy] = {}
-    for commit, lineage_id, keys in found:
-        cause = CausedBy(parse_commit_id(commit), parse_lineage_id(lineage_id))
+    for commit, lineage_id, keys, *rest in found:
+        (number,) = rest or (0,)  # a text of an older version has none
+        cause = CausedBy(parse_commit_id(commit), parse_lineage_id(lineage_id), int(number))
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise TypeError
         waiting |= dict.fromkeys(keys, cause)

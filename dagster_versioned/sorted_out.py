@@ -123,6 +123,16 @@ def describe(definition: dg.PartitionsDefinition[Any]) -> str:
     return text if len(text) <= 200 else f"{text[:199]}…"
 
 
+def end_of(definition: dg.PartitionsDefinition[Any]) -> str | None:
+    """Return the fixed date at which the time windows end; None if there is none."""
+    ends = [
+        one.end
+        for one in _dimensions_of(definition).values()
+        if isinstance(one, dg.TimeWindowPartitionsDefinition) and one.end is not None
+    ]
+    return f"{min(ends):%Y-%m-%d}" if ends else None
+
+
 def _dimensions_of(definition: dg.PartitionsDefinition[Any]) -> dict[str, dg.PartitionsDefinition[Any]]:
     if isinstance(definition, dg.MultiPartitionsDefinition):
         return {dimension.name: dimension.partitions_def for dimension in definition.partitions_defs}

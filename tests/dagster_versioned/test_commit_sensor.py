@@ -291,7 +291,8 @@ def test_keys_that_are_no_partitions_wait_in_the_cursor_and_fail_nothing(evaluat
     again = evaluate([monthly], partitions=TEMPLATE, cursor=data.cursor)
     assert again.run_requests == []
     assert again.skip_message == (
-        "no new commit on weather@main. 1 key(s) are not partitions of monthly and wait until they are: '2016-01'"
+        "no new commit on weather@main. 1 key(s) are not partitions of monthly and wait until they are: '2016-01'. "
+        "The partitions end at 2016-01-01: a later key waits until end_date is moved"
     )
     assert parse_sensor_cursor(again.cursor).waiting["2016-01"].commit == unknown.id
 
@@ -567,7 +568,14 @@ def test_the_cursor_holds_its_commit_against_expiry(evaluate, commit, opened):
     assert opened.snapshot(f"weather@{seen.id}").read("2012/01.csv") == b"1"
     data = evaluate([monthly], partitions=TEMPLATE, cursor=seen.id)
     assert keys_of(data) == ["2012-01", "2012-03"]
+    # The daemon died before it stored that cursor, and a newer commit and a collection came in between.
     commit({"2012/04.csv": b"1"})
+    forget(opened)
+    again = evaluate([monthly], partitions=TEMPLATE, cursor=seen.id)
+    assert keys_of(again) == ["2012-01", "2012-03", "2012-04"]
+    commit({"2012/05.csv": b"1"})
+    evaluate([monthly], partitions=TEMPLATE, cursor=again.cursor)
+    commit({"2012/06.csv": b"1"})
     forget(opened)
     with pytest.raises(vio.VersionedError, match="has expired"):
         opened.snapshot(f"weather@{seen.id}").read("2012/01.csv")
