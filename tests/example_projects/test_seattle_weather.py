@@ -2,7 +2,9 @@
 
 import io
 import json
+import re
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from rich.console import Console
@@ -42,7 +44,7 @@ def test_the_first_commit_runs_every_month_once_in_both_and_trains_one_model(ing
     assert commit.stats.added == 48
     assert ran.dagster == dict.fromkeys(MONTHS, 1)
     assert ran.airflow == dict.fromkeys(MONTHS, 1)
-    assert ran.models == 1
+    assert (ran.models, ran.bulletins) == (1, 1)
 
 
 def test_a_correction_of_one_day_runs_that_month_alone_in_both_and_trains_one_model(corrected):
@@ -50,24 +52,42 @@ def test_a_correction_of_one_day_runs_that_month_alone_in_both_and_trains_one_mo
     assert (commit.stats.added, commit.stats.modified, commit.stats.deleted) == (0, 1, 0)
     assert ran.dagster == {CORRECTED: 1}
     assert ran.airflow == {CORRECTED: 1}
-    assert ran.models == 1
+    assert (ran.models, ran.bulletins) == (1, 1)
+
+
+def test_the_rain_of_the_corrected_day_changes_a_number_in_both(demo, corrected):
+    numbers = {name: (maker, before, after) for maker, name, before, after in demo.changed_numbers()}
+    for name, maker in ((f"rain_mm of {CORRECTED}", "Dagster"), (f"rain_mm in the report on {CORRECTED}", "Airflow")):
+        assert numbers[name][0] == maker
+        assert float(numbers[name][2]) - float(numbers[name][1]) == pytest.approx(12)
+    assert all(before != after for _, before, after in numbers.values())
+
+
+def test_somebody_who_waits_is_told_how_far_it_is_and_no_address_that_will_be_gone(demo, corrected):
+    shown = demo._console.file.getvalue()
+    assert re.search(r"\d s  Dagster is (up|starting), Airflow is starting", shown)
+    assert re.search(r"\d s  Dagster: \d+ of 48 summaries, \d of 1 models; Airflow: \d+ of 48 reports", shown)
+    times = [int(one) for one in re.findall(r"(\d+) s  (?:Dagster|Airflow)", shown)]
+    assert max(later - earlier for earlier, later in pairwise(times)) < 30
+    assert "http://" not in shown
 
 
 def test_the_same_bytes_again_run_nothing(repeated):
     commit, ran = repeated
     assert (commit.stats.added, commit.stats.modified, commit.stats.deleted) == (0, 0, 0)
-    assert (ran.dagster, ran.models, ran.airflow) == ({}, 0, {})
+    assert (ran.dagster, ran.models, ran.airflow, ran.bulletins) == ({}, 0, {}, 0)
 
 
 def test_one_lineage_id_leads_to_what_both_orchestrators_made_of_the_correction(demo, corrected, repeated):
     commit, _ = corrected
     led_to = {made.repo: made for made in demo.store.lineage(commit.lineage_id)}
-    assert set(led_to) == {"weather", "monthly_summary", "climate_model", "quality"}
+    assert set(led_to) == {"weather", "monthly_summary", "climate_model", "quality", "bulletin"}
     assert {repo: made.run and made.run.orchestrator for repo, made in led_to.items()} == {
         "weather": None,
         "monthly_summary": "dagster",
         "climate_model": "dagster",
         "quality": "airflow",
+        "bulletin": "airflow",
     }
     assert all(made.run.run_id and made.run.url for made in led_to.values() if made.run)
     assert led_to["quality"].run.partition_key == CORRECTED
@@ -113,7 +133,8 @@ def test_the_command_line_shows_the_same(demo, corrected, repeated):
     assert all(repo in shown for repo in ("weather", "monthly_summary", "climate_model", "quality"))
     assert "dagster" in shown
     assert "airflow" in shown
-    assert "2013/05.csv" in demo.command("lineage", "upstream", "climate_model@main")
+    upstream = demo.command("lineage", "upstream", "bulletin@main")
+    assert all(text in upstream for text in ("climate_model", "monthly_summary", "2013/05.csv"))
     assert json.loads(demo.command("lineage", "show", commit.lineage_id, "--json"))
 
 
