@@ -1,5 +1,6 @@
 """The sentence that a command prints about an error: its facts, and the command or the flag that helps."""
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,12 +21,44 @@ _REF_ARGUMENTS = ("source", "into", "commit", "onto", "on", "since", "branch", "
 """Arguments of commands that take a ref where a git user may leave out the repo."""
 
 
+_IN_COMMANDS = tuple(
+    (re.compile(call), command)
+    for call, command in (
+        (r"pass force=True( \(--force\))?", "pass --force"),
+        (r"pass key=", "pass --key "),
+        (r"pass catalog=", "pass --catalog "),
+        (r"with protect_branch\(\.\.\., False\)", "with `versioned branch protect --off`"),
+        (r"list the commits of a branch with log\(\)", "`versioned log` lists the commits of a branch"),
+        (r"take one from log\(\)", "take one from `versioned log`"),
+        (r"make one with create_store\(\) or `versioned init`", "make one with `versioned init`"),
+        (
+            r"open the store with sources=\{.*\}\} and .* VERSIONED_SOURCES on the command line",
+            "name it in VERSIONED_SOURCES, with its storage options",
+        ),
+        (r", and with directories=True '/' is the root", ""),
+        (r"give a directory, or write\(\) a file", "name a directory, or a file"),
+    )
+)
+"""Calls of Python that the library's errors advise, and the commands or flags that do the same."""
+
+
 def sentence_of(error: VersionedError, arguments: Mapping[str, object]) -> str:
-    """Return the sentence that a command prints about *error*.
+    """Return the sentence that a command prints about *error*; it names flags and commands, and no call of Python.
 
     Args:
         arguments: The arguments of the command by name; some advice repeats them.
     """
+    return in_commands(_sentence_of(error, arguments))
+
+
+def in_commands(sentence: str) -> str:
+    """Return *sentence* with the commands in the place of the calls that it advises."""
+    for call, command in _IN_COMMANDS:
+        sentence = call.sub(command, sentence)
+    return sentence
+
+
+def _sentence_of(error: VersionedError, arguments: Mapping[str, object]) -> str:
     advice = "; ".join(getattr(error, "__notes__", ()))
     match error:
         case ExistsError():
