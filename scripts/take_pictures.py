@@ -1,7 +1,7 @@
 """Take screenshots of the pages of Dagster and Airflow, after each start page has run with its server.
 
-Usage: ``python scripts/take_pictures.py [dagster] [airflow]``, with ``chromium`` on the path; by default both. It
-writes ``docs/pictures/*.png``.
+Usage: ``python scripts/take_pictures.py [dagster] [airflow] [graph]``, with ``chromium`` on the path; by default all.
+``graph`` is Dagster's asset graph with a repo in it, of `pictured_graph`. It writes ``docs/pictures/*.png``.
 """
 
 import json
@@ -18,7 +18,14 @@ from urllib.request import Request, urlopen
 from run_page import Runner, read_blocks
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # devservers is not installed
+
+import versioned_io as vio  # noqa: E402
+from devservers.dagster_server import DagsterServer  # noqa: E402
+from devservers.process import wait_until  # noqa: E402
+
 PICTURES = ROOT / "docs" / "pictures"
+GRAPH = "graph"
 INSTANCE = "nux: {enabled: false}\ntelemetry: {enabled: false}\n"
 """Settings of Dagster's instance: no greeting covers its pages, and nothing is sent."""
 
@@ -70,7 +77,10 @@ def main() -> int:
     if chromium is None:
         print("take_pictures: no chromium on the path; on Debian: apt-get install chromium", file=sys.stderr)
         return 1
-    for name in sys.argv[1:] or PAGES:
+    for name in sys.argv[1:] or [*PAGES, GRAPH]:
+        if name == GRAPH:
+            picture_graph(chromium)
+            continue
         prepare, pages_of = PAGES[name]
         with tempfile.TemporaryDirectory(prefix="pictures-", ignore_cleanup_errors=True) as base:
             runner = Runner(Path(base), with_servers=True)
@@ -83,6 +93,28 @@ def main() -> int:
             finally:
                 runner.close()
     return 0
+
+
+def picture_graph(chromium: str) -> None:
+    """Photograph Dagster's asset graph, after a commit by another program has led to two runs."""
+    with tempfile.TemporaryDirectory(prefix="pictures-", ignore_cleanup_errors=True) as base:
+        location = Path(base, "store")
+        with (
+            vio.create_store(location) as store,
+            DagsterServer(
+                Path(base, "dagster"),
+                Path(__file__).with_name("pictured_graph.py"),
+                env={"VERSIONED_STORE": str(location)},
+                config={"nux": {"enabled": False}},
+            ) as dagster,
+        ):
+            store.create_repo("orders")
+            with store.transaction("orders@main", message="orders of May") as tx:
+                tx.write("data.csv", b"city,price\noslo,3\nrome,4\n")
+            what = "the assets that are made of the commit"
+            wait_until(lambda: dagster.api.materializations("report"), what=what, timeout_s=300)
+            dagster.api.wait_for_runs(1)
+            photograph(chromium, f"{dagster.url}/asset-groups", PICTURES / "dagster-graph.png", Path(base))
 
 
 def photograph(chromium: str, url: str, target: Path, base: Path) -> None:
