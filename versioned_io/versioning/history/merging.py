@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, Self, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -258,24 +258,33 @@ def foresee_merge(
     return ForeseenMerge("commit", changes, undecided)
 
 
+class _ForeseenFile(NamedTuple):
+    """A file whose bytes the strategy returned."""
+
+    change: str
+    digest: str
+    size: int
+
+
 def _foreseen_writes(
     everything: pa.Table, conflicts: Sequence[Conflict], decided: Mapping[str, Side | bytes | None]
 ) -> pa.Table:
     """Return the changes of the files whose bytes the strategy returned; *everything* has a row for each conflict."""
-    found: dict[str, tuple[str, str, int]] = {}
+    found: dict[str, _ForeseenFile] = {}
     for conflict in conflicts:
         content = decided[conflict.path]
         if isinstance(content, bytes):
             digest, size = digest_and_size(io.BytesIO(content))
             if conflict.ours is None or conflict.ours.digest != digest:
-                found[conflict.path] = ("added" if conflict.ours is None else "modified", digest, size)
+                change = "added" if conflict.ours is None else "modified"
+                found[conflict.path] = _ForeseenFile(change, digest, size)
     rows = everything.filter(pc.is_in(everything.column("path"), value_set=text_column(sorted(found))))
     facts = [found[path] for path in rows.column("path").to_pylist()]
     columns = {
         **{name: rows.column(name) for name in DIFFERENCES.names},
-        "change": text_column([change for change, _, _ in facts]),
-        "new_size": number_column([size for _, _, size in facts], pa.int64()),
-        "new_digest": text_column([digest for _, digest, _ in facts]),
+        "change": text_column([one.change for one in facts]),
+        "new_size": number_column([one.size for one in facts], pa.int64()),
+        "new_digest": text_column([one.digest for one in facts]),
     }
     return pa.Table.from_arrays(list(columns.values()), schema=DIFFERENCES)
 
