@@ -136,7 +136,10 @@ class AirflowApi:
         path = f"/api/v2/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id, safe='')}"
 
         def finished() -> DagRun | None:
-            run = _dag_run(self.request("GET", path))
+            try:
+                run = _dag_run(self.request("GET", path))
+            except OSError:  # a server with too much to do; one that has ended is noticed by the timeout
+                return None
             return run if run.state in FINISHED_STATES else None
 
         return wait_until(
