@@ -13,6 +13,7 @@ PACKAGES = ("versioned_io", "dagster_versioned", "airflow_versioned")
 
 # A basename that stands in several rooms of the core stands for one idea there; this says for which.
 SHARED_BASENAMES = {
+    "triggering": "branches that follow others: the calls and the commands",
     "announcing": "due keys to consumers: the rows and the calls",
     "backups": "of a store: the calls and the commands",
     "beacons": "notes about acknowledged commits: the values and the objects",

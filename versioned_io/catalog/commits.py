@@ -33,6 +33,8 @@ from versioned_io.model.repo_kinds import RepoKind
 _LOG_BATCH = 200
 _SHOWN = 5
 _PREFIX = re.compile(r"[0-9a-f]{4,31}")
+_KEEP_HEADS: Final = {"protect_branch", "set_retention", "set_trigger"}
+"""The actions of the journal that name a branch and leave it where it is."""
 
 
 # The sources are read in the same statement. Most commits have none or one, and a second statement doubles the time.
@@ -274,7 +276,7 @@ def head_at(connection: AnyConnection, repo_id: int, ref: Ref, at: datetime, now
         if entry.action == "lost" and entry.name in ("", name) and entered > at:
             reason = f"entry {entry.sequence} of the journal is lost, so the branch's head before it is unknown"
             raise RefNotFoundError(ref.repo, ref.place, reason=reason)
-        if not (entry.name == name or is_renaming) or entry.action in {"protect_branch", "set_retention"}:
+        if not (entry.name == name or is_renaming) or entry.action in _KEEP_HEADS:
             continue
         name = entry.name
         if entered <= at:

@@ -315,6 +315,17 @@ subscriptions = Table(
     UniqueConstraint("branch_id", "name"),
 )
 
+triggers = Table(
+    "triggers",
+    metadata,
+    Column("branch_id", RowId, ForeignKey("branches.id"), primary_key=True, autoincrement=False),
+    Column("source_id", RowId, ForeignKey("branches.id"), nullable=False, index=True),
+    Column("rule", Text, nullable=False),
+    Column("set_at", Timestamp, nullable=False),
+    Column("fired_at", Timestamp),
+    comment="branches that follow another one when a rule holds",
+)
+
 held_cursors = Table(
     "held_cursors",
     metadata,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from versioned_io.errors import FormatError, RefSyntaxError
 from versioned_io.errors.root import quoted
@@ -16,6 +17,9 @@ from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.model.retention import RetentionRule
 
 ENTRY_FORMAT = 1
+
+BY_TRIGGER: Final = "trigger"
+"""The reason of an entry `MOVE_BRANCH` that a trigger made."""
 
 
 class Action(StrEnum):
@@ -33,6 +37,8 @@ class Action(StrEnum):
     RENAME_BRANCH = "rename_branch"
     PROTECT_BRANCH = "protect_branch"
     SET_RETENTION = "set_retention"
+    SET_TRIGGER = "set_trigger"
+    """A branch began to follow another, or ended it; the details name the other branch and the rule."""
     MOVE_BRANCH = "move_branch"
     """A branch was reset or fast-forwarded."""
     SQUASH = "squash"
@@ -162,6 +168,8 @@ def check_details(entry: JournalEntry) -> None:
             details.flag("is_protected")
         case Action.SET_RETENTION if details.has("rule"):
             RetentionRule.from_json(details.text("rule"))
+        case Action.SET_TRIGGER if details.has("rule"):
+            _check_trigger(details)
         case Action.EXPIRE | Action.DROP:
             details.ids("commits", is_optional=True)
         case Action.DISOWN:
@@ -169,6 +177,14 @@ def check_details(entry: JournalEntry) -> None:
             details.ids("packs")
         case _:
             pass  # the others need nothing beside the names
+
+
+def _check_trigger(details: Fields) -> None:
+    from versioned_io.model.trigger_rules import TriggerRule  # loads decimals and time zones, which few commands need
+
+    TriggerRule.from_json(details.text("rule"))
+    _decode_name(details, "source_repo", parse_repo_name)
+    _decode_name(details, "source", parse_ref_name)
 
 
 def _decode_name(fields: Fields, name: str, parse: Callable[[str], str]) -> str:

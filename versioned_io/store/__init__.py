@@ -13,6 +13,7 @@ from versioned_io.store.merging import Merging
 from versioned_io.store.names import Names
 from versioned_io.store.resolving import Resolver
 from versioned_io.store.selected import Inputs
+from versioned_io.store.triggering import Triggering
 from versioned_io.versioning.backend.backend import Backend
 
 
@@ -38,6 +39,7 @@ class Store:
         self._inputs = Inputs(backend, resolver)
         self._lineage = Lineage(backend, resolver)
         self._computing = Computing(backend, resolver)
+        self._triggering = Triggering(backend)
         self._maintenance = Maintenance(backend, warning)
 
     def __repr__(self) -> str:
@@ -114,6 +116,12 @@ class Store:
     watch = forward("_history", History.watch)
     subscriptions = forward("_history", History.subscriptions)
     due = forward("_history", History.due)
+
+    trigger = forward("_triggering", Triggering.trigger)
+    triggers = forward("_triggering", Triggering.triggers)
+    delete_trigger = forward("_triggering", Triggering.delete_trigger)
+    run_triggers = forward("_triggering", Triggering.run_triggers)
+    follow_triggers = forward("_triggering", Triggering.follow_triggers)
 
     merge = forward("_merging", Merging.merge)
     foresee_merge = forward("_merging", Merging.foresee_merge)

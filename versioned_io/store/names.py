@@ -71,7 +71,7 @@ class Names:
         'weather'
 
         Args:
-            force: Also delete protected branches, and the subscriptions that follow its branches.
+            force: Also delete protected branches, and the subscriptions and triggers that follow its branches.
 
         Raises:
             RepoNotFoundError: The repo does not exist.
@@ -111,7 +111,7 @@ class Names:
     def restore_repo(self, name: str) -> RepoInfo:
         """Restore the repo that was deleted last under this name, with its branches and tags, and return it.
 
-        Subscriptions are not restored: their consumers begin again.
+        Subscriptions and triggers are not restored: consumers begin again, and `trigger` sets a trigger again.
 
         >>> _ = store.delete_repo("weather")
         >>> [branch.name for branch in store.restore_repo("weather").branches]
@@ -222,13 +222,13 @@ class Names:
         2
 
         Args:
-            force: Also delete the subscriptions that follow it.
+            force: Also delete the subscriptions that follow it, and end the triggers by which other branches do.
 
         Raises:
             NotFoundError: The branch does not exist.
             InvalidInputError: It is protected, or followed and *force* is false.
 
-        Cost: 1 PUT, 1 SQL transaction of 11 statements.
+        Cost: 1 PUT, 1 SQL transaction of 13 statements.
         """
         from versioned_io.versioning.naming import naming as names
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from versioned_io.catalog.connect import Catalog
@@ -17,6 +18,8 @@ from versioned_io.errors import (
     StoreNotFoundError,
 )
 from versioned_io.maintenance.upkeep.neglect import neglect_of
+from versioned_io.model.arguments import parse_flag
+from versioned_io.model.commits import Commit
 from versioned_io.platform.clock import Clock, system_clock
 from versioned_io.storage.beacons import (
     BeaconListing,
@@ -134,6 +137,7 @@ def open_store(
     cache_bytes: int = DEFAULT_CACHE_BYTES,
     sources: Sources | None = None,
     clock: Clock = system_clock,
+    run_triggers: bool = False,
 ) -> Store:
     """Open the store at *url*, after checking that this version can read it.
 
@@ -147,6 +151,8 @@ def open_store(
 
     Args:
         url, catalog, storage_options, cache, cache_bytes, sources, clock: As for `create_store`.
+        run_triggers: Evaluate the triggers after each commit of this handle, in the thread that commits: see
+            `Store.run_triggers`. A failure is logged as one warning, and the commit stands.
 
     Raises:
         StoreNotFoundError: There is none; make it with `create_store`.
@@ -158,6 +164,7 @@ def open_store(
 
     Cost: 1 GET, 3 or 4 SELECTs, and 1 listing of the beacons.
     """
+    parse_flag(run_triggers, "run_triggers")
     elsewhere = Elsewhere(sources)
     objects = open_objects_of(url, storage_options, cache, cache_bytes)
     marker = read_marker(objects)
@@ -195,6 +202,8 @@ def open_store(
     except BaseException:
         found.close()
         raise
+    if run_triggers:
+        opened.after_commit(partial(_run_triggers, opened))
     if opened.warning is not None:
         _log.warning("%s", opened.warning)
     if (neglect := neglect_of(found, clock)) is not None:
@@ -243,6 +252,12 @@ def open_or_create_store(
             return reach(create_store)
         except ExistsError:
             return reach(open_store)
+
+
+def _run_triggers(store: Store, commits: tuple[Commit, ...]) -> None:
+    from versioned_io.processing.triggers.firing import evaluate_after
+
+    evaluate_after(store._backend, commits)  # noqa: SLF001 (it was opened here)
 
 
 def open_backend(address: Address) -> Backend:

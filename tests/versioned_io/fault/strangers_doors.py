@@ -60,6 +60,7 @@ READS = (
     "tag list r",
     "reflog r@main",
     "retention r@main",
+    "trigger list",
     "LOSE; rebuild",
     "LOSE; rebuild; ls -r r@main; fsck",
     "backup BACKUP",
@@ -70,6 +71,7 @@ READS = (
 
 WRITES = (
     "adopt; fsck --repair",
+    "adopt; trigger set r@follower --on r@main --commits 1; trigger tick; trigger delete r@follower",
     "adopt; merge r@other r@main",
     "adopt; cherry-pick r@other r@main",
     "adopt; revert r@main~1 r@main",

@@ -90,6 +90,16 @@ STORE_CALLS = [
         ("gc", "grace"), ("gc", "expire"), ("set_retention", "keep_for"), ("hold_cursor", "hold_for"),
         ("maintain", "budget"), ("maintain", "grace"), ("maintain", "expire"),
     ]),
+    *(("trigger", argument, NO_COUNT) for argument in ["commits", "changed_files"]),
+    *((call, "branch", [None, *NO_TEXT, *NO_NAME]) for call in ["trigger", "delete_trigger"]),
+    ("trigger", "on", [None, *NO_TEXT, *NO_NAME]),
+    ("trigger", "changed_bytes", [-1, 1.5, float("nan"), True, b"x", [1], {}, object(), 10**30, "", "x", "-1", "9XB"]),
+    ("trigger", "metric", [1, True, "auc", b"x", [], {}, object()]),
+    ("trigger", "cron", [*NO_TEXT, *NO_NAME, "* * * *", "60 * * * *"]),
+    ("trigger", "time_zone", [None, *NO_TEXT, *NO_NAME, "Mars/Olympus"]),
+    ("trigger", "at_most_every", NO_SPAN),
+    ("trigger", "any_", NO_FLAG),
+    ("follow_triggers", "poll_s", NO_SECONDS),
     ("after_commit", "hook", [None, *NO_FUNCTION]),
     ("find", "glob", [*NO_TEXT, "\ud800", "a\0b", ""]),
     ("find", "digest", [*NO_TEXT, "", "abc", "xyzw", "0" * 65]),
@@ -135,6 +145,7 @@ GOOD = {
     "delete_tag": {"tag": "w@v1"},
     "reset": {"branch": "w@dev", "to": "w@main"},
     "drop": {"branch": "w@dev"},
+    "trigger": {"branch": "w@new", "on": "w@main", "commits": 1},
     "set_retention": {"branch": "w@dev", "keep_last": 3},
     "snapshot": {"ref": "w@main"},
     "commit": {"ref": "w@main"},
@@ -166,9 +177,11 @@ GOOD = {
     "run": {"job": "job"},
     "backup": {"dest": "memory://no-backup"},
 }
+NO_ARGUMENTS = {"close", "maintenance_status", "repos", "run_triggers", "status", "triggers"}
 # What is a name or a ref in some calls, although not in most.
 LEGAL = {
     ("create_branch", "branch", "w@nope"),
+    ("trigger", "branch", "w@nope"),
     ("purge", "path", "w@nope"),
 }
 
@@ -221,7 +234,7 @@ def test_every_argument_of_the_store_is_checked_before_anything_happens(store, d
 
 def test_every_call_of_the_store_with_arguments_is_in_the_table():
     public = {name for name, _ in inspect.getmembers(vio.Store, inspect.isfunction) if not name.startswith("_")}
-    assert public - {call for call, _, _ in STORE_CALLS} == {"close", "maintenance_status", "repos", "status"}
+    assert public - {call for call, _, _ in STORE_CALLS} == NO_ARGUMENTS
 
 
 TRANSACTION_CALLS = [

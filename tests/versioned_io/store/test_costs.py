@@ -11,6 +11,7 @@ import pytest
 
 import versioned_io as vio
 from tests.versioned_io.store.counting import count_all
+from versioned_io.processing.triggers.firing import TriggerEvaluator
 from versioned_io.versioning.transactions.transaction import draft_of
 
 MAIN, DEV = "weather@main", "weather@dev"
@@ -59,6 +60,7 @@ FREE = {
     "glob": "a value",
     "group": "a value",
     "join": "a value",
+    "metric": "a value",
     "offer_run": "a value of the process",
     "offer_settings": "a value of the process",
     "table": "a value",
@@ -100,6 +102,22 @@ def snapshot(store):
 def known(store):
     store.create_repo("known")
     return store
+
+
+def following(store, commits):
+    """A branch that has fallen two commits behind its source."""
+    store.trigger("weather@new", on=MAIN, commits=commits)
+    return store
+
+
+def fired(store):
+    following(store, 1).run_triggers()
+    return store
+
+
+def looked(evaluator):
+    evaluator.run()
+    return evaluator.run
 
 
 def subscribed(store):
@@ -234,7 +252,7 @@ CASES = [
     ),
     Case(
         "Store.delete_branch",
-        "1 PUT, 1 SQL transaction of 11 statements",
+        "1 PUT, 1 SQL transaction of 13 statements",
         lambda store: store.delete_branch(DEV, force=True),
     ),
     Case(
@@ -256,6 +274,45 @@ CASES = [
         "Store.set_retention",
         "1 PUT, 1 SQL transaction of 7 statements",
         lambda store: store.set_retention(MAIN, keep_last=3),
+    ),
+    Case(
+        "Store.trigger",
+        "4 SELECTs; 1 PUT, 1 SQL transaction of 11 statements",
+        lambda store: store.trigger(DEV, on=MAIN, commits=1),
+    ),
+    Case(
+        "Store.trigger",
+        "For a new branch 4 SELECTs, 1 PUT and 1 SQL transaction of 13 statements more",
+        lambda store: store.trigger("weather@new", on=MAIN, commits=1),
+        counts="8 SELECTs, 2 PUTs, 2 SQL transactions of 24 statements",
+    ),
+    Case("Store.triggers", "1 SELECT", lambda store: store.triggers(), lambda store: (following(store, 9), store)[1]),
+    Case(
+        "Store.delete_trigger",
+        "1 PUT, 1 SQL transaction of 8 statements",
+        lambda store: store.delete_trigger("weather@new"),
+        lambda store: (following(store, 9), store)[1],
+    ),
+    Case("Store.run_triggers", "1 SELECT while no branch is behind", lambda store: store.run_triggers(), fired),
+    Case(
+        "Store.run_triggers",
+        "For each branch that is, 6 to 9 SELECTs more, and the pages that differ",
+        lambda store: store.run_triggers(),
+        lambda store: following(store, 9),
+        counts="7 SELECTs",
+    ),
+    Case(
+        "Store.run_triggers",
+        "A firing: 1 PUT, 1 SQL transaction of 9 statements",
+        lambda store: store.run_triggers(),
+        lambda store: following(store, 1),
+        counts="1 PUT, 7 SELECTs, 1 SQL transaction of 9 statements",
+    ),
+    Case(
+        "Store.follow_triggers",
+        "2 SELECTs for a branch that is behind as it was the round before",
+        lambda run: run(),
+        lambda store: looked(TriggerEvaluator(following(store, 9)._backend)),
     ),
     Case("Store.snapshot", "as `Store.commit`", lambda store: store.snapshot(MAIN), counts="3 SELECTs"),
     Case("Store.snapshot", "as `Store.commit`", lambda store: store.snapshot("weather@v1"), counts="4 SELECTs"),

@@ -25,6 +25,7 @@ from versioned_io.interfaces.cli import (
     stats,
     status,
     stores,
+    triggering,
 )
 from versioned_io.interfaces.cli.help_sections import EPILOG, SectionedCommands
 from versioned_io.interfaces.cli.near_words import UsageError
@@ -103,6 +104,7 @@ app.command("due")(due.due)
 app.add_typer(lineage.app, name="lineage")
 app.add_typer(pipelining.pipeline_app, name="pipeline")
 app.add_typer(pipelining.datums_app, name="datums")
+app.add_typer(triggering.app, name="trigger")
 
 _INTERRUPTED = 130
 

@@ -22,6 +22,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "repo": "Make, list, show, rename, delete or restore repos.",
         "branch": "Make, list, rename, protect or delete branches.",
         "tag": "Make, list or delete tags.",
+        "trigger": "Make a branch follow another when enough has changed.",
         "reset": "Make a branch point at another commit.",
         "reflog": "Show the changes of a name other than commits.",
     },

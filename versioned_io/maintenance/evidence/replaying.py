@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, TypeAlias
 
 from versioned_io.maintenance.evidence.contents import Contents
+from versioned_io.maintenance.evidence.replayed_triggers import ReplayedTrigger, follow_source, trigger_after
 from versioned_io.model.beacons import Beacon, BeaconKind
 from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import CommitId, PackName
@@ -25,6 +26,7 @@ class Branch:
     epoch: int
     is_protected: bool = False
     retention: str | None = None
+    trigger: ReplayedTrigger | None = None
 
 
 @dataclass(slots=True)
@@ -159,6 +161,8 @@ def find_names(contents: Contents, evidence: KnownBeside = KnownBeside()) -> Rep
             else:
                 found.entries.append((recorded, pack))
             _apply(found, recorded)
+    for branch in (one for repo in found.repos.values() for one in repo.branches.values()):
+        branch.trigger = follow_source(branch.trigger, found.entries)
     _part_names(found)
     children = _children(contents)
     weight = _Weight(contents, children, evidence, found.named)
@@ -322,6 +326,7 @@ def _apply(found: ReplayedNames, recorded: RecordedEntry) -> None:
             repo.tags.pop(entry.name, None)
         case _:
             pass  # the other actions change no name
+    branch.trigger = trigger_after(branch.trigger, recorded)
     forgotten = entry.details.get("commits")
     if entry.action in {Action.EXPIRE, Action.DROP} and isinstance(forgotten, list):
         found.forgotten |= {CommitId(str(one)) for one in forgotten}

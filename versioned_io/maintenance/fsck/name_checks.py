@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from versioned_io.catalog.commits import get_commits
 from versioned_io.catalog.consistency import (
@@ -18,9 +18,9 @@ from versioned_io.catalog.journal import read_entry
 from versioned_io.catalog.lineage import inputs_of
 from versioned_io.catalog.ordering import OrderFacts, misplaced
 from versioned_io.catalog.renamed import RECORDED_NAME
-from versioned_io.catalog.tables import branches, commits, idempotency_keys, journal, repos, tags
+from versioned_io.catalog.tables import branches, commits, idempotency_keys, journal, repos, tags, triggers
 from versioned_io.maintenance.evidence.contents import Contents, PackNotes, order_facts, read_notes
-from versioned_io.maintenance.evidence.replaying import KnownBeside, ReplayedNames, find_names
+from versioned_io.maintenance.evidence.replaying import KnownBeside, ReplayedNames, Repo, find_names
 from versioned_io.maintenance.evidence.standing import judge
 from versioned_io.maintenance.fsck.findings import Findings
 from versioned_io.maintenance.fsck.shapes import check_shapes
@@ -286,6 +286,7 @@ class _Comparison:
             self._say("kind of repo", name, {"": kept}, {"": (repo.kind.value, repo.owner)})
             own = {one: (b.head, b.epoch, b.is_protected, b.retention) for one, b in repo.branches.items()}
             self._say("branch", name, self._branches(row.id), own)
+            self._say("trigger", name, self._triggers(row.id), _told_triggers(repo))
             self._say("tag", name, self._tags(row.id), dict(repo.tags))
         for name in sorted(rows.keys() - self._found.repos.keys() - set(self._damaged)):
             self._findings.add("head", name, "no entry of the journal created the repo")
@@ -295,6 +296,15 @@ class _Comparison:
         columns = (branches.c.name, branches.c.head_id, branches.c.epoch, branches.c.is_protected, branches.c.retention)
         query = select(*columns).where(branches.c.repo_id == repo_id)
         return {row[0]: tuple(row[1:]) for row in self._connection.execute(query)}
+
+    def _triggers(self, repo_id: int) -> dict[str, tuple[object, ...]]:
+        source, of = branches.alias("source"), repos.alias("of")
+        recorded = func.coalesce(of.c.recorded_name, of.c.name)
+        columns = (branches.c.name, recorded, source.c.name, triggers.c.rule, triggers.c.set_at, triggers.c.fired_at)
+        query = select(*columns).join(branches, branches.c.id == triggers.c.branch_id)
+        query = query.outerjoin(source, source.c.id == triggers.c.source_id).outerjoin(of, of.c.id == source.c.repo_id)
+        found = self._connection.execute(query.where(branches.c.repo_id == repo_id))
+        return {row[0]: tuple(row[1:]) for row in found}
 
     def _tags(self, repo_id: int) -> dict[str, tuple[object, ...]]:
         query = select(tags.c.name, tags.c.commit_id, tags.c.created_at).where(tags.c.repo_id == repo_id)
@@ -327,6 +337,15 @@ class _Comparison:
                 journal_says = "says" if is_told else "does not say"
                 found = f"the catalog says that its data is {state}: the journal {journal_says} that it expired"
                 self._findings.add("commit", commit_id, found)
+
+
+def _told_triggers(repo: Repo) -> dict[str, tuple[object, ...]]:
+    """Return the triggers of a repo's branches, as the journal tells them."""
+    return {
+        name: (one.repo, one.source, one.rule, one.set_at, one.fired_at)
+        for name, branch in repo.branches.items()
+        if (one := branch.trigger) is not None
+    }
 
 
 def _nameless(inputs: Collection[InputFile]) -> set[InputFile]:

@@ -22,6 +22,7 @@ from versioned_io.catalog.noting import known_beacons
 from versioned_io.catalog.renamed import RECORDED_NAME, is_recorded_as
 from versioned_io.catalog.subscriptions import delete_subscriptions
 from versioned_io.catalog.tables import branches, chunks, commits, journal, packs, properties, repos, tags
+from versioned_io.catalog.trigger_rows import remove_triggers_with
 from versioned_io.errors import IntegrityError, InvalidInputError, NotOwnerError
 from versioned_io.maintenance.evidence.contents import Contents, read_packs
 from versioned_io.maintenance.evidence.replaying import Branch, KnownBeside, ReplayedNames, find_names
@@ -29,7 +30,14 @@ from versioned_io.maintenance.rebuild.evaluations import index_results
 from versioned_io.maintenance.rebuild.healed import enter_damages
 from versioned_io.maintenance.rebuild.lines import describe_lines, settle_lines
 from versioned_io.maintenance.rebuild.rebuilding import require_packs
-from versioned_io.maintenance.rebuild.rows import add_commits, add_entries, add_keys, add_repo, set_owners
+from versioned_io.maintenance.rebuild.rows import (
+    add_commits,
+    add_entries,
+    add_keys,
+    add_repo,
+    enter_triggers,
+    set_owners,
+)
 from versioned_io.model.beacons import Beacon, BeaconKind
 from versioned_io.model.commits import CommitState, RunInfo, parse_root
 from versioned_io.model.identifiers import CommitId, PackName
@@ -218,6 +226,8 @@ class _Recovering:
         moved, made = self._set_branches(found)
         new_tags = self._set_tags(found, new_entries)
         self._forget_commits(new_entries)
+        if new_entries:
+            enter_triggers(self.connection, found)
         add_entries(self.connection, new_entries)
         add_keys(self.connection, new_commits, found, self.now)
         self._enter_healed(new_commits)
@@ -375,6 +385,7 @@ class _Recovering:
                 self.connection.execute(renamed)
             elif entry.action is Action.DELETE_BRANCH:
                 delete_subscriptions(self.connection, row[0])
+                remove_triggers_with(self.connection, row[0])
                 self.connection.execute(delete(branches).where(branches.c.id == row[0]))
 
     def _follow_repo(self, recorded: RecordedEntry) -> None:

@@ -12,6 +12,7 @@ from versioned_io.catalog.ordering import settle_orders
 from versioned_io.catalog.publishing import insert_commit_row, insert_confirmations, insert_sources
 from versioned_io.catalog.renamed import RECORDED_NAME, is_recorded_as
 from versioned_io.catalog.tables import branches, commits, idempotency_keys, journal, repos, segments, tags
+from versioned_io.catalog.trigger_rows import note_fired, put_trigger, remove_trigger
 from versioned_io.catalog.upserts import upsert
 from versioned_io.maintenance.evidence.contents import order_facts
 from versioned_io.maintenance.evidence.replaying import ReplayedNames, Repo
@@ -42,8 +43,31 @@ def enter_names(connection: Connection, found: ReplayedNames, now: datetime) -> 
             if commit_id in found.kept:
                 values = {"repo_id": repo_ids[name], "name": tag, "commit_id": commit_id, "created_at": at}
                 connection.execute(insert(tags).values(**values))
+    enter_triggers(connection, found)
     add_entries(connection, found.entries)
     add_keys(connection, records, found, now)
+
+
+def enter_triggers(connection: Connection, found: ReplayedNames) -> None:
+    """Set the triggers of the replayed branches, and delete those that they no longer have.
+
+    Cost: 1 SELECT, 1 DELETE, and 1 INSERT for each trigger.
+    """
+    query = select(RECORDED_NAME.label("repo"), branches.c.name, branches.c.id)
+    ids = {
+        (row.repo, row.name): row.id for row in connection.execute(query.join(repos, repos.c.id == branches.c.repo_id))
+    }
+    for name, repo in sorted(found.repos.items()):
+        for branch_name, branch in sorted(repo.branches.items()):
+            branch_id = ids.get((name, branch_name))
+            if branch_id is None:
+                continue
+            remove_trigger(connection, branch_id)
+            trigger = branch.trigger
+            source_id = None if trigger is None else ids.get((trigger.repo, trigger.source))
+            if trigger is not None and source_id is not None:
+                put_trigger(connection, branch_id, source_id, trigger.rule, trigger.set_at)
+                note_fired(connection, branch_id, trigger.fired_at)
 
 
 def add_repo(connection: Connection, recorded: str, repo: Repo) -> int:

@@ -129,12 +129,14 @@ def delete_branch(backend: Backend, ref: BranchRef, *, force: bool) -> CommitId 
 
     Raises:
         RepoNotFoundError, RefNotFoundError: The branch does not exist.
-        InvalidInputError: The branch is protected; or subscriptions follow it, or it is the repo's only branch, and
-            *force* is false. An only branch without a commit is never deleted: no other branch could begin.
+        InvalidInputError: The branch is protected; or subscriptions or other branches follow it, or it is the repo's
+            only branch, and *force* is false. An only branch without a commit is never deleted: no other branch could
+            begin.
 
     Cost: 1 PUT, 1 SQL transaction.
     """
     from versioned_io.catalog.subscriptions import delete_subscriptions, names_of_subscriptions
+    from versioned_io.catalog.trigger_rows import followers_of, remove_triggers_with
 
     with held_branch(backend, ref, "delete") as (connection, row):
         _refuse_only_branch(connection, row, force=force)
@@ -143,7 +145,13 @@ def delete_branch(backend: Backend, ref: BranchRef, *, force: bool) -> CommitId 
             names = ", ".join(map(repr, followers[:5]))
             msg = f"can't delete {ref}: subscriptions follow it ({names}); pass force=True to delete them with it"
             raise InvalidInputError(msg)
+        branches = followers_of(connection, row.id)
+        if branches and not force:
+            names = ", ".join(branches[:5])
+            msg = f"can't delete {ref}: {names} follows it by a trigger; pass force=True to end that with it"
+            raise InvalidInputError(msg)
         delete_subscriptions(connection, row.id)
+        remove_triggers_with(connection, row.id)
         catalog.remove_branch(connection, row.id)
         entry = JournalEntry(ref.repo, ref.branch, Action.DELETE_BRANCH, old=row.head)
         append_entry(connection, backend.objects, entry, backend.clock())

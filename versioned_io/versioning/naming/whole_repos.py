@@ -23,6 +23,7 @@ from versioned_io.catalog.repo_rows import (
     system_repos_of,
 )
 from versioned_io.catalog.subscriptions import delete_subscriptions, names_of_subscriptions
+from versioned_io.catalog.trigger_rows import followers_of, remove_triggers_with
 from versioned_io.errors import ExistsError, InvalidInputError, RepoNotFoundError
 from versioned_io.model.commits import JSONValue, RepoInfo
 from versioned_io.model.fields import Fields
@@ -41,7 +42,8 @@ def delete_repo(backend: Backend, name: str, *, force: bool) -> RepoInfo:
 
     Raises:
         RepoNotFoundError: The repo does not exist.
-        InvalidInputError: A branch is protected or has a subscription, and *force* is false.
+        InvalidInputError: A branch is protected or has a subscription, or a branch of another repo follows it, and
+            *force* is false.
 
     Cost: 1 PUT for each branch and tag and 1 more, 1 SQL transaction.
     """
@@ -83,7 +85,7 @@ def rename_repo(backend: Backend, old: str, new: str, *, force: bool) -> RepoInf
 
 
 def restore_repo(backend: Backend, name: str) -> RepoInfo:
-    """Restore a deleted repo with all branches and tags that it had. Its subscriptions are not restored.
+    """Restore a deleted repo with all branches and tags that it had. Subscriptions and triggers are not restored.
 
     Raises:
         RepoNotFoundError: There was no repo of this name.
@@ -134,6 +136,7 @@ class _WholeRepo:
         }
         for row in rows:
             delete_subscriptions(connection, row.id)
+            remove_triggers_with(connection, row.id)
             catalog.remove_branch(connection, row.id)
             self._note(JournalEntry(name, row.ref.branch, Action.DELETE_BRANCH, old=row.head))
         for tag, commit in tags:
@@ -205,6 +208,9 @@ def _refuse_needed(connection: Connection, info: RepoInfo, rows: Sequence[Branch
     _refuse_protected(info, "delete")
     followers = [one for row in rows for one in names_of_subscriptions(connection, row.id)]
     _refuse(info, "delete", "subscriptions follow it", followers)
+    own = {str(row.ref) for row in rows}
+    others = [one for row in rows for one in followers_of(connection, row.id) if one not in own]
+    _refuse(info, "delete", "branches of other repos follow it by triggers", others)
 
 
 def _refuse_protected(info: RepoInfo, verb: str) -> None:

@@ -604,6 +604,11 @@ def test_every_command_of_the_installed_program_runs(run_fresh, tmp_path):
     assert run("cherry-pick", "r@work", "r@main")["commit"]["stats"]["deleted"] == 1
     assert run("revert", "r@main", "r@main")["commit"]["stats"]["added"] == 1
     assert run("retention", "r@main", "--keep-last", "5")["keep_last"] == 5
+    assert run("trigger", "set", "r@follower", "--on", "r@main", "--commits", "1")["rule"]["commits"] == 1
+    assert [one["on"] for one in run("trigger", "list")["triggers"]] == ["r@main"]
+    assert [one["branch"] for one in run("trigger", "tick")["fired"]] == ["r@follower"]
+    assert run("trigger", "delete", "r@follower")["deleted"]["branch"] == "r@follower"
+    run("branch", "delete", "r@follower")
     assert run("gc", "--dry-run")["deleted"] == 0
     assert run("compact", "--dry-run")["new_packs"] == 0
     assert run("purge", "r:a.csv", "--dry-run")["paths"] == ["a.csv"]
@@ -763,6 +768,34 @@ def test_a_purge_as_json_needs_a_yes(terminal, weather):
     done = terminal.run("purge", "weather:2012/02.csv", "--yes", code=1)
     assert "other files have some of it, too: purge those as well" in done.stdout
     assert "other@" in done.stdout
+
+
+def test_a_trigger_with_every_condition_is_set_shown_and_fired(terminal, weather):
+    conditions = ["--commits", "9", "--bytes", "1GB", "--files", "9", "--metric", "m.json:test.auc", "--change", "0.01"]
+    times = ["--cron", "0 6 * * 1-5", "--time-zone", "Europe/Berlin", "--at-most-every", "1h"]
+    terminal.run("trigger", "set", "weather@train", "--on", "weather@main", *conditions, *times, "--all")
+    (found,) = terminal.json("trigger", "list")["triggers"]
+    assert (found["rule"]["any"], found["rule"]["at_most_every_s"], found["fired_at"]) == (False, 3600, None)
+    assert "9 commits and 1000000000 bytes and 9 files and m.json:test.auc by 0.01" in terminal.text("trigger", "list")
+    assert "weather@train waits: " in terminal.text("trigger", "tick")
+    alone = terminal.run("trigger", "set", "weather@x", "--on", "weather@main", "--metric", "m.json:auc", code=2)
+    assert "--change" in alone.stderr
+    nothing = terminal.run("trigger", "set", "weather@x", "--on", "weather@main", code=2)
+    assert "--commits 1" in nothing.stderr
+    terminal.run("trigger", "delete", "weather@train")
+    assert "no branch is behind" in terminal.text("trigger", "tick")
+
+
+def test_trigger_tick_follow_prints_each_round_that_fires(terminal, weather):
+    terminal.run("trigger", "set", "weather@train", "--on", "weather@main", "--commits", "1")
+    command = [PROGRAM, "trigger", "tick", "--follow", "--poll-s", "0.05"]
+    env = {**os.environ, "VERSIONED_STORE": str(terminal.location)}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().startswith("weather@train follows weather@main")
+        with vio.open_store(terminal.location) as store, store.transaction("weather@main") as tx:
+            tx.write("new", b"new")
+        assert tx.commit.id in process.stdout.readline()
+        process.terminate()
 
 
 def test_the_retention_of_a_branch_is_shown_and_lifted(terminal, weather):

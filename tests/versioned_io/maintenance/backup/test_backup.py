@@ -82,6 +82,7 @@ def store(tmp_path, write):
 def test_a_backup_knows_every_table():
     """A new table is added here after somebody decided which of its columns a restored store clears."""
     names = {"properties", "repos", "branches", "tags", "journal", "subscriptions", "due_keys", "held_cursors"}
+    names |= {"triggers"}
     commits = {"segments", "commits", "provenance", "input_files", "confirmations", "idempotency_keys"}
     contents = {"packs", "chunks", "damages", "leases", "maintenance"}
     evaluated = {"results", "claims", "failures", "disagreements"}
