@@ -134,6 +134,9 @@ class Store:
     run = forward("_lineage", Lineage.run)
     lineage = forward("_lineage", Lineage.lineage)
     lineage_graph = forward("_lineage", Lineage.lineage_graph)
+    export_lineage = forward("_lineage", Lineage.export_lineage)
+    checkout_lineage = forward("_lineage", Lineage.checkout_lineage)
+    run_of = forward("_lineage", Lineage.run_of)
     upstream = forward("_lineage", Lineage.upstream)
     downstream = forward("_lineage", Lineage.downstream)
 

@@ -1,11 +1,12 @@
 """Lineage: runs, and where things come from and go."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from versioned_io.catalog.commits import commits_of_lineage, ids_of_lineage
+from versioned_io.catalog.commits import commits_of_lineage, ids_of_lineage, repos_of_lineage
 from versioned_io.errors import InvalidInputError, LineageNotFoundError, NotAFileError
-from versioned_io.model.arguments import parse_flag, parse_optional_count
+from versioned_io.model.arguments import check_callable, parse_flag, parse_local_path, parse_name, parse_optional_count
 from versioned_io.model.commits import Commit, InputFile, JSONValue
 from versioned_io.model.identifiers import CommitId, is_id, parse_digest, parse_lineage_id
 from versioned_io.model.refs import Ref
@@ -13,9 +14,13 @@ from versioned_io.store.resolving import Resolver
 from versioned_io.versioning.backend.backend import Backend
 
 if TYPE_CHECKING:
+    from versioned_io.catalog.commit_edges import Way
     from versioned_io.versioning.lineage.commit_graph import CommitGraph
+    from versioned_io.versioning.lineage.reproducing import Reproduced
+    from versioned_io.versioning.lineage.run_origin import RunOrigin
     from versioned_io.versioning.lineage.tracing import LineageGraph
     from versioned_io.versioning.runs.run import Run
+    from versioned_io.versioning.snapshots.file_info import TransferProgress
     from versioned_io.versioning.snapshots.snapshot import Snapshot
 
 
@@ -137,25 +142,147 @@ class Lineage:
             commits in the answer. A lineage ID needs no walk. For a large answer without a bound, 2 SELECTs read
             every edge of the store instead. *with_commits* adds 1 SELECT for each 500 commits.
         """
-        from versioned_io.versioning.lineage.commit_graph import graph_of_set, parse_way, walk_graph
+        from versioned_io.catalog.commit_edges import Way
+        from versioned_io.versioning.lineage.commit_graph import graph_of_set, walk_graph
         from versioned_io.versioning.lineage.commit_graph import with_commits as complete
 
         most, levels = parse_optional_count(limit, "limit"), parse_optional_count(depth, "depth")
         if most == 0:
             msg = "limit=0 leaves no commit: use 1 or more"
             raise InvalidInputError(msg)
-        chosen = None if way is None else parse_way(way)
+        chosen = _parse_way(way)
         in_full = parse_flag(with_commits, "with_commits")
         own = self._set_of(of)
         if own and (chosen, most, levels) != (None, None, None):
-            msg = f"{of!r} is a lineage ID, whose graph has no way, depth or limit: leave them out, or name a commit"
-            raise InvalidInputError(msg)
+            raise _bound_of_a_set(of)
         if own:
             graph = graph_of_set(self._backend, own)
         else:
             root = self._resolver.commit(of).id
-            graph = walk_graph(self._backend, root, chosen or parse_way("up"), depth=levels, limit=most)
+            graph = walk_graph(self._backend, root, chosen or Way.UP, depth=levels, limit=most)
         return complete(self._backend, graph) if in_full else graph
+
+    def export_lineage(self, of: str, *, to: str = "json", way: str | None = None, namespace: str | None = None) -> str:
+        """Return an answer about lineage as text for other programs; equal answers give equal texts.
+
+        >>> _ = store.create_repo("reports")
+        >>> with store.run("report"), store.transaction("reports@main") as tx:
+        ...     _ = tx.write("february.txt", store.snapshot("weather@main").read("2012/02.csv")[-5:])
+        >>> print(store.export_lineage("reports@main", to="mermaid").splitlines()[0])
+        flowchart LR
+        >>> len(store.export_lineage("reports@main", to="openlineage").splitlines())
+        4
+
+        Args:
+            of: ``repo@ref`` or ``repo@ref:path``, as in `upstream` and `downstream`. Or a lineage ID: its commits, with
+                everything that they were made from, one edge away.
+            to: ``json`` for one document, ``openlineage`` for run events, each on a line, ``mermaid`` or ``dot`` for a
+                diagram. Names can't become markup in any of them.
+            way: For a ref, ``up``, the default, for its inputs, or ``down`` for everything that was made from it.
+            namespace: The namespace of the store's datasets in OpenLineage. By default it is the store's URL after
+                ``versioned+``, as in the events of Airflow's tasks.
+
+        Raises:
+            NotFoundError: The lineage ID, the ref or the path does not exist.
+            InvalidInputError: *to* or *way* is not one of these. Or *way* is given for a lineage ID; leave it out.
+
+        Cost: as `upstream`, or for a lineage ID 1 SELECT, 2 SELECTs for each 500 commits, and 1 SELECT for the commits.
+        """
+        from versioned_io.versioning.lineage.exported import export_graph, parse_export_format
+        from versioned_io.versioning.lineage.openlineage import namespace_of
+
+        form, chosen = parse_export_format(to), _parse_way(way)
+        name = namespace_of(self._backend.objects.url) if namespace is None else parse_name(namespace, "namespace")
+        return export_graph(self._answer(of, chosen), form, namespace=name)
+
+    def _answer(self, of: str, way: "Way | None") -> "LineageGraph":
+        """Return the lineage graph of a lineage ID, or of a ref in one direction."""
+        from versioned_io.catalog.commit_edges import Way
+        from versioned_io.versioning.lineage.tracing import find_set
+
+        own = self._set_of(of)
+        if own and way is not None:
+            raise _bound_of_a_set(of)
+        if own:
+            return find_set(self._backend, own)
+        return self.downstream(of) if way is Way.DOWN else self.upstream(of)
+
+    def checkout_lineage(
+        self,
+        lineage_id: str,
+        dest: str | Path,
+        *,
+        overwrite: bool = False,
+        mode: str = "full",
+        fsync: bool = False,
+        progress: "Callable[[TransferProgress], None] | None" = None,
+    ) -> "Reproduced":
+        """Write every repo as of a lineage ID into the local directory *dest*, each into a sub-directory of its name.
+
+        These are the repos of its commits, and those that they were made from. Each is as ``repo@<lineage ID>`` reads
+        it. All repos are one checkout: a failure before the files move to their places leaves *dest* unchanged.
+
+        >>> _ = store.create_repo("reports")
+        >>> with store.run("report"), store.transaction("reports@main") as tx:
+        ...     _ = tx.write("february.txt", store.snapshot("weather@main").read("2012/02.csv")[-5:])
+        >>> done = store.checkout_lineage(tx.commit.lineage_id, "then")
+        >>> done.files, [commit.repo for commit in done.commits]
+        (3, ['reports', 'weather'])
+        >>> from pathlib import Path
+        >>> Path("then/reports/february.txt").read_text().strip()
+        '13.5'
+
+        Args:
+            overwrite: As in `Snapshot.checkout`, and so are *mode*, *fsync* and *progress*.
+
+        Raises:
+            LineageNotFoundError: No commit carries the lineage ID.
+            RepoNotFoundError: One of the repos was deleted. Restore it with `restore_repo`.
+            CommitForgottenError: The data of one of the commits was expired, dropped or purged.
+            InvalidInputError, StorageError, FormatError: As for `Snapshot.checkout`.
+
+        Cost: 1 SELECT, that of `commit` for each repo, and that of `Snapshot.checkout`.
+        """
+        from versioned_io.versioning.lineage.reproducing import reproduce
+        from versioned_io.versioning.snapshots.checkout import parse_checkout_mode
+
+        parse_flag(overwrite, "overwrite")
+        parse_flag(fsync, "fsync")
+        check_callable(progress, "progress")
+        chosen, target = parse_checkout_mode(mode), Path(parse_local_path(dest, "dest"))
+        one = parse_lineage_id(lineage_id)
+        with self._backend.catalog.ask() as connection:
+            repos = repos_of_lineage(connection, one)
+        if not repos:
+            raise LineageNotFoundError(one)
+        commits = [self._resolver.commit(f"{repo}@{one}") for repo in repos]
+        return reproduce(
+            self._backend, commits, target, overwrite=overwrite, mode=chosen, syncs=fsync, progress=progress
+        )
+
+    def run_of(self, ref: str) -> "RunOrigin":
+        """Return everything that is recorded of the run that made a commit: its exact inputs, parameters and code.
+
+        >>> _ = store.create_repo("reports")
+        >>> with store.run("report", params={"month": 2}), store.transaction("reports@main") as tx:
+        ...     _ = tx.write("february.txt", store.snapshot("weather@main").read("2012/02.csv")[-5:])
+        >>> made = store.run_of("reports@main")
+        >>> made.info.job, dict(made.info.params), [file.path for file in made.inputs]
+        ('report', {'month': 2}, ['2012/02.csv'])
+        >>> made.lacks
+        ('neither a code version nor a Git commit is recorded',)
+
+        Args:
+            ref: A commit, as in `commit`.
+
+        Raises:
+            NotFoundError: The commit does not exist.
+
+        Cost: as `commit`, 2 SELECTs, and 1 for each 500 commits that the run read.
+        """
+        from versioned_io.versioning.lineage.run_origin import find_run
+
+        return find_run(self._backend, self._resolver.commit(ref))
 
     def upstream(self, ref: str) -> "LineageGraph":
         """Return the inputs of a commit or of files, transitively, down to exact versions of files.
@@ -238,6 +365,17 @@ class Lineage:
         from versioned_io.versioning.lineage.tracing import makers_of
 
         return makers_of(self._backend, list(snapshot.versions(path)))
+
+
+def _parse_way(text: str | None) -> "Way | None":
+    from versioned_io.versioning.lineage.commit_graph import parse_way
+
+    return None if text is None else parse_way(text)
+
+
+def _bound_of_a_set(lineage_id: str) -> InvalidInputError:
+    msg = f"{lineage_id!r} is a lineage ID, whose graph has no way, depth or limit: leave them out, or name a commit"
+    return InvalidInputError(msg)
 
 
 def _names_commit(ref: Ref, commit: Commit) -> bool:

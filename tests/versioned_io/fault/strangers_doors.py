@@ -39,6 +39,10 @@ READS = (
     "lineage upstream other@main",
     "lineage upstream other@main:out --files",
     "lineage downstream r@v1:a/x0 --json",
+    "lineage export other@main --format openlineage",
+    "lineage export LINEAGE --format dot",
+    "lineage run other@main --json",
+    "checkout --lineage LINEAGE OUT/then",
     "stats",
     "status",
     "status --json",
@@ -164,6 +168,8 @@ def ask_lineage(store: vio.Store, _out: Path) -> None:
     store.upstream("other@main:out")
     store.downstream("r@v1:a/x0")
     store.lineage(store.commit("r@main").lineage_id)
+    store.lineage_graph("r@main", with_commits=True)
+    store.lineage_graph("r@v1", way="down", depth=2)
 
 
 def use_fsspec(store: vio.Store, out: Path) -> None:

@@ -486,6 +486,26 @@ CASES = [
         counts="7 SELECTs",
     ),
     Case(
+        "Store.export_lineage",
+        "for a lineage ID 1 SELECT, 2 SELECTs for each 500 commits, and 1 SELECT for the commits",
+        lambda found: found[0].export_lineage(found[1]),
+        lambda store: (store, store.commit("reports@main").lineage_id),
+        counts="4 SELECTs",
+    ),
+    Case(
+        "Store.checkout_lineage",
+        "1 SELECT, that of `commit` for each repo, and that of `Snapshot.checkout`",
+        lambda found: found[0].checkout_lineage(found[1], found[0].url + "-then"),
+        lambda store: (store, store.commit("reports@main").lineage_id),
+        counts="13 SELECTs, 4 GETs",
+    ),
+    Case(
+        "Store.run_of",
+        "as `commit`, 2 SELECTs, and 1 for each 500 commits that the run read",
+        lambda store: store.run_of("reports@main"),
+        counts="6 SELECTs",
+    ),
+    Case(
         "Store.upstream",
         "as `commit`, 1 SELECT for the confirmations, 2 SELECTs a generation, and 1 SELECT for the commits",
         lambda store: store.upstream("reports@main:rain.txt"),

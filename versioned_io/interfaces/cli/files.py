@@ -201,8 +201,13 @@ def get(
 
 @reports_errors
 def checkout(
-    source: SourceArgument,
+    source: Annotated[
+        str | None, typer.Argument(help="repo@ref, or repo@ref:path", autocompletion=complete_ref)
+    ] = None,
     dest: DestArgument = None,
+    lineage: Annotated[
+        str | None, typer.Option("--lineage", help="Instead of a ref: every repo of this lineage ID, below DEST.")
+    ] = None,
     overwrite: OverwriteOption = False,
     glob: GlobOption = None,
     incremental: IncrementalOption = False,
@@ -214,7 +219,15 @@ def checkout(
     """Write the files of a commit, or of one directory of it, into a local directory.
 
     With --incremental only what differs is written, and what an earlier checkout wrote and this one lacks is deleted.
+    With --lineage each repo gets a sub-directory: `versioned checkout --lineage ID DEST`.
     """
+    if lineage is not None:
+        options = _CheckoutOptions(overwrite=overwrite, glob=glob, incremental=incremental, sync=sync)
+        _check_out_lineage(lineage, source, dest, store=store, catalog=catalog, options=options, as_json=as_json)
+        return
+    if source is None:
+        msg = "name the commit, as `versioned checkout repo@ref DEST`, or pass --lineage ID with a directory"
+        raise InvalidInputError(msg)
     with order_advised("checkout", source, dest):
         _check_out(
             source,
@@ -259,6 +272,38 @@ def _check_out(
         print_json({"files": files, "target": str(target), "commit": snapshot.commit.id})
     else:
         echo(f"{files} file{'s' if files != 1 else ''} to {target}")
+
+
+def _check_out_lineage(
+    lineage_id: str,
+    place: str | None,
+    more: str | None,
+    *,
+    store: str | None,
+    catalog: str | None,
+    options: _CheckoutOptions,
+    as_json: bool,
+) -> None:
+    """Write every repo of a lineage ID below the directory *place*, the only argument beside the options."""
+    if place is None or more is not None or options.glob is not None:
+        msg = "--lineage takes one directory and whole repos: `versioned checkout --lineage ID DEST`, without --glob"
+        raise InvalidInputError(msg)
+    with open_named_store(store, catalog) as opened, _progress() as report:
+        done = opened.checkout_lineage(
+            lineage_id,
+            place,
+            overwrite=options.overwrite,
+            mode="incremental" if options.incremental else "full",
+            fsync=options.sync,
+            progress=report,
+        )
+    if as_json:
+        commits = {commit.repo: commit.id for commit in done.commits}
+        print_json({"files": done.files, "target": place, "lineage_id": lineage_id, "commits": commits})
+        return
+    echo(f"{counted(done.files, 'file')} to {place}")
+    for commit in done.commits:
+        echo(f"{Path(place) / commit.repo}: {commit.repo}@{commit.id}")
 
 
 def _get_one(snapshot: "Snapshot", path: str, target: Path, options: _CheckoutOptions) -> Path:

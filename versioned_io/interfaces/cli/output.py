@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from versioned_io.model.commits import Commit, RepoInfo
     from versioned_io.store import Store
+    from versioned_io.versioning.lineage.run_origin import RunOrigin
     from versioned_io.versioning.lineage.tracing import LineageGraph
     from versioned_io.versioning.snapshots.file_info import FileInfo
 
@@ -242,6 +243,18 @@ def graph_json(graph: "LineageGraph") -> dict[str, Any]:
         "files": [{"consumer": use.consumer, **asdict(use.file)} for use in graph.files],
         "asked": [asdict(file) for file in graph.asked],
         "external": [asdict(use) for use in graph.external],
+    }
+
+
+def recorded_run_json(made: "RunOrigin") -> dict[str, Any]:
+    """Return the run that made a commit, with its exact inputs, as JSON takes it."""
+    return {
+        "commit": commit_json(made.commit),
+        "inputs": [asdict(file) for file in made.inputs],
+        "whole_inputs": [str(commit) for commit in made.whole_inputs],
+        "refs": list(made.refs),
+        "external": [asdict(use) for use in made.external],
+        "lacks": list(made.lacks),
     }
 
 

@@ -137,6 +137,27 @@ def find_uses_of_content(backend: Backend, digest: Digest) -> LineageGraph:
     return replace(found, roots=makers, commits=_in_order(backend, {*makers, *(one.id for one in found.commits)}))
 
 
+def find_set(backend: Backend, commit_ids: Sequence[CommitId]) -> LineageGraph:
+    """Return some commits with everything that they were made from, one edge away.
+
+    Cost: 2 SELECTs for each 500 commits, and 1 for each 500 commits of the answer.
+    """
+    roots = tuple(sorted(commit_ids))
+    with backend.catalog.read() as connection:
+        uses = catalog.inputs_of(connection, roots)
+        bare = catalog.bare_sources(connection, roots)
+    edges = {(use.consumer, use.file.made_by) for use in uses} | set(bare)
+    commits = _in_order(backend, {*roots, *(source for _, source in edges)})
+    external = [use for commit in commits if commit.id in roots for use in external_inputs_of(commit)]
+    return LineageGraph(roots, commits, tuple(sorted(edges)), tuple(uses), external=tuple(external))
+
+
+def external_inputs_of(commit: Commit) -> tuple[ExternalUse, ...]:
+    """Return the inputs of a commit that lie outside of the store."""
+    found = (ExternalUse(commit.id, one["uri"], one["digest"], one["path"]) for one in _recorded_external(commit))
+    return tuple(dict.fromkeys(found))
+
+
 class _Places:
     """Files and directories of commits: everything of a commit, or some paths."""
 
@@ -192,12 +213,8 @@ def _grow(backend: Backend, roots: Roots, step: _Stepper) -> LineageGraph:
 
 def _external_inputs(commits: Iterable[Commit], places: _Places) -> tuple[ExternalUse, ...]:
     """Return the inputs outside of the store from which these places of the commits were made."""
-    found = [
-        ExternalUse(commit.id, one["uri"], one["digest"], one["path"])
-        for commit in commits
-        for one in _recorded_external(commit)
-    ]
-    return tuple(dict.fromkeys(use for use in found if places.touch(use.consumer, use.output)))
+    found = (use for commit in commits for use in external_inputs_of(commit))
+    return tuple(use for use in found if places.touch(use.consumer, use.output))
 
 
 def _recorded_external(commit: Commit) -> Iterable[dict[str, str]]:

@@ -74,18 +74,19 @@ class CheckingOut:
         is_remote = self._tree.backend.objects.is_remote or self._tree.backend.elsewhere.is_remote
 
         def check_out() -> int:
-            rows = rows_below(directory, self._chosen(directory, glob))
+            rows = rows_below(directory, noted_rows(self._tree, self._versions, directory, glob))
             checkout = Checkout(rows, Path(parse_local_path(dest, "dest")), overwrite=overwrite, syncs=fsync)
             return checkout.run(self._tree.backend.chunks, chosen, is_remote=is_remote, progress=progress)
 
         return self._tree.settled(check_out)
 
-    def _chosen(self, directory: str, glob: str | None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of the files below *directory* that match; they count as read."""
-        from versioned_io.versioning.snapshots.glob import parse_glob
 
-        matcher = parse_glob(glob) if glob is not None else None
-        for batch in self._tree.batches(directory) if matcher is None or not matcher.is_directory else ():
-            chosen = batch if matcher is None else batch.filter(matcher.mask(batch.column("path")))
-            self._versions.note_all(chosen)
-            yield chosen
+def noted_rows(tree: CommitTree, versions: FileVersions, directory: str, glob: str | None) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the files below *directory* that match; they count as read."""
+    from versioned_io.versioning.snapshots.glob import parse_glob
+
+    matcher = parse_glob(glob) if glob is not None else None
+    for batch in tree.batches(directory) if matcher is None or not matcher.is_directory else ():
+        chosen = batch if matcher is None else batch.filter(matcher.mask(batch.column("path")))
+        versions.note_all(chosen)
+        yield chosen

@@ -287,6 +287,46 @@ def test_show_prints_the_code_of_the_run_as_far_as_it_is_known(terminal, weather
     assert "code version" not in terminal.text("show", "weather@main~3")
 
 
+def test_export_prints_lineage_for_other_programs(terminal, traced):
+    document = terminal.json("lineage", "export", "summary@main:2012-01.txt")
+    assert [edge["files"][0]["path"] for edge in document["edges"]] == ["2012/01.csv"]
+    events = [
+        json.loads(line)
+        for line in terminal.text("lineage", "export", "summary@main", "--format", "openlineage").splitlines()
+    ]
+    assert [event["eventType"] for event in events][-2:] == ["START", "COMPLETE"]
+    assert events[-1]["run"]["facets"]["versioned_commit"]["lineageId"] == traced.lineage_id
+    diagram = terminal.text("lineage", "export", traced.lineage_id, "--format", "mermaid")
+    assert diagram.startswith("flowchart LR\n")
+    assert terminal.json("lineage", "export", traced.lineage_id, "--format", "dot")["text"].startswith("digraph")
+    below = terminal.json("lineage", "export", "weather@main:2012/01.csv", "--downstream")
+    assert [commit["repo"] for commit in below["commits"]] == ["weather", "summary"]
+
+
+def test_checkout_writes_every_repo_of_a_lineage_id_below_its_name(terminal, traced, tmp_path):
+    done = terminal.json("checkout", "--lineage", traced.lineage_id, str(tmp_path / "then"))
+    assert (tmp_path / "then" / "summary" / "2012-01.txt").exists()
+    assert (tmp_path / "then" / "weather" / "2012" / "01.csv").exists()
+    assert done["commits"]["summary"] == traced.id
+    assert sorted(done["commits"]) == ["summary", "weather"]
+
+
+def test_the_run_of_a_commit_is_shown_with_its_pinned_inputs(terminal, traced):
+    shown = terminal.json("lineage", "run", traced.id)
+    (file,) = shown["inputs"]
+    assert shown["refs"] == [f"weather@{file['commit']}:2012/01.csv"]
+    assert len(file["digest"]) == 64
+    assert f"  read {shown['refs'][0]}" in terminal.text("lineage", "run", "summary@main")
+
+
+def test_what_saw_some_bytes_is_asked_by_their_digest(terminal, traced):
+    digest = terminal.json("ls", "weather@main:2012/01.csv")["entries"][0]["digest"]
+    shown = terminal.json("lineage", "downstream", "--digest", digest)
+    assert [(use["consumer"], use["path"]) for use in shown["files"]] == [(traced.id, "2012/01.csv")]
+    assert [commit["repo"] for commit in shown["commits"]] == ["weather", "summary"]
+    assert terminal.json("lineage", "downstream", "--digest", "0" * 64)["commits"] == []
+
+
 def test_upstream_and_downstream_lead_to_the_exact_files(terminal, traced):
     upstream = terminal.json("lineage", "upstream", "summary@main:2012-01.txt")
     assert [(use["consumer"], use["path"]) for use in upstream["files"]] == [(traced.id, "2012/01.csv")]
@@ -364,6 +404,10 @@ BAD_CALLS = [
     (("show", "0" * 32), {}, 3, "no commit"),
     (("lineage", "show", "0" * 32), {}, 3, "no commit carries the lineage ID"),
     (("lineage", "show", "abc"), {}, 2, "is not a lineage ID"),
+    (("checkout", "--lineage", "0" * 32), {}, 2, "versioned checkout --lineage ID DEST"),
+    (("checkout", "--lineage", "0" * 32, "then"), {}, 3, "no commit carries the lineage ID"),
+    (("checkout",), {}, 2, "pass --lineage ID"),
+    (("lineage", "export", "weather@main", "--format", "svg"), {}, 2, "'openlineage', 'mermaid', 'dot'"),
     (("put", "weather@main:a/../b", "{local}/2012/01.csv"), {}, 2, "illegal path"),
     (("put", "weather@main:2012/01.csv/x", "{local}/2012/01.csv"), {}, 2, "can't be a file while"),
     (("put", "weather@main", "{local}/nothing"), {}, 2, "no local file or directory"),
@@ -586,6 +630,8 @@ def test_every_command_of_the_installed_program_runs(run_fresh, tmp_path):
     assert run("lineage", "show", commit["lineage_id"])["commits"] == [commit]
     assert run("lineage", "upstream", "r@main")["roots"] == [commit["id"]]
     assert run("lineage", "downstream", "r@main")["roots"] == [commit["id"]]
+    assert run("lineage", "run", "r@main")["commit"]["id"] == commit["id"]
+    assert run("lineage", "export", "r@main")["roots"] == [commit["id"]]
     assert run("fsck")["is_clean"] is True
     assert run("status")["problems"] == []
     assert [one["commit"] for one in run("find", "r@main", "a.csv")["found"]] == [commit["id"]]
