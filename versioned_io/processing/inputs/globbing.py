@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from versioned_io.model.columns import number_column, text_column
+from versioned_io.model.columns import number_array, number_column, text_column
 from versioned_io.model.path_ranges import PathRange
 from versioned_io.processing.inputs.matches import FileLists, MatchedPaths, Matches
 from versioned_io.processing.inputs.specs import GlobInput
@@ -66,7 +67,7 @@ def matched_paths(pattern: Glob, files: FileLists) -> MatchedPaths:
         return _root(files)
     starts = np.zeros(0, np.int64)
     if not pattern.is_directory and len(files.paths):
-        starts = np.flatnonzero(pattern.mask(files.paths).to_numpy(zero_copy_only=False)).astype(np.int64)
+        starts = number_array(pc.indices_nonzero(pattern.mask(files.paths))).astype(np.int64)
     paths = files.paths.take(number_column(starts, pa.int64()))
     directories = _matched_directories(pattern, files.paths)
     if not directories:

@@ -9,7 +9,15 @@ import pyarrow.compute as pc
 from blake3 import blake3
 
 from versioned_io.errors import FormatError, InvalidInputError
-from versioned_io.model.columns import bytes_scalar, fixed_column, number_array, number_column, text_column, text_scalar
+from versioned_io.model.columns import (
+    bytes_scalar,
+    fixed_column,
+    number_array,
+    number_column,
+    optional_text_column,
+    text_column,
+    text_scalar,
+)
 from versioned_io.processing.inputs.datum_set import DatumFile
 from versioned_io.processing.inputs.globbing import files_of, matched_paths
 from versioned_io.processing.inputs.matches import FileLists, MatchedPaths, Matches, escaped_values
@@ -234,6 +242,4 @@ def _fixed_bytes(values: pa.Array) -> pa.Array:
 
 
 def _texts_of(values: Sequence[Any]) -> pa.Array:
-    texts = text_column(["" if value is None else repr(value) for value in values])
-    absent = np.array([value is None for value in values], np.bool_)
-    return pc.if_else(pa.array(absent), pa.nulls(1, pa.string())[0], texts)
+    return optional_text_column([None if value is None else repr(value) for value in values])
