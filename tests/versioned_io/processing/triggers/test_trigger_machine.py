@@ -62,6 +62,8 @@ class TriggerMachine(RuleBasedStateMachine):
         self.triggers = {}
         self.moved_at = {}  # when each branch was last moved other than by a commit
         self.copied_at = None  # the newest commit of z says when its trigger last fired
+        for number, commits in zip(BRANCHES, (2, 1, 2), strict=True):
+            self.trigger(number, {"commits": commits}, is_hourly=False, any_=True, limit=None)
 
     def teardown(self):
         if hasattr(self, "store"):
@@ -174,5 +176,5 @@ class TriggerMachine(RuleBasedStateMachine):
         return instant > begin and instant >= since
 
 
-TriggerMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TriggerMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
 test_triggers_fire_exactly_when_the_model_says = TriggerMachine.TestCase
