@@ -22,6 +22,12 @@ class InputFileView:
     def __init__(self, file: DatumFile) -> None:
         self._file = file
 
+    def _check_readable(self) -> None:
+        """Raise for a part of a file: only its rows are in the fingerprint, so the whole file is not offered."""
+        if self._file.column is not None:
+            msg = f"{self._file.path!r} is cut by {self._file.column!r}, so it can't be read whole: read its rows"
+            raise InvalidInputError(msg)
+
     def __repr__(self) -> str:
         return f"InputFileView({self._file.path!r})"
 
@@ -47,10 +53,12 @@ class InputFileView:
 
     def read(self) -> bytes:
         """Return the bytes of the file. Cost: as `Snapshot.read`."""
+        self._check_readable()
         return self._file.snapshot.read(self._file.path)
 
     def open(self) -> BinaryIO:
         """Return the file, opened for reading, at its beginning. Cost: as `Snapshot.open`."""
+        self._check_readable()
         return self._file.snapshot.open(self._file.path)
 
 
