@@ -587,7 +587,7 @@ def run_fresh(request, tmp_path):
         yield program
 
 
-GROUPS = {"repo", "branch", "tag", "lineage", "backups", "pipeline", "datums"}
+GROUPS = {"repo", "branch", "tag", "lineage", "backups", "pipeline", "datums", "trigger"}
 PIPELINE = """
 import versioned_io as vio
 
