@@ -27,6 +27,7 @@ class DatumFile(NamedTuple):
         fields: The captured texts that have names.
         snapshot: The commit to read the file from.
         column: The column that cuts the table; None for a whole file. The last of *captures* is the value.
+        is_names_only: Whether code may not see the content, which is not in the fingerprint either.
     """
 
     path: str
@@ -36,6 +37,7 @@ class DatumFile(NamedTuple):
     fields: Mapping[str, str]
     snapshot: Snapshot
     column: str | None = None
+    is_names_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,9 @@ class Matches:
         start, count = int(self.found.starts[row]), int(self.found.counts[row])
         columns = (column.slice(start, count).to_pylist() for column in self.files)
         files = tuple(
-            DatumFile(path, Digest(digest.hex()), size, captures, fields, self.snapshot, self.column)
+            DatumFile(
+                path, Digest(digest.hex()), size, captures, fields, self.snapshot, self.column, self.is_names_only
+            )
             for path, size, digest in zip(*columns, strict=True)
         )
         return [Match(self.name, files)]

@@ -22,8 +22,14 @@ class InputFileView:
     def __init__(self, file: DatumFile) -> None:
         self._file = file
 
-    def _check_readable(self) -> None:
-        """Raise for a part of a file: only its rows are in the fingerprint, so the whole file is not offered."""
+    def _check_whole(self) -> None:
+        """Raise unless the whole content is in the fingerprint; only then it is offered."""
+        if self._file.is_names_only:
+            msg = (
+                f"the input of {self._file.path!r} is declared empty_files=True, so content and size are not offered: "
+                f"use the path and captures, or declare it without empty_files"
+            )
+            raise InvalidInputError(msg)
         if self._file.column is not None:
             msg = f"{self._file.path!r} is cut by {self._file.column!r}, so it can't be read whole: read its rows"
             raise InvalidInputError(msg)
@@ -48,17 +54,34 @@ class InputFileView:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """In bytes.
+
+        Raises:
+            InvalidInputError: The input has ``empty_files``, or is a table.
+        """
+        self._check_whole()
         return self._file.size
 
     def read(self) -> bytes:
-        """Return the bytes of the file. Cost: as `Snapshot.read`."""
-        self._check_readable()
+        """Return the bytes of the file.
+
+        Raises:
+            InvalidInputError: The input has ``empty_files``, or is a table.
+
+        Cost: as `Snapshot.read`.
+        """
+        self._check_whole()
         return self._file.snapshot.read(self._file.path)
 
     def open(self) -> BinaryIO:
-        """Return the file, opened for reading, at its beginning. Cost: as `Snapshot.open`."""
-        self._check_readable()
+        """Return the file, opened for reading, at its beginning.
+
+        Raises:
+            InvalidInputError: The input has ``empty_files``, or is a table.
+
+        Cost: as `Snapshot.open`.
+        """
+        self._check_whole()
         return self._file.snapshot.open(self._file.path)
 
 
@@ -97,6 +120,15 @@ class DatumFiles(Sequence[InputFileView]):
     def fields(self) -> Mapping[str, str]:
         """The captured texts that have names, of the only file."""
         return self._only().fields
+
+    @property
+    def size(self) -> int:
+        """The size of the only file, in bytes.
+
+        Raises:
+            InvalidInputError: The input has several files here, or none. Go through them.
+        """
+        return self._only().size
 
     def read(self) -> bytes:
         """Return the bytes of the only file.
