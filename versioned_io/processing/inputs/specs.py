@@ -137,7 +137,8 @@ def glob(
         join_on: The value that `join` compares: text with ``$1`` for the first capture, or ``{name}`` for a field.
         group_by: The value that `group` collects by, likewise.
         outer: Whether `join` keeps datums that have no partner.
-        empty_files: Whether code sees only the names of the files. Other content then runs nothing.
+        empty_files: Whether code sees only the names of the files. Other content then runs nothing, and reading it is
+            refused.
 
     Raises:
         InvalidInputError: An argument is malformed, or refers to a capture that the pattern lacks.
@@ -163,7 +164,8 @@ def table(
 ) -> TableInput:
     """Return an input that has one datum for each value of the column *by* in the tables at *path*.
 
-    A datum has the rows with its value. It changes when one of them changes, however the file is laid out.
+    A datum has the rows with its value, which ``datum[name].table()`` returns. It changes when one of them changes,
+    however the file is laid out.
 
     >>> vio.table("stocks@main", "/prices.parquet", by="symbol").name
     'stocks'

@@ -1,7 +1,8 @@
 """The datums of a table: its rows, cut by the values of one column, with a digest for each value."""
 
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +44,39 @@ class TableCut(NamedTuple):
     digests: pa.FixedSizeBinaryArray
     counts: pa.Int64Array
 
+
+class _Groups(NamedTuple):
+    """The rows of a table by the values of a column.
+
+    Attributes:
+        values: As of `TableCut`.
+        order: The numbers of the rows, those of each value together.
+        starts, counts: The part of *order* that each value has.
+    """
+
+    values: pa.StringArray
+    order: np.ndarray
+    starts: np.ndarray
+    counts: np.ndarray
+
+
+class _GroupedTable(NamedTuple):
+    """A table that was read, and where its values are.
+
+    Attributes:
+        path, column: The path in the snapshot, and the column that cuts the table.
+        places: The number of each value in *groups*.
+    """
+
+    path: str
+    column: str
+    table: pa.Table
+    groups: _Groups
+    places: Mapping[str | None, int]
+
+
+_last_read: Final[WeakKeyDictionary[Snapshot, _GroupedTable]] = WeakKeyDictionary()
+"""The table that was read last from each snapshot: its keys follow each other."""
 
 Cuts = MutableMapping[bytes, TableCut]
 """Cuts that were made before, by the digest of the files and the rule."""
@@ -116,34 +150,70 @@ def cut_table(table: pa.Table, by: str) -> TableCut:
     Raises:
         InvalidInputError: The column does not exist, or its type can't be written as text.
     """
+    groups = _grouped(table, by)
+    rows = _row_bytes(table).take(number_column(groups.order, pa.int64()))
+    slices = slices_digests(rows, groups.starts, groups.counts).to_pylist()
+    schema = b"".join(framed(f"{field.name}:{_plain_type(field.type)}".encode()) for field in table.schema)
+    digests = [blake3(framed(schema) + one, derive_key_context=CUT_CONTEXT).digest() for one in slices]
+    return TableCut(groups.values, fixed_column(digests, 32), number_column(groups.counts, pa.int64()))
+
+
+def _grouped(table: pa.Table, by: str) -> _Groups:
     texts = _texts(table, by)
     known = pc.unique(texts.drop_null())
     known = known.take(pc.sort_indices(known))
     codes = number_array(pc.cast(pc.fill_null(pc.index_in(texts, value_set=known), len(known)), pa.int64()))
-    order = np.argsort(codes, kind="stable")
     counts = np.bincount(codes, minlength=len(known))
-    rows = _row_bytes(table).take(number_column(order, pa.int64()))
-    slices = slices_digests(rows, np.cumsum(counts) - counts, counts).to_pylist()
-    schema = b"".join(framed(f"{field.name}:{_plain_type(field.type)}".encode()) for field in table.schema)
-    digests = [blake3(framed(schema) + one, derive_key_context=CUT_CONTEXT).digest() for one in slices]
     values = pa.concat_arrays([known, pa.nulls(len(counts) - len(known), pa.string())])
-    return TableCut(values, fixed_column(digests, 32), number_column(counts, pa.int64()))
+    return _Groups(values, np.argsort(codes, kind="stable"), np.cumsum(counts) - counts, counts)
 
 
 def rows_of(file: DatumFile) -> pa.Table:
-    """Return the rows of a table datum, in their order.
+    """Return the rows of a table datum, in their order, and only these.
+
+    The table shows nothing that the digest of the rows does not cover. So dictionaries are decoded, large types are
+    plain ones, and metadata of the schema is left out.
 
     Raises:
         InvalidInputError: *file* is not of a table input.
+
+    Cost: the rows. The first key of a table reads it whole, and keeps it while the snapshot lives.
     """
     if file.column is None:
-        msg = f"{file.path!r} is a whole file, not rows of a table: read it from its snapshot"
+        msg = f"{file.path!r} is a whole file, not rows of a table: read it whole"
         raise InvalidInputError(msg)
-    snapshot = file.snapshot
-    paths = [row.path for row in snapshot.rows(file.path)] if snapshot.is_directory(file.path) else [file.path]
-    table = read_tables(snapshot, paths)
-    texts, value = _texts(table, file.column), file.captures[-1]
-    return table.filter(pc.is_null(texts) if value is None else pc.equal(texts, text_scalar(value)))
+    found = _last_read.get(file.snapshot)
+    if found is None or (found.path, found.column) != (file.path, file.column):
+        found = _last_read[file.snapshot] = _read_grouped(file.snapshot, file.path, file.column)
+    groups, place = found.groups, found.places[file.captures[-1]]
+    start = int(groups.starts[place])
+    return found.table.take(number_column(groups.order[start : start + int(groups.counts[place])], pa.int64()))
+
+
+def _read_grouped(snapshot: Snapshot, path: str, column: str) -> _GroupedTable:
+    paths = [row.path for row in snapshot.rows(path)] if snapshot.is_directory(path) else [path]
+    table = _as_digested(read_tables(snapshot, paths))
+    groups = _grouped(table, column)
+    places = {value: place for place, value in enumerate(groups.values.to_pylist())}
+    return _GroupedTable(path, column, table, groups, places)
+
+
+def _as_digested(table: pa.Table) -> pa.Table:
+    """Return a table as the digest of its rows sees it."""
+    return table.cast(pa.schema([pa.field(field.name, _digested_type(field.type)) for field in table.schema]))
+
+
+def _digested_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that stands for all types which `_plain_type` calls by one name."""
+    if pa.types.is_dictionary(kind):
+        return _digested_type(kind.value_type)
+    if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
+        return pa.string() if pa.types.is_large_string(kind) else pa.binary()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(_digested_type(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(field.name, _digested_type(field.type)) for field in kind])
+    return kind
 
 
 def read_tables(snapshot: Snapshot, paths: Sequence[str]) -> pa.Table:

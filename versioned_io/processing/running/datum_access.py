@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, overload
 
+import pyarrow as pa
+
 from versioned_io.errors import InvalidInputError, PathClaimedError, PathCollisionError
 from versioned_io.errors.root import quoted
 from versioned_io.model.commits import JSONValue
 from versioned_io.model.paths import parent_directories, parse_path
 from versioned_io.model.repo_kinds import OUTPUTS
 from versioned_io.processing.inputs.datum_set import DatumFile
+from versioned_io.processing.inputs.table_cuts import rows_of
 from versioned_io.processing.results.batches import ProducedFile
 
 _LONGEST_PREFIX = f"{OUTPUTS}{'0' * 64}/"
@@ -31,7 +34,7 @@ class InputFileView:
             )
             raise InvalidInputError(msg)
         if self._file.column is not None:
-            msg = f"{self._file.path!r} is cut by {self._file.column!r}, so it can't be read whole: read its rows"
+            msg = f"{self._file.path!r} is cut by {self._file.column!r}, so it can't be read whole: call table()"
             raise InvalidInputError(msg)
 
     def __repr__(self) -> str:
@@ -51,6 +54,28 @@ class InputFileView:
     def fields(self) -> Mapping[str, str]:
         """The captured texts that have names."""
         return self._file.fields
+
+    @property
+    def column(self) -> str | None:
+        """The column that cuts the table; None of a whole file."""
+        return self._file.column
+
+    @property
+    def value(self) -> str | None:
+        """The value of *column* in all rows of the datum, as text; None for null, and of a whole file."""
+        return None if self._file.column is None else self._file.captures[-1]
+
+    def table(self) -> pa.Table:
+        """Return the rows of the datum, in their order, as an Arrow table.
+
+        Dictionaries are decoded, and large types are plain ones: the layout of the file does not show.
+
+        Raises:
+            InvalidInputError: The input is not a `table`. Read the file.
+
+        Cost: the rows; the first datum of a table also reads the whole table.
+        """
+        return rows_of(self._file)
 
     @property
     def size(self) -> int:
@@ -120,6 +145,24 @@ class DatumFiles(Sequence[InputFileView]):
     def fields(self) -> Mapping[str, str]:
         """The captured texts that have names, of the only file."""
         return self._only().fields
+
+    @property
+    def column(self) -> str | None:
+        """The column that cuts the only table; None of a whole file."""
+        return self._only().column
+
+    @property
+    def value(self) -> str | None:
+        """The value of *column* in all rows of the only table, as text; None for null, and of a whole file."""
+        return self._only().value
+
+    def table(self) -> pa.Table:
+        """Return the rows of the only table, as an Arrow table.
+
+        Raises:
+            InvalidInputError: The input is not a `table`, or has several here, or none. Go through them.
+        """
+        return self._only().table()
 
     @property
     def size(self) -> int:
