@@ -26,10 +26,10 @@ class Computing:
         Args:
             function: Made by the decorator ``@vio.pipeline``.
 
+        This reads the code of the function, and nothing of the store.
+
         Raises:
             InvalidInputError: *function* is a plain function. Decorate it.
-
-        Cost: none in the store; reads the code of the function.
         """
         from versioned_io.errors import InvalidInputError
         from versioned_io.processing.pipelines.declaring import PipelineFunction

@@ -351,7 +351,7 @@ class Names:
                 needs that commit; the message names it. Reset the branch instead.
             CommitForgottenError: The data of the parent was expired, so the branch would be unreadable.
 
-        Cost: 1 PUT, 1 SQL transaction of 19 statements, one of which looks at every commit of the repo.
+        Cost: 1 PUT, 1 SQL transaction of 20 statements, one of which looks at every commit of the repo.
         """
         from versioned_io.versioning.naming import naming as names
 

@@ -267,7 +267,7 @@ CASES = [
         lambda store: store.reset(MAIN, f"{MAIN}~1"),
         counts="7 SELECTs, 1 PUT, 1 SQL transaction of 9 statements",
     ),
-    Case("Store.drop", "1 PUT, 1 SQL transaction of 19 statements", lambda store: store.drop(DEV)),
+    Case("Store.drop", "1 PUT, 1 SQL transaction of 20 statements", lambda store: store.drop(DEV)),
     Case("Store.reflog", "2 SELECTs", lambda store: store.reflog(MAIN)),
     Case("Store.retention", "2 SELECTs", lambda store: store.retention(MAIN)),
     Case(

@@ -61,7 +61,7 @@ def set_trigger(
     catalog: CatalogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a branch follow another one; the branch is made if it is missing."""
+    """Make a branch follow another one; a missing branch is made."""
     with open_named_store(store, catalog) as opened:
         made = opened.trigger(
             branch,

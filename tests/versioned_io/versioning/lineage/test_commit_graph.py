@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import versioned_io as vio
-from benchmarks.ours_ancestry import make
 from versioned_io.catalog.plain import rows
 from versioned_io.errors import CommitNotFoundError, InvalidInputError
 
@@ -143,7 +142,8 @@ def test_postgresql_answers_the_same(tmp_path, postgres_url):
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_large_answer_is_read_in_one_pass_and_equals_the_walk(tmp_path, way):
     location = str(tmp_path / "s")
-    make(location, 3_000, 1)
+    # The core is also tried alone, without the benchmarks beside it.
+    pytest.importorskip("benchmarks.ours_ancestry").make(location, 3_000, 1)
     with vio.open_store(location) as store:
         with store._backend.catalog.ask() as connection:
             ids = [one for (one,) in rows(connection, 'SELECT id FROM commits ORDER BY "order"')]
