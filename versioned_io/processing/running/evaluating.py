@@ -1,13 +1,15 @@
 """Evaluating one datum: the function, its time limit, its tries and its error handler."""
 
 import contextvars
+import pickle
 import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 
 from versioned_io.model.commits import JSONValue
@@ -51,6 +53,25 @@ class DatumTask:
     files: Mapping[str, tuple[DatumFile, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class TaskGroup:
+    """Several datums to be evaluated by one call of an executor.
+
+    The tasks are unpickled by the call, so an error is the call's. Raised earlier, it would end the process. Examples
+    are a module that does not exist there, and a catalog that needs a password.
+    """
+
+    load: Callable[[], tuple[DatumTask, ...]]
+
+    @classmethod
+    def of(cls, tasks: Iterable[DatumTask]) -> "TaskGroup":
+        """Return the group of *tasks*."""
+        return cls(partial(tuple[DatumTask, ...], tuple(tasks)))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return TaskGroup, (partial(pickle.loads, pickle.dumps(self.load())),)
+
+
 def evaluate(task: DatumTask) -> Produced:
     """Return what a datum evaluates to. An exception of its function is a failed evaluation, and not raised here."""
     began = time.perf_counter()
@@ -73,9 +94,9 @@ def evaluate(task: DatumTask) -> Produced:
         return Produced(task.fingerprint, task.key, (), text, printed.getvalue(), seconds, is_recovered)
 
 
-def evaluate_all(tasks: list[DatumTask]) -> list[Produced]:
+def evaluate_all(group: TaskGroup) -> list[Produced]:
     """Return what several datums evaluate to: one call for an executor, whose calls cost more than small datums do."""
-    return [evaluate(task) for task in tasks]
+    return [evaluate(task) for task in group.load()]
 
 
 def _handle(how: Evaluation, datum: Datum, error: Exception) -> bool:

@@ -13,7 +13,7 @@ from versioned_io.processing.datums.datum_plan import DatumPlan, PlannedDatum
 from versioned_io.processing.results.batches import BatchPlace, Produced, store_batch
 from versioned_io.processing.results.stored_results import read_results
 from versioned_io.processing.running.claiming import claim, results_of
-from versioned_io.processing.running.evaluating import DatumTask, Evaluation, evaluate_all
+from versioned_io.processing.running.evaluating import DatumTask, Evaluation, TaskGroup, evaluate_all
 from versioned_io.versioning.backend.backend import Backend
 
 MOST_SECONDS: Final = 0.5
@@ -122,7 +122,7 @@ class PendingDatums:
         group = self._group_size()
         for start in range(0, len(held), group):
             tasks = [self._task(one) for one in held[start : start + group]]
-            self._flying[executor.submit(evaluate_all, tasks)] = len(tasks)
+            self._flying[executor.submit(evaluate_all, TaskGroup.of(tasks))] = len(tasks)
             self._gather(block=False)
         is_quick = time.monotonic() - began < MOST_SECONDS
         return min(size * 2, max(MOST_DATUMS, workers)) if is_quick else max(workers, size // 2)
