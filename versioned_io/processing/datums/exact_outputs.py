@@ -1,10 +1,10 @@
 """The exact change of an output: a datum's new files replace its old ones, and nothing else is touched."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from versioned_io.errors import PathClaimedError
+from versioned_io.errors import PathClaimedError, PathCollisionError
 from versioned_io.model.paths import parent_directories
 from versioned_io.processing.datums.datum_tree import DatumFacts, find_owner
 from versioned_io.processing.datums.located import OutputState
@@ -26,10 +26,12 @@ class OutputChange:
     Attributes:
         writes: Rows to adopt, by path, where content or attributes differ.
         deletes: Paths of files, sorted.
+        writers: The keys of the datums that write, by path.
     """
 
     writes: Mapping[str, FileRow]
     deletes: Sequence[str]
+    writers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -67,7 +69,21 @@ def change_outputs(
         raise PathClaimedError(str(output.branch), path, owner, writers[path])
     _refuse_nested(output, writers)
     writes = {path: row for path, row in rows.items() if path not in there or _differs(row, there[path])}
-    return OutputChange(writes, sorted((freed & there.keys()) - rows.keys()))
+    return OutputChange(writes, sorted((freed & there.keys()) - rows.keys()), writers)
+
+
+def name_claimants(
+    backend: Backend, output: OutputState, change: OutputChange, error: PathCollisionError
+) -> PathClaimedError:
+    """Return the error that names both datums, where one of them is unchanged.
+
+    Args:
+        error: Says which path would be a file and a directory after *change*.
+
+    Cost: reads every datum.
+    """
+    first, second = (change.writers.get(path) or find_owner(backend, output.root, path) or "" for path in error.args)
+    return PathClaimedError(str(output.branch), error.args[0], first, second)
 
 
 def _differs(row: FileRow, other: FileRow) -> bool:

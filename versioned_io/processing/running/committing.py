@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, NoReturn
 
 from versioned_io.catalog.evaluated import forget_results
-from versioned_io.errors import ConflictError, InvalidInputError
+from versioned_io.errors import ConflictError, InvalidInputError, PathCollisionError
 from versioned_io.model.commits import Commit, JSONValue
 from versioned_io.model.idempotency import parse_idempotency
 from versioned_io.model.identifiers import CommitId, new_uuid7
 from versioned_io.model.refs import BranchRef
 from versioned_io.processing.datums.datum_plan import DatumPlan, PlannedDatum
 from versioned_io.processing.datums.datum_tree import INVALID, DatumFacts, encode_datum, manifest_place, read_datums
-from versioned_io.processing.datums.exact_outputs import NewOutputs, OutputChange, change_outputs
+from versioned_io.processing.datums.exact_outputs import NewOutputs, OutputChange, change_outputs, name_claimants
 from versioned_io.processing.datums.located import STATE_KEY, OutputState, settle_datum_branch
 from versioned_io.processing.results.stored_results import StoredResult, read_results
 from versioned_io.processing.running.definition import PipelineDefinition
@@ -83,7 +83,7 @@ class RunCommit:
         Raises:
             ResultsLostError: Plan again.
             ConflictError: Another run has committed meanwhile. Plan again.
-            PathClaimedError: Two datums write one path.
+            PathClaimedError: Two datums write one path, or a path and one below it.
             StorageError: Nothing is visible. A repeated run reuses all results.
 
         Cost: for small changes 1 PUT and 1 SQL transaction.
@@ -99,7 +99,10 @@ class RunCommit:
         writes_output = head is None or not change.output.is_empty or before != told
         if not (writes_output or change.rows or change.gone):
             return head
-        return self._write(change, told, writes_output=writes_output)
+        try:
+            return self._write(change, told, writes_output=writes_output)
+        except PathCollisionError as error:
+            raise name_claimants(self.backend, self.plan.output, change.output, error) from error
 
     def _change(self, results: Mapping[bytes, CommitId], lacking: Lacking) -> _Change:
         plan, backend = self.plan, self.backend

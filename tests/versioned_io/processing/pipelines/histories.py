@@ -4,7 +4,7 @@ import random
 import uuid
 
 import versioned_io as vio
-from versioned_io.errors import PathClaimedError, PathCollisionError
+from versioned_io.errors import PathClaimedError
 from versioned_io.processing.inputs.selecting import list_datums
 from versioned_io.processing.inputs.specs import refs_of
 
@@ -168,7 +168,7 @@ class History:
         self.ran.clear()
         try:
             run = pipe.run()
-        except (PathClaimedError, PathCollisionError):
+        except PathClaimedError:
             run = None
         self._check_minimal()
         if failed and self.on_failure == "refuse":
