@@ -230,7 +230,7 @@ class Lineage:
         (3, ['reports', 'weather'])
         >>> from pathlib import Path
         >>> Path("then/reports/february.txt").read_text().strip()
-        '13.5'
+        '12.5'
 
         Args:
             overwrite: As in `Snapshot.checkout`, and so are *mode*, *fsync* and *progress*.
