@@ -80,6 +80,24 @@ def test_each_partition_is_filtered(io_manager, instance):
     assert done.output_for_node("read") == {"1": {"city": ["bern"]}, "2": {"city": ["rome"]}}
 
 
+def test_a_partition_without_a_value_is_left_out(io_manager, instance):
+    days = dg.StaticPartitionsDefinition(["1", "2"])
+
+    @dg.asset(partitions_def=days)
+    def orders(context: dg.AssetExecutionContext) -> object:
+        return FRAME if context.partition_key == "1" else None
+
+    @dg.asset(ins={"orders": dg.AssetIn(metadata={"columns": ["city"]})})
+    def read(orders: dict[str, pd.DataFrame]) -> list:
+        return sorted(orders)
+
+    resources = {"io_manager": io_manager}
+    for day in days.get_partition_keys():
+        dg.materialize([orders], resources=resources, instance=instance, partition_key=day)
+    done = dg.materialize([orders, read], resources=resources, instance=instance, selection=[read])
+    assert done.output_for_node("read") == ["1"]
+
+
 def test_what_an_older_io_manager_returns_is_selected_from_as_well(tmp_path: Path, store_url, instance):
     @dg.asset
     def orders() -> pd.DataFrame:

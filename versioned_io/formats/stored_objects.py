@@ -131,7 +131,7 @@ def load_object(
             `versioned_io.formats.plain_files`. *path_stem* may then be the whole path of a file. A directory is checked
             out into *directory*.
         selection: The columns and rows of a table to return; None or an empty one for the whole object. The rows come
-            in their order. A pandas index stays with its rows.
+            in their order. A pandas index stays with its rows; a default one (`RangeIndex`) is numbered from 0.
 
     Raises:
         PathNotFoundError: There is no object at *path_stem*.
@@ -182,7 +182,7 @@ def find_object(snap: Snapshot, path_stem: str) -> FileInfo | None:
 
 
 def select_part(value: object, selection: Selection | None, path: str) -> object:
-    """Return the selected part of a table that is in memory; without a selection the value as it is.
+    """Return the selected part of a table that is in memory; without a selection, and of None, the value as it is.
 
     Args:
         path: Where the value is from, for messages.
@@ -190,7 +190,7 @@ def select_part(value: object, selection: Selection | None, path: str) -> object
     Raises:
         InvalidInputError: It is not a table with the columns that are asked for.
     """
-    if not selection:
+    if not selection or value is None:
         return value
     from versioned_io.formats.selected_rows import select_from_object
 

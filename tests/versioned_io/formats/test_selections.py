@@ -2,6 +2,7 @@
 
 import datetime as dt
 import io
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from versioned_io.errors import InvalidInputError
 from versioned_io.formats import Selection, load_object, save_object, select_part
-from versioned_io.formats.selected_rows import read_selected
+from versioned_io.formats.selected_rows import read_selected, select_from_table
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")
@@ -150,6 +151,91 @@ def test_a_selection_of_a_pickled_frame_and_of_an_ipc_file_is_made_in_memory(obj
     assert rows_of(load(objects, WET)) == {"rain": [4], "city": ["rome"]}
 
 
+def test_a_default_index_of_pandas_is_numbered_from_0_wherever_the_frame_is(objects):
+    frame = pd.DataFrame({"a": [1, 2, 3]})
+    objects.save(frame)
+    selection = Selection.parse(None, [("a", ">", 1)])
+    for found in (load(objects, selection), select_part(frame, selection, "x")):
+        pd.testing.assert_frame_equal(found, pd.DataFrame({"a": [2, 3]}))
+
+
+def test_labels_of_pandas_that_are_numbers_are_named_by_their_text():
+    frame = pd.DataFrame({1: [1, 2], 2: [3, 4]})
+    found = select_part(frame, Selection.parse(["2"], [("1", ">", 1)]), "x")
+    assert found.to_dict("list") == {2: [4]}
+
+
+def test_two_columns_of_one_name_are_refused(objects):
+    table = pa.table([[1], [2], [3]], names=["a", "a", "b"])
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    assert read_selected(sink, Selection.parse(["b"], None), "x").to_pydict() == {"b": [3]}
+    for wanted in (
+        Selection.parse(["a"], None),
+        Selection.parse(["b"], [("a", "==", 1)]),
+        Selection.parse(None, [("b", "==", 3)]),
+    ):
+        with pytest.raises(InvalidInputError, match="'x' has two columns 'a'"):
+            read_selected(sink, wanted, "x")
+    twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    with pytest.raises(InvalidInputError, match="'x' has two columns 'a'"):
+        select_part(twice, Selection.parse(["a"], None), "x")
+
+
+def in_parquet_and_in_memory(table, condition):
+    """Return the kept rows, which must be the same whether statistics exclude row groups or not."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    selection = Selection.parse(None, [condition])
+    found = read_selected(sink, selection, "x")
+    assert repr(found.to_pylist()) == repr(select_from_table(table, selection, "x").to_pylist())
+    return found.num_rows
+
+
+SUMMER = dt.datetime(2024, 7, 1)  # noqa: DTZ001 (a column without a time zone)
+FAR_DAY = pa.array([10**7, 5], pa.int32()).cast(pa.date32())
+
+
+@pytest.mark.parametrize(
+    ("column", "condition", "kept"),
+    [
+        (pa.array([Decimal("0.10")]), ("x", "==", 0.1), 1),
+        (pa.array([Decimal("0.10")]), ("x", "<=", 0.1), 1),
+        (pa.array([Decimal("0.10")]), ("x", "in", [Decimal("0.1")]), 1),
+        (pa.array([0.1], pa.float32()), ("x", "in", [0.1]), 1),
+        (pa.array([1.0, float("nan")]), ("x", "in", [float("nan")]), 1),
+        (pa.array([1.0, None]), ("x", "in", [None]), 1),
+        (FAR_DAY, ("x", "<", dt.date(2024, 1, 1)), 1),
+        (pa.array([2**48, 5], pa.timestamp("ms")), ("x", "<", SUMMER), 1),
+        (pa.array([1500], pa.time64("ns")), ("x", ">", dt.time(0, 0, 0, 1)), 1),
+        (pa.array([SUMMER], pa.timestamp("us", "Europe/Oslo")), ("x", "==", SUMMER.replace(tzinfo=dt.UTC)), 1),
+    ],
+)
+def test_statistics_exclude_no_row_that_passes(column, condition, kept):
+    assert in_parquet_and_in_memory(pa.table({"x": column}), condition) == kept
+
+
+def test_a_name_with_a_dot_is_not_a_field_of_another_column():
+    table = pa.table({"a.b": [1, 2], "a": [{"b": 50}, {"b": 60}]})
+    assert in_parquet_and_in_memory(table, ("a.b", "==", 1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "condition"),
+    [
+        (pa.array([1]), ("x", "in", [1.5])),
+        (pa.array([dt.date(2024, 7, 1)]), ("x", "in", [SUMMER.replace(hour=15)])),
+        (pa.array([SUMMER]), ("x", "in", [SUMMER.replace(tzinfo=dt.UTC)])),
+        (pa.array([SUMMER], pa.timestamp("us", "UTC")), ("x", "in", [SUMMER])),
+        (pa.array([Decimal("0.10")]), ("x", "<", Decimal("NaN"))),
+        (pa.array([1, 2]), ("x", "==", pd.Series([1, 2]).to_numpy())),
+    ],
+)
+def test_a_value_that_no_cell_can_have_is_refused(column, condition):
+    with pytest.raises(InvalidInputError, match=r"column 'x' of 'x' has the type .*can't be compared"):
+        in_parquet_and_in_memory(pa.table({"x": column}), condition)
+
+
 def test_categories_are_compared_by_their_values(objects):
     objects.save(pd.DataFrame({"a": pd.Categorical(["x", "y", "x"])}))
     assert rows_of(load(objects, Selection.parse(None, [("a", "==", "x")]))) == {"a": ["x", "x"]}
@@ -177,7 +263,12 @@ def test_a_value_that_does_not_fit_the_column_is_named(objects, value):
         load(objects, Selection.parse(None, [("day", operator, value)]))
 
 
-@pytest.mark.parametrize("value", [{"a": 1}, "text", b"bytes", None])
+def test_of_none_there_is_no_part(objects):
+    objects.save(None)
+    assert load(objects, WET) is None
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, "text", b"bytes"])
 def test_a_value_that_is_not_a_table_is_refused(objects, value):
     objects.save(value)
     with pytest.raises(InvalidInputError, match="columns and filters need a table"):
