@@ -21,6 +21,7 @@ from airflow_versioned.naming import build_dag_id
 from airflow_versioned.runs import KEYS_CONF, LINEAGE_CONF, WAKE_UP_CONF, name_task, read_requested_keys
 from airflow_versioned.starts import resolve_start
 from versioned_io import Announcement, MissedKey
+from versioned_io.errors import CommitForgottenError
 
 if TYPE_CHECKING:
     from versioned_io import Store
@@ -196,17 +197,23 @@ def announce_due(asset: Asset, declared: DeclaredBranch, consumers: Sequence[str
 def describe_unmatched(store: "Store", declared: DeclaredBranch) -> str:
     """Return a sentence on the newest commit if the template matches none of the paths that it changed; else nothing.
 
+    It is also nothing if the commit before has expired: the task is skipped all the same.
+
     Cost: one diff.
     """
     head = next(iter(store.log(declared.ref, limit=1)), None)
     if head is None:
         return ""
     before, after = None if head.parent is None else f"{head.repo}@{head.parent}", f"{head.repo}@{head.id}"
-    paths = store.diff(before, after).column("path").to_pylist()
-    if not paths or store.affected(before, after, declared.partitions or "", key=declared.key):
+    try:
+        paths = store.diff(before, after).column("path")
+        matched = store.affected(before, after, declared.partitions or "", key=declared.key)
+    except CommitForgottenError:
+        return ""
+    if matched or not len(paths):
         return ""
     return (
-        f". The newest commit, {head.id}, changed {len(paths)} files, such as {paths[0]!r}, and the template "
+        f". The newest commit, {head.id}, changed {len(paths)} files, such as {paths[0].as_py()!r}, and the template "
         f"{declared.partitions!r} matches none of them"
     )
 

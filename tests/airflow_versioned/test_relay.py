@@ -1,5 +1,7 @@
 """The relay's own work, without the tasks around it."""
 
+from datetime import timedelta
+
 import pytest
 from airflow.sdk.definitions._internal.contextmanager import _CURRENT_CONTEXT
 
@@ -76,6 +78,15 @@ def test_a_commit_that_the_template_does_not_match_is_named(store, orders):
     assert f"{tx.commit.id}, changed 1 files, such as '2026/a.parquet', and the template '{{date}}.csv'" in said
     with store.transaction("orders@main") as tx:
         tx.write("b.csv", b"1")
+    assert describe_unmatched(store, orders) == ""
+
+
+def test_a_relay_without_work_survives_that_the_commit_before_has_expired(store, orders):
+    for content in (b"1", b"2"):
+        with store.transaction("orders@main") as tx:
+            tx.write("2026/a.parquet", content)
+    store.set_retention("orders@main", keep_last=1)
+    assert store.gc(grace=timedelta(0), expire=timedelta(0)).forgotten == 1
     assert describe_unmatched(store, orders) == ""
 
 
