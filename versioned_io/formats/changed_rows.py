@@ -10,12 +10,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioned_io.errors import InvalidInputError, PathNotFoundError
+from versioned_io.errors.root import quoted
 from versioned_io.formats.row_batches import TableRows, cells_as_bytes, is_table, open_rows
 from versioned_io.model.columns import aggregated, number_scalar
 from versioned_io.versioning.snapshots.snapshot import Snapshot
 
 COMPARED_BYTES: Final = 1024 * 1024
-"""Rows are compared where both files together are at most this large. At worst it takes 0.2 s of CPU."""
+"""Rows are compared where both files together are at most this large."""
+
+COMPARED_CELLS: Final = 1_000_000
+"""Rows are compared where both tables together have at most this many cells: equal cells take next to no bytes."""
+
+_COMPARED_MEMORY: Final = 64 * 1024 * 1024
+"""Rows are compared where no table takes more bytes than this in memory: a text in all cells is in the file once."""
 
 
 class ColumnChange(NamedTuple):
@@ -48,7 +55,8 @@ class TableChange:
 def find_table_change(before: Snapshot, after: Snapshot, path: str, *, most_bytes: int | None) -> TableChange | None:
     """Return how the table that `save_object` stored at *path* differs; None if one of the commits has none there.
 
-    Rows and columns are not compared where the file has two columns of one name, or cells without text.
+    Rows and columns are not compared where the file has two columns of one name, or cells without text. Rows are not
+    compared where there are more than `COMPARED_CELLS`, or they take much memory.
 
     Args:
         most_bytes: The size of both files together up to which their rows are compared, such as `COMPARED_BYTES`. None
@@ -75,7 +83,8 @@ def find_table_change(before: Snapshot, after: Snapshot, path: str, *, most_byte
         with ExitStack() as opened:
             sides = [open_rows(path, opened.enter_context(snapshot.open(path))) for snapshot in (before, after)]
             change = replace(change, columns=tuple(_changed_columns(*(side.schema for side in sides))))
-            if old.size + new.size > most_bytes:
+            cells = sum(int(count) * len(side.schema.names) for count, side in zip(counts, sides, strict=True))
+            if old.size + new.size > most_bytes or cells > COMPARED_CELLS:
                 return change
             added, removed = _count_rows(*sides)
             return replace(change, rows_added=added, rows_removed=removed)
@@ -107,12 +116,31 @@ def _count_rows(old: TableRows, new: TableRows) -> tuple[int, int]:
 
 def _comparable(side: TableRows, kinds: Mapping[str, pa.DataType], as_text: set[str]) -> pa.Table:
     """Return the columns *kinds* with cells that Arrow compares and groups."""
-    rows = pa.Table.from_batches(list(side.batches), side.schema).combine_chunks()
+    rows = pa.Table.from_batches(_limited(side), side.schema).combine_chunks()
     columns = {
         name: cells_as_bytes(rows.column(name), name) if name in as_text else _decoded(rows.column(name))
         for name in kinds
     }
     return pa.table(columns) if columns else rows.select([])
+
+
+def _limited(side: TableRows) -> list[pa.RecordBatch]:
+    """Return the batches of a table.
+
+    Raises:
+        InvalidInputError: They take more memory than `_COMPARED_MEMORY`.
+    """
+    batches: list[pa.RecordBatch] = []
+    size_bytes = 0
+    for batch in side.batches:
+        size_bytes += batch.nbytes
+        if size_bytes > _COMPARED_MEMORY:
+            msg = (
+                f"the rows of {quoted(side.path)} take too much memory here: compare them with `versioned diff --data`"
+            )
+            raise InvalidInputError(msg)
+        batches.append(batch)
+    return batches
 
 
 def _without_equal(old: pa.Table, new: pa.Table, *, from_end: bool) -> tuple[pa.Table, pa.Table]:

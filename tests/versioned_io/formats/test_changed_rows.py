@@ -88,6 +88,17 @@ def test_of_large_tables_the_columns_alone_are_compared(objects):
     assert change(objects, old, new, most_bytes=None).columns is None
 
 
+@pytest.mark.parametrize(
+    "column", [pa.repeat(pa.scalar(1), 600_000), pa.repeat(pa.scalar("x" * 1000), 100_000)], ids=["numbers", "texts"]
+)
+def test_rows_of_small_files_that_are_large_in_memory_are_not_compared(objects, column):
+    old = pa.table({"n": column})
+    new = pa.table({"n": column, "m": pa.repeat(pa.scalar(True), len(column))})
+    found = change(objects, old, new)
+    assert (found.rows, found.rows_added, found.rows_removed) == (len(column), None, None)
+    assert [one.name for one in found.columns] == ["m"]
+
+
 def test_two_columns_of_one_name_leave_the_numbers_of_rows(objects):
     found = change(objects, *(pa.table([range(n), range(n)], ["a", "a"]) for n in (1, 2)))
     assert (found.rows_before, found.rows, found.rows_added, found.columns) == (1, 2, None, None)
