@@ -1,7 +1,7 @@
 """A lineage graph as a diagram in Mermaid or DOT; names from a stranger's store can't become markup."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -101,8 +101,12 @@ def _mermaid_text(text: str) -> str:
 
 def _quoted(lines: "tuple[str, ...] | list[str]") -> str:
     """Return the lines of a label as a quoted string of DOT."""
-    escape: Callable[[str], str] = lambda line: _visible(line).replace("\\", "\\\\").replace('"', '\\"')  # noqa: E731
-    return '"' + "\\n".join(map(escape, lines)) + '"'
+    return '"' + "\\n".join(map(_dot_text, lines)) + '"'
+
+
+def _dot_text(line: str) -> str:
+    """Return *line* for a quoted string of DOT. Graphviz decodes entities such as ``&#8238;``, so no ``&`` stays."""
+    return _visible(line).replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _visible(text: str) -> str:

@@ -235,6 +235,16 @@ def test_hostile_names_stay_text_in_dot(hostile, number):
         subprocess.run([dot, "-Tsvg"], input=text.encode(), check=True, capture_output=True)
 
 
+def test_an_entity_of_graphviz_stays_text(store, write):
+    for name in ("data", "models"):
+        store.create_repo(name)
+    write(store, "data@main", {"a": b"1"})
+    with store.run("a&#8238;b&lt;"), store.transaction("models@main") as tx:
+        store.snapshot("data@main").read("a")
+        tx.write("m", b"1")
+    assert "python a&amp;#8238;b&amp;lt;" in store.export_lineage("models@main", to="dot")
+
+
 def test_no_export_has_a_character_that_steers_a_terminal(hostile):
     for to in ("json", "openlineage", "mermaid", "dot"):
         text = hostile.export_lineage("models@main", to=to)
