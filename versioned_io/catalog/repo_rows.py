@@ -1,6 +1,7 @@
 """The names in a store as they are read, in plain SQL: repos, their branches and tags."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -57,6 +58,14 @@ def find_repo_id(connection: AnyConnection, name: str) -> int:
     query = "SELECT name FROM repos WHERE deleted_at IS NULL AND kind = 'user' ORDER BY name LIMIT :limit"
     there = tuple(one for (one,) in rows(connection, query, limit=_SHOWN_NAMES))
     raise RepoNotFoundError(name, there, deleted, renamed)
+
+
+def deleted_among(connection: AnyConnection, names: Collection[str]) -> list[str]:
+    """Return those of *names* that are deleted repos, sorted. Cost: 1 SELECT, or none without names."""
+    if not names:
+        return []
+    query = "SELECT name FROM repos WHERE deleted_at IS NOT NULL AND name IN :names ORDER BY name"
+    return [name for (name,) in rows(connection, query, names=sorted(names))]
 
 
 def present_name_of(connection: AnyConnection, former: str) -> str:

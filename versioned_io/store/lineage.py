@@ -278,7 +278,8 @@ class Lineage:
         Raises:
             NotFoundError: The commit does not exist.
 
-        Cost: as `commit`, 2 SELECTs, and 1 for each 500 commits that the run read.
+        Cost: as `commit`, 3 SELECTs, and 1 for each 500 commits that the run read. If a compaction or a purge has
+            rewritten such a commit, also the pages of its inputs.
         """
         from versioned_io.versioning.lineage.run_origin import find_run
 

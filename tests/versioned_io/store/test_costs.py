@@ -501,9 +501,9 @@ CASES = [
     ),
     Case(
         "Store.run_of",
-        "as `commit`, 2 SELECTs, and 1 for each 500 commits that the run read",
+        "as `commit`, 3 SELECTs, and 1 for each 500 commits that the run read",
         lambda store: store.run_of("reports@main"),
-        counts="6 SELECTs",
+        counts="7 SELECTs",
     ),
     Case(
         "Store.upstream",

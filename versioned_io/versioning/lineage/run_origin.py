@@ -1,16 +1,19 @@
 """Everything that the record of a commit says about the run that made it: what another run of it would need."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from versioned_io.catalog import lineage as catalog
 from versioned_io.catalog.commits import get_commits
+from versioned_io.catalog.repo_rows import deleted_among
 from versioned_io.errors.root import counted
 from versioned_io.model.commits import Commit, CommitState, InputFile, JSONValue, RunInfo
 from versioned_io.model.identifiers import CommitId
 from versioned_io.model.withholding import WITHHELD
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.lineage.tracing import ExternalUse, external_inputs_of
+from versioned_io.versioning.snapshots.commit_tree import CommitTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +53,21 @@ class RunOrigin:
 def find_run(backend: Backend, commit: Commit) -> RunOrigin:
     """Return the run that made *commit*, with its inputs.
 
-    Cost: 2 SELECTs, and 1 for each 500 commits that it read.
+    Cost: 3 SELECTs, and 1 for each 500 commits that it read. If such a commit was rewritten, the pages of its inputs.
     """
     with backend.catalog.read() as connection:
         inputs = tuple(use.file for use in catalog.inputs_of(connection, [commit.id]))
         bare = [source for _, source in catalog.bare_sources(connection, [commit.id])]
         read = get_commits(connection, sorted({*bare, *(file.commit for file in inputs)}))
+        deleted = deleted_among(connection, {one.repo for one in read.values()})
     external = external_inputs_of(commit)
-    lacks = tuple(_lacks(commit, read, external))
+    lacks = (*_lacks(commit, external), *_gone(backend, read, inputs, deleted))
     ordered = sorted(inputs, key=lambda file: (file.repo, file.path, file.commit, file.output))
     whole = tuple(read[source] for source in sorted(bare))
     return RunOrigin(commit, commit.run, tuple(ordered), whole, external, lacks)
 
 
-def _lacks(commit: Commit, read: Mapping[CommitId, Commit], external: tuple[ExternalUse, ...]) -> Iterator[str]:
+def _lacks(commit: Commit, external: tuple[ExternalUse, ...]) -> Iterator[str]:
     run = commit.run
     if run is None:
         yield "no run made this commit, so neither a job nor parameters are recorded"
@@ -75,9 +79,22 @@ def _lacks(commit: Commit, read: Mapping[CommitId, Commit], external: tuple[Exte
         yield "worker processes may have read more files than are recorded"
     if external:
         yield f"{counted(len(external), 'input')} outside of the store may have changed"
+
+
+def _gone(
+    backend: Backend, read: Mapping[CommitId, Commit], inputs: Iterable[InputFile], deleted: Iterable[str]
+) -> Iterator[str]:
+    """Yield the inputs in the store that can't be read any more."""
+    for repo in deleted:
+        yield f"the repo {repo!r} of an input was deleted: `versioned repo restore {repo}` restores it until gc has run"
     for one in sorted(read.values(), key=str):
         if one.state is CommitState.FORGOTTEN:
             yield f"the data of the input {one} was expired, dropped or purged"
+        elif one.generation:  # a purge rewrites the tree without the file
+            paths = sorted({file.path for file in inputs if file.commit == one.id})
+            tree = CommitTree(backend, one.repo, one.id, one)
+            there = set(tree.settled(partial(tree.look_up, paths)).column("path").to_pylist())
+            yield from (f"the input {one}:{path} was purged" for path in paths if path not in there)
 
 
 def _withheld(params: Mapping[str, JSONValue], above: str = "") -> Iterator[str]:

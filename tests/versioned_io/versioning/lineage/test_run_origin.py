@@ -52,3 +52,20 @@ def test_what_another_run_would_lack_is_named(repos, write):
     assert "s3cret" not in repr(repos.run_of(tx.commit.id))
     assert repos.run_of(source.id).lacks == ("no run made this commit, so neither a job nor parameters are recorded",)
     assert repos.run_of(source.id).info is None
+
+
+def test_inputs_that_were_deleted_or_purged_are_named(repos, write):
+    write(repos, "data@main", {"a": b"1", "b": b"2"})
+    with repos.run("report", code_version="7"), repos.transaction("reports@main") as tx:
+        for path in ("a", "b"):
+            repos.snapshot("data@main").read(path)
+        tx.write("out", b"1")
+    source = repos.commit("data@main")
+    repos.purge("data", "a")
+    assert repos.run_of("reports@main").lacks == (f"the input {source}:a was purged",)
+    repos.delete_repo("data")
+    (deleted, purged) = repos.run_of("reports@main").lacks
+    assert deleted.startswith("the repo 'data' of an input was deleted: `versioned repo restore data`")
+    assert purged == f"the input {source}:a was purged"
+    repos.restore_repo("data")
+    assert len(repos.run_of("reports@main").lacks) == 1
