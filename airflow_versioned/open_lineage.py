@@ -6,14 +6,13 @@ version is a commit.
 """
 
 import logging
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_versioned.uris import AssetAddress
-from versioned_io.errors import NotFoundError
+from versioned_io.errors import NotFoundError, VersionedError
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset
@@ -97,19 +96,32 @@ def report_datasets(run: "Run | None", made: "Iterable[Commit]", instance: Any) 
 def _find_commits(ids: "Iterable[str]") -> "list[tuple[str, Commit]]":
     """Return the commits with these IDs, and the URL of the store that each is in. Those of other stores are left out.
 
+    A store out of reach is logged. The commits of other stores are found all the same.
+
     Cost: 1 SELECT for each ID and store.
     """
-    left, found = [*ids], []
-    with ExitStack() as opened:
-        for url, settings in _used.settings.items() if left else ():
-            store = opened.enter_context(settings.open())
-            for one in [*left]:
-                try:
-                    found.append((url, store.commit(one)))
-                except NotFoundError:
-                    continue
-                left.remove(one)
+    left = [*ids]
+    found: list[tuple[str, Commit]] = []
+    for settings in _used.settings.values():
+        if not left:
+            break
+        try:
+            with settings.open() as store:
+                there = [(store.url, one) for one in _commits_of(store, left)]
+        except (VersionedError, OSError):
+            _log.exception("can't report the datasets in %s to OpenLineage", settings.store)
+            continue
+        found += there
+        left = [one for one in left if one not in {commit.id for _, commit in there}]
     return found
+
+
+def _commits_of(store: "Store", ids: "Iterable[str]") -> "Iterator[Commit]":
+    for one in ids:
+        try:
+            yield store.commit(one)
+        except NotFoundError:
+            continue
 
 
 def _describe(url: str, commit: "Commit") -> dict[str, Any]:

@@ -127,6 +127,19 @@ def test_a_store_out_of_reach_fails_no_task(store, run, read, caplog):
     assert "can't report the datasets" in caplog.text
 
 
+def test_a_store_out_of_reach_hides_no_other(store, run, read, tmp_path, caplog):
+    lost = tmp_path / "lost"
+    vio.create_store(lost).close()
+
+    def work(context):
+        VersionedHook(store=str(lost)).get_store().close()
+        VersionedHook().get_store().snapshot("orders@main").read("a.csv")
+        lost.rename(tmp_path / "moved")
+
+    assert run(work).inputs == {at(store, "orders@main"): read.id}
+    assert "can't report the datasets in" in caplog.text
+
+
 def test_a_task_that_uses_no_store_reports_nothing(run):
     assert run(lambda context: None) is None
 
