@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from versioned_io.errors import InvalidInputError
+from versioned_io.errors.root import counted
 from versioned_io.interfaces.cli.near_words import Commands
 from versioned_io.interfaces.cli.output import echo, print_json
 from versioned_io.interfaces.cli.paging import pages
@@ -167,7 +168,7 @@ def invalidate(
     """End the results of datums permanently, so that the next run evaluates them. Their outputs stay until then."""
     with open_named_store(store, catalog) as opened:
         count = opened.pipeline(load_pipeline(target)).invalidate(keys)
-    print_json({"invalidated": count}) if as_json else echo(f"{count} datums are evaluated by the next run")
+    print_json({"invalidated": count}) if as_json else echo(f"the next run evaluates {counted(count, 'datum')}")
 
 
 @datums_app.command("log", short_help="Print the text that the last evaluation of a datum printed.")
@@ -195,7 +196,7 @@ def load_pipeline(target: str) -> "PipelineFunction":
     from versioned_io.processing.pipelines.declaring import PipelineFunction
 
     place, colon, name = target.rpartition(":")
-    if not colon or not place or not name:
+    if not colon or not place or not name or (place.startswith(".") and not place.endswith(".py")):
         msg = f"{target!r} names no pipeline: write file.py:name or module:name"
         raise InvalidInputError(msg)
     found = getattr(_load_module(place), name, None)
