@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from versioned_io.errors import InvalidInputError
 from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import CommitId
+from versioned_io.model.withholding import withhold, withhold_in_text
 from versioned_io.versioning.lineage.diagrams import Diagram
 from versioned_io.versioning.lineage.openlineage import OpenLineage
 from versioned_io.versioning.lineage.tracing import LineageGraph
@@ -42,8 +44,13 @@ def parse_export_format(text: str) -> ExportFormat:
 
 
 def export_graph(graph: LineageGraph, form: ExportFormat, *, namespace: str) -> str:
-    """Return a graph as text, which ends with a newline; equal graphs give equal texts."""
-    return "".join(f"{line}\n" for line in _lines(graph, form, namespace=namespace))
+    """Return a graph as text, which ends with a newline; equal graphs give equal texts.
+
+    Values that look like secrets are withheld from the metadata of commits, and from addresses outside of the store.
+    """
+    external = tuple(replace(use, uri=withhold_in_text(use.uri)) for use in graph.external)
+    told = replace(graph, external=external)
+    return "".join(f"{line}\n" for line in _lines(told, form, namespace=namespace))
 
 
 def _lines(graph: LineageGraph, form: ExportFormat, *, namespace: str) -> Iterator[str]:
@@ -88,4 +95,4 @@ def build_document(graph: LineageGraph) -> dict[str, Any]:
 
 def _commit_fields(commit: Commit) -> dict[str, Any]:
     known = {"inputs_are_complete": commit.inputs_are_complete, "tree_digest": commit.tree_digest}
-    return {**commit.to_json(), **known, "state": commit.state.value}
+    return {**commit.to_json(), **known, "state": commit.state.value, "metadata": withhold(dict(commit.metadata))}

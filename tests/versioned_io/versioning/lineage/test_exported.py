@@ -235,6 +235,18 @@ def test_hostile_names_stay_text_in_dot(hostile, number):
         subprocess.run([dot, "-Tsvg"], input=text.encode(), check=True, capture_output=True)
 
 
+@pytest.mark.parametrize("to", ["json", "openlineage", "mermaid", "dot"])
+def test_no_export_has_a_secret_of_an_address_or_of_metadata(store, to):
+    store.create_repo("models")
+    outside = [{"uri": "https://user:s3cret@host/x?X-Amz-Signature=s3cret", "digest": "", "path": ""}]
+    metadata = {"external_inputs": outside, "token": "s3cret"}
+    with store.run("train"), store.transaction("models@main", metadata=metadata) as tx:
+        tx.write("m", b"1")
+    text = store.export_lineage("models@main", to=to)
+    assert "s3cret" not in text
+    assert "host" in text
+
+
 def test_an_entity_of_graphviz_stays_text(store, write):
     for name in ("data", "models"):
         store.create_repo(name)
