@@ -294,7 +294,7 @@ class VersionedIOManager(dg.ConfigurableIOManager, StoreFields):
             return formats.load_object(
                 found,
                 stem,
-                type_hint=table_type,
+                type_hint=_or_none(table_type),
                 allow_pickle=self.allow_pickle,
                 directory=self._checkouts.new_directory(kept=wanted.step is None),
                 plain=True,
@@ -371,6 +371,11 @@ def default_io_manager(_context: dg.InitResourceContext) -> VersionedIOManager:
 
 def _active(run: "vio.Run | None") -> AbstractContextManager[object]:
     return run.active() if run is not None else nullcontext()
+
+
+def _or_none(table_type: Any) -> object:  # noqa: ANN401 (an annotation)
+    """Return the annotation that also takes a stored None, which stands for no value whatever the annotation is."""
+    return None if table_type is None else table_type | None
 
 
 def _unpicklable(executor: str, value: object) -> str:
