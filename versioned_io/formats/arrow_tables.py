@@ -29,6 +29,9 @@ def write_parquet(table: pa.Table) -> pa.Buffer | Unfit:
     """
     if len(set(table.column_names)) < table.num_columns:
         return Unfit("two of its columns have one name, which readers of Parquet can't tell apart")
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if _overflows(column):
+            return Unfit(f"Parquet can't hold the column {name!r}: a time is too large for milliseconds")
     sink = pa.BufferOutputStream()
     try:
         pq.write_table(
@@ -43,6 +46,17 @@ def write_parquet(table: pa.Table) -> pa.Buffer | Unfit:
         return Unfit(f"Parquet can't hold it: {_first_line(error)}")
     content = sink.getvalue()
     return _changed_by_parquet(table, content) or content
+
+
+def _overflows(column: _Column) -> bool:
+    """Return whether a time in seconds is too large for Parquet, whose writer would end the process."""
+    if not pa.types.is_timestamp(column.type) or column.type.unit != "s":
+        return False
+    try:
+        column.cast(pa.timestamp("ms", column.type.tz))
+    except pa.ArrowInvalid:
+        return True
+    return False
 
 
 def read_parquet(content: bytes | pa.Buffer) -> pa.Table:

@@ -78,6 +78,13 @@ def test_odd_tables_come_back_exactly(objects, table):
     assert_same(objects.load(allow_pickle=False), table)
 
 
+def test_a_time_that_is_too_large_for_parquet_is_stored_in_arrow(objects):
+    """Arrow's writer of Parquet ended the process, if the column also had a null."""
+    table = pa.table({"at": pa.array([2**62, None], pa.timestamp("s"))})
+    assert objects.save(table).format == "arrow-ipc"
+    assert objects.load().equals(table)
+
+
 def test_how_a_table_is_cut_into_chunks_does_not_change_its_bytes(objects):
     whole = pa.table({"a": list(range(1000)), "b": [str(number % 7) for number in range(1000)]})
     parts = pa.concat_tables([whole.slice(0, 300), whole.slice(300)])
