@@ -252,7 +252,7 @@ class PathClaimedError(InvalidInputError):
 
     @property
     def path(self) -> str:
-        """The path that both write."""
+        """The path that both write; one of them may write below it."""
         path: str = self.args[1]
         return path
 
@@ -264,6 +264,6 @@ class PathClaimedError(InvalidInputError):
     def __str__(self) -> str:
         branch, path, first, second = self.args
         return (
-            f"the datums {first!r} and {second!r} both write {path!r} of {branch}: let each datum write to paths that "
-            f"depend on it, such as on its captures"
+            f"{first!r} and {second!r} both write {path!r} of {branch}, as a file or a directory: "
+            f"let each datum write to paths of its own"
         )

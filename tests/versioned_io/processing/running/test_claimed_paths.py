@@ -54,6 +54,7 @@ def test_both_datums_are_named(store, pipe, clash, is_unchanged):
     with pytest.raises(PathClaimedError) as claimed:
         run(store, pipe, {"1": first, "2": second})
     assert (claimed.value.path, set(claimed.value.keys)) == ("x", {"1", "2"})
+    assert "both write 'x' of out@main, as a file or a directory" in str(claimed.value)
     assert contents(store) == before
     run(store, pipe, {"2": b"elsewhere"})
     assert contents(store)["elsewhere"] == "2"
