@@ -7,8 +7,10 @@ import fractions
 import pathlib
 import re
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from types import SimpleNamespace
 from typing import Final
 
 import numpy as np
@@ -66,7 +68,7 @@ def canonical_text(value: object, name: str, write_code: Writer | None = None, d
     written = write_code(value) if write_code is not None else None
     if written is not None:
         return written
-    is_container = isinstance(value, list | tuple | set | frozenset | Mapping) or is_dataclass(value)
+    is_container = isinstance(value, list | tuple | set | frozenset | Mapping | SimpleNamespace) or is_dataclass(value)
     text = _container_text(value, _kind_name(kind, write_code), inner) if is_container else ""
     return text or _refuse(value, name)
 
@@ -84,8 +86,11 @@ def _container_text(value: object, name: str, inner: Callable[[object], str]) ->
         return f"{name}({','.join(map(inner, value))})"  # type: ignore[call-overload]
     if kind in {set, frozenset}:
         return f"{name}({','.join(sorted(map(inner, value)))})"  # type: ignore[call-overload]
+    if kind is SimpleNamespace:
+        return f"{name}({inner(vars(value))})"
     if isinstance(value, Mapping):
-        return f"{name}({','.join(f'{inner(key)}:{inner(one)}' for key, one in value.items())})"
+        made = f"{inner(value.default_factory)};" if isinstance(value, defaultdict) else ""
+        return f"{name}({made}{','.join(f'{inner(key)}:{inner(one)}' for key, one in value.items())})"
     if is_dataclass(value) and not isinstance(value, type):
         parts = (f"{field.name}={inner(getattr(value, field.name))}" for field in fields(value))
         return f"{name}({','.join(parts)})"

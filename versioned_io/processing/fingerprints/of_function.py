@@ -8,23 +8,32 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, Final, Literal
+
+import numpy as np
 
 from versioned_io.errors import InvalidInputError, UncertainCodeError
 from versioned_io.model.arguments import check_callable, parse_name
 from versioned_io.processing.fingerprints.canonical_values import canonical_text
 from versioned_io.processing.fingerprints.code_manifest import CodeManifest, CodePart
 from versioned_io.processing.fingerprints.project_modules import (
+    Home,
     file_part,
+    home_of,
     home_of_import,
-    is_own,
-    is_project_file,
     package_version,
     project_files,
 )
-from versioned_io.processing.fingerprints.source_trees import Definition, class_node, function_node, plain_text
+from versioned_io.processing.fingerprints.source_trees import (
+    Definition,
+    class_node,
+    function_node,
+    plain_text,
+    refuse_stale,
+)
 
 _MISSING: Final = object()
 _LOOK_UPS: Final = {"eval", "exec", "__import__", "globals", "vars"}
@@ -45,7 +54,7 @@ def code_of_function(
 
     Args:
         code: ``project`` takes all Python files of *project* instead of following the function.
-        code_version: A text that replaces all of it: the code is equal while this text is.
+        code_version: A text that replaces all of it but the function's name: the code is equal while both are.
         code_paths: Files that belong to the code, too.
         project: The directory of the project; by default that of the function's file.
 
@@ -58,13 +67,14 @@ def code_of_function(
     check_callable(function, "function")
     extra = [file_part(Path(path)) for path in code_paths]
     if code_version is not None:
-        return CodeManifest((CodePart("code_version", parse_name(code_version, "code_version")), *extra))
+        named = CodePart("function", _stable_name(function))
+        return CodeManifest((CodePart("code_version", parse_name(code_version, "code_version")), named, *extra))
     if code == "project":
         return CodeManifest((*project_files(_directory_of(function, project)), _python(), *extra))
     if code != "closure":
         msg = f"code must be 'closure' or 'project', not {code!r}"
         raise InvalidInputError(msg)
-    walk = _CodeWalk()
+    walk = _CodeWalk(home_of(_module_name(function)))
     walk.refer(function, "the function")
     return CodeManifest((*walk.parts, _python(), *extra), tuple(walk.warnings))
 
@@ -72,7 +82,8 @@ def code_of_function(
 class _CodeWalk:
     """Follows code from one function, in an order that depends on the code alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Home) -> None:
+        self._home = home
         self._found: list[CodePart | None] = []
         self._numbers: dict[object, int] = {}
         self._kept: list[object] = []
@@ -84,13 +95,13 @@ class _CodeWalk:
 
     def refer(self, value: object, name: str) -> int:
         """Return the number of the part for a value, which is added the first time."""
-        if isinstance(value, FunctionType) and is_project_file(value.__code__.co_filename):
+        if isinstance(value, FunctionType) and self._home.has_file(value.__code__.co_filename):
             return self._add(id(value), value, lambda: self._function(value))
-        if isinstance(value, type) and is_own(value.__module__):
+        if isinstance(value, type) and self._home.has(value.__module__):
             return self._add(id(value), value, lambda: self._class(value))
         if isinstance(value, ModuleType):
             return self._module(value)
-        if callable(getattr(value, "__wrapped__", None)) and not isinstance(value, type):
+        if _wrapped_by(value) is not None:
             return self._add(id(value), value, lambda: self._wrapper(value, name))
         if _is_foreign(value):
             return self._package(value)
@@ -126,6 +137,8 @@ class _CodeWalk:
     def _function(self, function: FunctionType) -> CodePart:
         name = _name_of(function)
         node = function_node(function.__code__, name)
+        if type(function.__globals__.get("__loader__")) is SourceFileLoader:  # others may compile something else
+            refuse_stale(function.__code__, name)
         is_kept = functools.partial(self._is_part_of_code, function.__globals__)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             node.decorator_list = [one for one in node.decorator_list if is_kept(one)]
@@ -172,19 +185,20 @@ class _CodeWalk:
         uses += [(base.__name__, self.refer(base, _name_of(base))) for base in (*kind.__bases__, type(kind))]
         for attribute, value in sorted(vars(kind).items()):
             for method in _functions_in(value):
-                if is_project_file(method.__code__.co_filename):
+                if self._home.has_file(method.__code__.co_filename) and not _is_generated(method):
                     uses.append((attribute, self.refer(method, f"{name}.{attribute}")))
         return CodePart(name, plain_text(node), tuple(uses))
 
     def _wrapper(self, value: Any, name: str) -> CodePart:  # noqa: ANN401 (anything that wraps)
-        kind = type(value)
-        uses = (("__wrapped__", self.refer(value.__wrapped__, f"{name}.__wrapped__")),)
-        return CodePart(
-            f"{_name_of(value.__wrapped__)} ({kind.__name__})", f"{kind.__module__}.{kind.__qualname__}", uses
-        )
+        kind, wrapped = type(value), _wrapped_by(value)
+        uses = [("__wrapped__", self.refer(wrapped, f"{name}.__wrapped__"))]
+        registry = getattr(value, "registry", None)
+        if isinstance(registry, Mapping):  # of functools.singledispatch
+            uses += [(_name_of(one), self.refer(inner, f"{name}[{_name_of(one)}]")) for one, inner in registry.items()]
+        return CodePart(f"{_name_of(wrapped)} ({kind.__name__})", f"{kind.__module__}.{kind.__qualname__}", tuple(uses))
 
     def _module(self, module: ModuleType) -> int:
-        if not is_own(module.__name__):
+        if not self._home.has(module.__name__):
             return self._package(module)
         self._warn(f"the module {module.__name__} is used as a value, so its whole file counts")
         filename = module.__file__ or ""
@@ -201,43 +215,55 @@ class _CodeWalk:
 
     def _uses(self, node: ast.AST, values: Mapping[str, Any], name: str, module: str) -> list[tuple[str, int]]:
         """Return the parts that the names in *node* stand for."""
-        known = {**values, **self._local_imports(node, name)}
+        inside = self._local_imports(node, name, getattr(sys.modules.get(module), "__package__", None) or "")
+        known = {**values, **{bound: value for bound, (value, _) in inside.items()}}
         found: dict[str, int] = {}
         for chain in sorted(set(_chains(node))):
             if chain[0] in known:
-                text, number = self._follow(chain, known[chain[0]], module)
+                origin = inside[chain[0]][1] if chain[0] in inside else home_of_import(module, chain[0])
+                text, number = self._follow(chain, known[chain[0]], origin)
                 found[text] = number
         self._note_look_ups(node, name, known)
         return list(found.items())
 
-    def _follow(self, chain: tuple[str, ...], value: object, home: str) -> tuple[str, int]:
+    def _follow(self, chain: tuple[str, ...], value: object, origin: str) -> tuple[str, int]:
         """Return the longest part of *chain* that names one thing, and the number of its part."""
         used = 1
-        while isinstance(value, ModuleType) and is_own(value.__name__) and used < len(chain):
+        while isinstance(value, ModuleType) and self._home.has(value.__name__) and used < len(chain):
             inner = getattr(value, chain[used], _MISSING)
             if inner is _MISSING:
                 break
-            home, value, used = value.__name__, inner, used + 1
-        return ".".join(chain[:used]), self.refer(value, home_of_import(home, chain[used - 1]))
+            origin, value, used = home_of_import(value.__name__, chain[used]), inner, used + 1
+        return ".".join(chain[:used]), self.refer(value, origin)
 
-    def _local_imports(self, node: ast.AST, name: str) -> dict[str, Any]:
-        """Return the names that imports inside of *node* bind."""
-        found: dict[str, Any] = {}
+    def _local_imports(self, node: ast.AST, name: str, package: str) -> dict[str, tuple[Any, str]]:
+        """Return the names that imports inside of *node* bind, with what they stand for and where that is from."""
+        found: dict[str, tuple[Any, str]] = {}
         for one in ast.walk(node):
             if isinstance(one, ast.Import):
                 for alias in one.names:
-                    bound = alias.asname or alias.name.partition(".")[0]
-                    found[bound] = self._imported(alias.name if alias.asname else bound, name)
-            elif isinstance(one, ast.ImportFrom) and one.module and not one.level:
+                    module = self._imported(alias.name, name)
+                    top = alias.name.partition(".")[0]
+                    found[alias.asname or top] = module if alias.asname else sys.modules.get(top), alias.name
+            elif isinstance(one, ast.ImportFrom):
                 for alias in one.names:
-                    module = self._imported(one.module, name)
-                    found[alias.asname or alias.name] = getattr(module, alias.name, module)
-        return {bound: value for bound, value in found.items() if value is not None}
+                    source = "." * one.level + (one.module or "")
+                    found[alias.asname or alias.name] = self._imported_from(source, alias.name, name, package)
+        return {bound: pair for bound, pair in found.items() if pair[0] is not None}
 
-    def _imported(self, module: str, name: str) -> ModuleType | None:
+    def _imported_from(self, source: str, wanted: str, name: str, package: str) -> tuple[Any, str]:
+        """Return what ``from source import wanted`` binds in a module of *package*, and where that is from."""
+        module = self._imported(source, name, package)
+        origin = f"{source if module is None else module.__name__}:{wanted}"
+        value = getattr(module, wanted, _MISSING)
+        if module is not None and value is _MISSING:
+            value = self._imported(f"{module.__name__}.{wanted}", name)
+        return (None if value is _MISSING else value), origin
+
+    def _imported(self, module: str, name: str, package: str = "") -> ModuleType | None:
         try:
-            return importlib.import_module(module)
-        except ImportError:
+            return importlib.import_module(module, package or None)
+        except (ImportError, TypeError):  # the latter where no package is known to which the name is relative
             self._warn(f"{name} imports {module}, which is not installed here")
             return None
 
@@ -326,7 +352,20 @@ def _names_around(node: Definition) -> set[str]:
 
 
 def _is_code(value: object) -> bool:
-    return isinstance(value, FunctionType | type | ModuleType) or callable(getattr(value, "__wrapped__", None))
+    return isinstance(value, FunctionType | type | ModuleType) or _wrapped_by(value) is not None
+
+
+def _wrapped_by(value: object) -> object:
+    """Return the function that an object calls, such as one of `functools.cache`; None if it is none of these."""
+    if isinstance(value, type):
+        return None
+    wrapped = value.pyfunc if isinstance(value, np.vectorize) else getattr(value, "__wrapped__", None)
+    return wrapped if callable(wrapped) else None
+
+
+def _is_generated(method: FunctionType) -> bool:
+    """Return whether a decorator made a method of the class: what it is made of is in the source of the class."""
+    return method.__code__.co_filename.startswith("<") and method.__name__.startswith(("__", "<lambda>"))
 
 
 def _is_foreign(value: object) -> bool:
@@ -334,7 +373,7 @@ def _is_foreign(value: object) -> bool:
     is_code = isinstance(value, FunctionType | BuiltinFunctionType | type) or (
         callable(value) and hasattr(value, "__name__") and not isinstance(value, MethodType)
     )
-    return is_code or type(value).__module__ in {"typing", "types"}
+    return is_code or (type(value).__module__ in {"typing", "types"} and not isinstance(value, SimpleNamespace))
 
 
 def _module_of(value: object) -> str:
@@ -343,6 +382,25 @@ def _module_of(value: object) -> str:
     if isinstance(value, FunctionType):
         return str(value.__globals__.get("__name__", ""))
     return getattr(value, "__module__", None) or type(value).__module__
+
+
+def _module_name(function: Callable[..., Any]) -> str:
+    """Return the module that defines a function, also one that is wrapped or bound in part."""
+    return str(getattr(_inmost(function), "__module__", None) or "")
+
+
+def _stable_name(function: Callable[..., Any]) -> str:
+    """Return ``module:name`` without the packages: equal in every process, also where the module is a script."""
+    module, inner = _module_name(function), _inmost(function)
+    if module == "__main__":
+        module = Path(getattr(sys.modules.get(module), "__file__", None) or "").stem
+    return f"{module.rpartition('.')[2]}:{getattr(inner, '__qualname__', type(inner).__qualname__)}"
+
+
+def _inmost(function: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
 
 
 def _name_of(value: object) -> str:

@@ -5,6 +5,7 @@ import linecache
 import sys
 import sysconfig
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +26,37 @@ def is_own(module: str) -> bool:
     found = sys.modules.get(module)
     filename = getattr(found, "__file__", None)
     return module.partition(".")[0] not in _THIS and filename is not None and is_project_file(filename)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The package of a function: its source counts as the project's, also where it is installed.
+
+    Attributes:
+        top: The name of the package; empty if it is none that can be followed.
+        places: Its directories, or its file.
+    """
+
+    top: str
+    places: tuple[Path, ...]
+
+    def has(self, module: str) -> bool:
+        """Return whether the source of a module counts."""
+        return is_own(module) or (bool(self.top) and module.partition(".")[0] == self.top)
+
+    def has_file(self, filename: str) -> bool:
+        """Return whether the source in a file counts."""
+        return is_project_file(filename) or any(Path(filename).is_relative_to(place) for place in self.places)
+
+
+def home_of(module: str) -> Home:
+    """Return the package of a module. Python and this library are followed from nowhere."""
+    top = module.partition(".")[0]
+    found = sys.modules.get(top)
+    if found is None or top in _THIS or top in sys.stdlib_module_names:
+        return Home("", ())
+    places = getattr(found, "__path__", None) or [getattr(found, "__file__", None) or ""]
+    return Home(top, tuple(Path(place).absolute() for place in places if place))
 
 
 @cache

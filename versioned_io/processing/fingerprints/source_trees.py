@@ -29,6 +29,17 @@ def function_node(code: CodeType, name: str) -> Definition:
     return found
 
 
+def refuse_stale(code: CodeType, name: str) -> None:
+    """Raise if the file of *code* compiles to something else now: the digest would be that of code that does not run.
+
+    Raises:
+        UncertainCodeError: The file has changed since it was loaded. Start the process again.
+    """
+    text = "".join(linecache.getlines(code.co_filename))
+    if code not in _compiled(text, code.co_filename).get(code.co_qualname, ()):
+        raise UncertainCodeError(name, f"code of {code.co_filename!r}, which has changed since the process loaded it")
+
+
 def class_node(kind: type, filename: str, name: str) -> ast.ClassDef:
     """Return the definition of a class, by its qualified name.
 
@@ -64,6 +75,18 @@ def _module_tree(filename: str, name: str) -> ast.Module:
     if not lines:
         raise UncertainCodeError(name, f"code without source ({filename!r} can't be read)")
     return _parsed("".join(lines))
+
+
+@lru_cache(maxsize=64)
+def _compiled(text: str, filename: str) -> dict[str, list[CodeType]]:
+    """Return all code of a module by qualified name."""
+    found: dict[str, list[CodeType]] = {}
+    left = [compile(text, filename, "exec", dont_inherit=True)]
+    while left:
+        one = left.pop()
+        found.setdefault(one.co_qualname, []).append(one)
+        left += [inner for inner in one.co_consts if isinstance(inner, CodeType)]
+    return found
 
 
 @lru_cache(maxsize=64)

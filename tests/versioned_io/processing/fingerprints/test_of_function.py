@@ -300,7 +300,8 @@ def test_a_value_without_a_certain_digest_is_an_error_that_says_what_to_do():
     ) as caught:
         code_of_function(by_stream)
     assert caught.value.code == "uncertain_code"
-    assert code_of_function(by_stream, code_version="3").texts == {"code_version": "3"}
+    texts = {"code_version": "3", "function": "test_of_function:by_stream"}
+    assert code_of_function(by_stream, code_version="3").texts == texts
     assert code_of_function(by_stream, code_version="3").digest != code_of_function(by_stream, code_version="4").digest
 
 
