@@ -13,6 +13,7 @@ from versioned_io.model.repo_kinds import OUTPUTS
 from versioned_io.processing.inputs.datum_set import DatumFile
 from versioned_io.processing.inputs.table_cuts import rows_of
 from versioned_io.processing.results.batches import ProducedFile
+from versioned_io.versioning.snapshots.file_info import encode_attributes
 
 _LONGEST_PREFIX = f"{OUTPUTS}{'0' * 64}/"
 
@@ -243,6 +244,7 @@ class DatumOutput:
         if not isinstance(data, bytes | bytearray | memoryview):
             msg = f"can't write {type(data).__name__} to {path!r}: encode it to bytes"
             raise InvalidInputError(msg)
+        encode_attributes(attributes)
         if path in self._files:
             raise PathClaimedError("the output", path, "this datum", "this datum")
         self._files[path] = ProducedFile(path, bytes(data), attributes)

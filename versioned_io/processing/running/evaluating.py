@@ -1,6 +1,7 @@
 """Evaluating one datum: the function, its time limit, its tries and its error handler."""
 
 import contextvars
+import copy
 import pickle
 import signal
 import threading
@@ -24,6 +25,10 @@ ErrorHandler = Callable[[Datum, BaseException], object]
 
 class DatumTimeoutError(TimeoutError):
     """An evaluation took longer than it may."""
+
+
+class _TimeOver(BaseException):
+    """The time of a try is over; a function that goes on after every `Exception` ends, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +81,41 @@ def evaluate(task: DatumTask) -> Produced:
     """Return what a datum evaluates to. An exception of its function is a failed evaluation, and not raised here."""
     began = time.perf_counter()
     how = task.evaluation
-    datum = Datum(task.files, how.parameters)
     with kept_text() as printed:
-        error: Exception | None = None
+        error: BaseException | None = None
         for _ in range(how.tries):
             try:
-                outputs = _try_once(how, datum)
-            except Exception as raised:  # noqa: BLE001 (recorded as the datum's failure)
+                outputs = _try_once(how, _datum_of(task))
+            except (Exception, SystemExit) as raised:  # noqa: BLE001 (recorded as the datum's failure)
                 traceback.print_exc()
                 error = raised
                 continue
             seconds = time.perf_counter() - began
-            return Produced(task.fingerprint, task.key, outputs, None, printed.getvalue(), seconds)
-        is_recovered = error is not None and _handle(how, datum, error)
-        text = f"{type(error).__name__}: {error}"
+            return Produced(task.fingerprint, task.key, outputs, None, _storable(printed.getvalue()), seconds)
+        is_recovered = error is not None and _handle(how, _datum_of(task), error)
+        text, log = _storable(_told(error)), _storable(printed.getvalue())
         seconds = time.perf_counter() - began
-        return Produced(task.fingerprint, task.key, (), text, printed.getvalue(), seconds, is_recovered)
+        return Produced(task.fingerprint, task.key, (), text, log, seconds, is_recovered)
+
+
+def _datum_of(task: DatumTask) -> Datum:
+    """Return the datum with parameters of its own: what a function changes in them, no other evaluation sees.
+
+    They are sorted, since their order is not in the fingerprint.
+    """
+    return Datum(task.files, copy.deepcopy(dict(sorted(task.evaluation.parameters.items()))))
+
+
+def _told(error: BaseException | None) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 (the text of an error is code of the user, too)
+        return f"{type(error).__name__}, whose text can't be shown"
+
+
+def _storable(text: str) -> str:
+    """Return *text* with escapes for lone surrogates, which UTF-8 can't encode."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def evaluate_all(group: TaskGroup) -> list[Produced]:
@@ -99,13 +123,13 @@ def evaluate_all(group: TaskGroup) -> list[Produced]:
     return [evaluate(task) for task in group.load()]
 
 
-def _handle(how: Evaluation, datum: Datum, error: Exception) -> bool:
+def _handle(how: Evaluation, datum: Datum, error: BaseException) -> bool:
     """Return whether the error handler returned."""
     if how.handler is None:
         return False
     try:
         how.handler(datum, error)
-    except Exception:  # noqa: BLE001 (it is part of the datum's log)
+    except (Exception, SystemExit):  # noqa: BLE001 (it is part of the datum's log)
         traceback.print_exc()
         return False
     return True
@@ -125,18 +149,27 @@ def _try_once(how: Evaluation, datum: Datum) -> tuple[ProducedFile, ...]:
 
 @contextmanager
 def _alarm(timeout_s: float) -> Iterator[None]:
-    """Raise `DatumTimeoutError` in the block when its time is over."""
+    """Raise `DatumTimeoutError` in the block when its time is over; an alarm that was set before comes afterwards."""
+    is_active = True
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        raise _late(timeout_s)
+        if is_active:
+            raise _TimeOver
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, timeout_s)
+    before, began = signal.signal(signal.SIGALRM, stop), time.monotonic()
+    outer_s, every_s = signal.setitimer(signal.ITIMER_REAL, timeout_s)
     try:
-        yield
+        try:
+            yield
+        finally:
+            is_active = False
+    except _TimeOver:
+        raise _late(timeout_s) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if outer_s:  # an alarm of the caller's, such as the time limit of a task of an orchestrator
+            signal.setitimer(signal.ITIMER_REAL, max(outer_s - (time.monotonic() - began), 1e-3), every_s)
 
 
 def _in_thread(how: Evaluation, datum: Datum, out: DatumOutput) -> None:
