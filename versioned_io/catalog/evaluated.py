@@ -3,6 +3,7 @@
 The trees of the repos of results are the truth, and `results` and `failures` are rebuilt from them.
 """
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,13 +11,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table, delete, or_, select
 
-from versioned_io.catalog.collection import catalog_time
+from versioned_io.catalog.collection import CLOCK_TOLERANCE, catalog_time
 from versioned_io.catalog.plain import AnyConnection, rows
 from versioned_io.catalog.tables import claims, commits, disagreements, failures, repos, results
 from versioned_io.catalog.upserts import upsert
 from versioned_io.model.commits import CommitState
 from versioned_io.model.identifiers import CommitId
-from versioned_io.model.repo_kinds import RepoKind
+from versioned_io.model.repo_kinds import INDEXED_KEY, RepoKind
 
 _BATCH: Final = 500
 
@@ -72,7 +73,8 @@ def claim_fingerprints(
         if not wanted:
             continue
         _hold(connection, claims, wanted)
-        free = or_(claims.c.until <= at, claims.c.owner == owner)
+        # A clock that is wrong by more than the lease has set any later time.
+        free = or_(claims.c.until <= at, claims.c.until > at + lease + CLOCK_TOLERANCE, claims.c.owner == owner)
         connection.execute(delete(claims).where(claims.c.fingerprint.in_(wanted), free))
         made = upsert(connection, claims).on_conflict_do_nothing().returning(claims.c.fingerprint)
         values = [{"fingerprint": one, "owner": owner, "until": at + lease} for one in wanted]
@@ -161,16 +163,19 @@ def count_disagreements(connection: AnyConnection, pipeline: str) -> int:
     return int(rows(connection, query, pipeline=pipeline)[0][0])
 
 
-def commits_of_results(connection: Connection) -> Iterator[tuple[CommitId, str | None]]:
-    """Yield the live commits of all repos of results with their trees as JSON, in the order in which they were made."""
+def commits_of_results(connection: Connection) -> Iterator[tuple[CommitId, str | None, bool]]:
+    """Yield the live commits of all repos of results, in the order in which they were made.
+
+    With each come its tree as JSON, and whether other runs may find its results.
+    """
     query = (
-        select(commits.c.id, commits.c.root)
+        select(commits.c.id, commits.c.root, commits.c.metadata)
         .join(repos, repos.c.id == commits.c.repo_id)
         .where(repos.c.kind == RepoKind.RESULTS.value, commits.c.state == CommitState.LIVE.value)
         .order_by(commits.c.order, commits.c.id)
     )
-    for commit_id, root in connection.execute(query).all():
-        yield CommitId(commit_id), root
+    for commit_id, root, metadata in connection.execute(query).all():
+        yield CommitId(commit_id), root, json.loads(metadata).get(INDEXED_KEY, True) is not False
 
 
 def _among(table: Table, fingerprints: Sequence[bytes]) -> Any:  # noqa: ANN401 (a Select of one column)

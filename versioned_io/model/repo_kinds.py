@@ -19,6 +19,10 @@ INVALIDATED: Final = "i/"
 """``i/<fingerprint>`` ends the result that the fingerprint had until then."""
 
 
+INDEXED_KEY: Final = "indexed"
+"""In the metadata of a commit of results: false if no other run may find them, as with ``cache="never"``."""
+
+
 class RepoKind(StrEnum):
     """The kind of a repo. A system repo is found by its owner and its kind, never by its name."""
 

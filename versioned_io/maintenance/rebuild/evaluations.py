@@ -1,5 +1,7 @@
 """Entering the index of results again from the trees of the repos of results, which are the truth."""
 
+from dataclasses import replace
+
 from sqlalchemy import Connection
 
 from versioned_io.catalog.evaluated import Evaluated, commits_of_results, enter_evaluated
@@ -20,13 +22,13 @@ def index_results(connection: Connection, objects: ObjectStore) -> None:
     Cost: 1 SELECT; for each commit of a repo of results the pages of its manifests, and at most 4 statements.
     """
     pages = PageSource(objects)
-    for commit_id, text in commits_of_results(connection):
+    for commit_id, text, is_indexed in commits_of_results(connection):
         root = parse_root(text)
         try:
             found = Evaluated(*(_fingerprints(root, one, pages) for one in (MANIFESTS, FAILURES, INVALIDATED)))
         except IntegrityError:
             continue  # fsck names its damage
-        enter_evaluated(connection, commit_id, found)
+        enter_evaluated(connection, commit_id, found if is_indexed else replace(found, succeeded=()))
 
 
 def _fingerprints(root: PageRef | None, prefix: str, pages: PageSource) -> list[bytes]:

@@ -8,7 +8,7 @@ from versioned_io.errors import PathClaimedError, PathCollisionError
 from versioned_io.model.paths import parent_directories
 from versioned_io.processing.datums.datum_tree import DatumFacts, find_owner
 from versioned_io.processing.datums.located import OutputState
-from versioned_io.storage.pages.read import FileRow, file_rows, lookup_many
+from versioned_io.storage.pages.read import FileRow, file_rows, lookup_many, scan
 from versioned_io.versioning.backend.backend import Backend
 
 
@@ -52,7 +52,8 @@ def change_outputs(
     Raises:
         PathClaimedError: Two datums write one path. Write to paths that depend on the datum.
 
-    Cost: reads the pages of the new and the old paths; in the error path every datum.
+    Cost: reads the pages of the new and the old paths; in the error path every datum, and of an output whose datums
+        have expired every path.
     """
     writers: dict[str, str] = {}
     rows: dict[str, FileRow] = {}
@@ -61,8 +62,10 @@ def change_outputs(
             if path in writers:
                 raise PathClaimedError(str(output.branch), path, writers[path], one.facts.key)
             writers[path], rows[path] = one.facts.key, row
-    freed = {path for facts in old for path in facts.outputs}
     root = None if output.head is None else output.head.readable_root
+    freed = {path for facts in old for path in facts.outputs}
+    if output.is_undescribed:  # all datums are new, so every file there is of none of them
+        freed = {path for batch in scan(root, "", source=backend.pages) for path in batch.column("path").to_pylist()}
     there = {row.path: row for row in file_rows(lookup_many(root, [*rows, *freed], source=backend.pages))}
     for path in sorted(rows.keys() & there.keys() - freed):
         owner = find_owner(backend, output.root, path) or ""

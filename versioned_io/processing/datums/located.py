@@ -10,7 +10,7 @@ from versioned_io.model.places import PageRef
 from versioned_io.model.refs import BranchRef
 from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.versioning.backend.backend import Backend
-from versioned_io.versioning.naming.naming import ensure_system_branch, move_branch
+from versioned_io.versioning.naming.naming import create_branch, ensure_system_branch, move_branch
 
 STATE_KEY = "datums"
 """The metadata key that an output commit shares with the commits of the datum tree that describe it."""
@@ -21,7 +21,8 @@ class OutputState(NamedTuple):
 
     Attributes:
         head: Its head; None if it has no commit.
-        datums: The commit of the datum tree that describes the head; None if nothing was computed yet.
+        datums: The commit of the datum tree that describes the head; None if nothing was computed yet, or if the data
+            of that commit has expired.
     """
 
     branch: BranchRef
@@ -32,6 +33,11 @@ class OutputState(NamedTuple):
     def root(self) -> PageRef | None:
         """The tree of the datums."""
         return None if self.datums is None else self.datums.readable_root
+
+    @property
+    def is_undescribed(self) -> bool:
+        """Whether nothing tells any more which datum made which file of the head."""
+        return self.head is not None and self.datums is None
 
     @property
     def state_id(self) -> str:
@@ -78,6 +84,18 @@ def settle_datum_branch(backend: Backend, state: OutputState) -> BranchRef:
     ref = ensure_system_branch(backend, state.branch.repo, RepoKind.DATUMS, state.branch.branch)
     with backend.catalog.look_up() as connection:
         head = branch_heads(connection, ref.repo)[ref.branch]
+        commit = None if head is None else get_commit(connection, head)
     if head != (None if state.datums is None else state.datums.id):
+        if commit is not None:
+            _keep(backend, ref.repo, commit)
         move_branch(backend, ref, state.datums, reason="the output was moved")
     return ref
+
+
+def _keep(backend: Backend, repo: str, datums: Commit) -> None:
+    """Name the datums of a state that the output may have again: a tag or another branch may hold it."""
+    kept = BranchRef(repo, f"kept/{datums.id}")
+    with backend.catalog.look_up() as connection:
+        is_kept = kept.branch in branch_heads(connection, repo)
+    if not is_kept:
+        create_branch(backend, kept, datums)

@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 
 from versioned_io.catalog.evaluated import Evaluated, end_claims, enter_evaluated
 from versioned_io.errors import InvalidInputError
-from versioned_io.model.commits import Commit
+from versioned_io.model.commits import Commit, JSONValue
 from versioned_io.model.identifiers import CommitId
 from versioned_io.model.refs import BranchRef
-from versioned_io.model.repo_kinds import FAILURES, INVALIDATED, LOGS, MANIFESTS, OUTPUTS
+from versioned_io.model.repo_kinds import FAILURES, INDEXED_KEY, INVALIDATED, LOGS, MANIFESTS, OUTPUTS
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.transactions.facts import CommitFacts, Empty
 from versioned_io.versioning.transactions.plan import Alongside
@@ -121,10 +121,13 @@ def invalidate_results(backend: Backend, place: BatchPlace, fingerprints: Collec
 
 def _begin(backend: Backend, place: BatchPlace, message: str, alongside: Alongside) -> Transaction:
     """Return a transaction whose commit has a tree of its own, without the batches before it."""
+    metadata: dict[str, JSONValue] = {"run": place.run_id, "pipeline": place.pipeline}
+    if not place.is_indexed:
+        metadata[INDEXED_KEY] = False
     tx = Transaction(
         backend,
         place.branch,
-        facts=CommitFacts(message, "", {"run": place.run_id, "pipeline": place.pipeline}, None, (), {}),
+        facts=CommitFacts(message, "", metadata, None, (), {}),
         empty=Empty.SKIP,
         completes=(),
         resolve=_refuse,

@@ -1,6 +1,6 @@
 """Committing a run: the outputs of changed datums and the datum tree, in one transaction, on the heads of the plan."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, NoReturn
 
@@ -28,7 +28,14 @@ COMPLETE_KEY = "complete"
 
 
 class ResultsLostError(Exception):
-    """Results were purged or have expired since they were found: plan again. The index does not have them any more."""
+    """Results were purged or have expired since they were found: plan again. The index does not have them any more.
+
+    Args: the fingerprints.
+    """
+
+    def __init__(self, lost: Collection[bytes]) -> None:
+        super().__init__(lost)
+        self.lost = lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,7 @@ class RunCommit:
         if lost:
             with self.backend.catalog.write() as connection:
                 forget_results(connection, lost, {places[one] for one in lost})
-            raise ResultsLostError
+            raise ResultsLostError(lost)
         return found
 
     def _facts(self, one: PlannedDatum, result: StoredResult) -> DatumFacts:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Final
@@ -39,6 +39,11 @@ class RunResults:
     ran: dict[bytes, str] = field(default_factory=dict)
     failed: dict[bytes, str] = field(default_factory=dict)
     recovered: dict[bytes, str] = field(default_factory=dict)
+
+    def lose(self, fingerprints: Collection[bytes]) -> None:
+        """Take back results that are no longer stored, so that the next round evaluates them."""
+        for one in fingerprints:
+            self.results.pop(one, None)
 
     @property
     def lacking(self) -> set[bytes]:
@@ -202,7 +207,8 @@ class PendingDatums:
         self._evaluated.results |= first
         own = read_results(self._backend, dict.fromkeys(beaten, commit))
         theirs = read_results(self._backend, first)
-        differing = {one for one in beaten if one in theirs and own[one].digest != theirs[one].digest}
+        both = own.keys() & theirs.keys()
+        differing = {one for one in both if own[one].digest != theirs[one].digest}
         if differing:
             with self._backend.catalog.write() as connection:
                 enter_disagreements(connection, commit, differing, place.pipeline, self._backend.clock())

@@ -93,6 +93,8 @@ class PipelineRunner:
                     if isinstance(error, ResultsLostError):
                         raise ConflictError(str(self._definition.output)) from error
                     raise
+                if isinstance(error, ResultsLostError):
+                    self._results.lose(error.lost)
 
     def _evaluate(self, plan: DatumPlan) -> bool:
         """Evaluate what has no result; return False if an input moved while datums were left."""
