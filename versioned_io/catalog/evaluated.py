@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Table, delete, or_, select
 
@@ -163,11 +163,21 @@ def count_disagreements(connection: AnyConnection, pipeline: str) -> int:
     return int(rows(connection, query, pipeline=pipeline)[0][0])
 
 
-def commits_of_results(connection: Connection) -> Iterator[tuple[CommitId, str | None, bool]]:
-    """Yield the live commits of all repos of results, in the order in which they were made.
+class CommitOfResults(NamedTuple):
+    """A commit of a repo of results.
 
-    With each come its tree as JSON, and whether other runs may find its results.
+    Attributes:
+        root: Its tree as JSON.
+        is_indexed: Whether other runs may find its results.
     """
+
+    id: CommitId
+    root: str | None
+    is_indexed: bool
+
+
+def commits_of_results(connection: Connection) -> Iterator[CommitOfResults]:
+    """Yield the live commits of all repos of results, in the order in which they were made."""
     query = (
         select(commits.c.id, commits.c.root, commits.c.metadata)
         .join(repos, repos.c.id == commits.c.repo_id)
@@ -175,7 +185,7 @@ def commits_of_results(connection: Connection) -> Iterator[tuple[CommitId, str |
         .order_by(commits.c.order, commits.c.id)
     )
     for commit_id, root, metadata in connection.execute(query).all():
-        yield CommitId(commit_id), root, json.loads(metadata).get(INDEXED_KEY, True) is not False
+        yield CommitOfResults(CommitId(commit_id), root, json.loads(metadata).get(INDEXED_KEY, True) is not False)
 
 
 def _among(table: Table, fingerprints: Sequence[bytes]) -> Any:  # noqa: ANN401 (a Select of one column)

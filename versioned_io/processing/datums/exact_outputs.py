@@ -52,8 +52,8 @@ def change_outputs(
     Raises:
         PathClaimedError: Two datums write one path. Write to paths that depend on the datum.
 
-    Cost: reads the pages of the new and the old paths; in the error path every datum, and of an output whose datums
-        have expired every path.
+    Cost: reads the pages of the new and the old paths; in the error path every datum. If the datums have expired, it
+        reads every path of the output.
     """
     writers: dict[str, str] = {}
     rows: dict[str, FileRow] = {}

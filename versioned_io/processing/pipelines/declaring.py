@@ -12,12 +12,13 @@ from versioned_io.errors.root import quoted
 from versioned_io.model.arguments import check_callable, parse_flag, parse_name
 from versioned_io.model.commits import JSONValue, parse_json_object
 from versioned_io.model.refs import BranchRef, parse_branch_ref
-from versioned_io.processing.inputs.specs import InputSpec, refs_of
+from versioned_io.processing.inputs.specs import INPUT_KINDS, InputSpec, refs_of
 from versioned_io.processing.running.datum_access import Datum, DatumOutput
 from versioned_io.processing.running.definition import OnFailure
 from versioned_io.processing.running.evaluating import DatumFunction, ErrorHandler
 
 _ON_FAILURE: Final = ("refuse", "keep", "drop")
+_LONGEST_S: Final = 10**9
 Caching = Literal["reuse", "never"]
 
 
@@ -90,7 +91,8 @@ def pipeline(
         timeout_s: The time limit of one try of a datum.
         tries: How often a datum is tried.
         params: Values that the function finds in ``datum.parameters``.
-        code_version: Stands for the code instead of its digest: change it when results should be computed again.
+        code_version: Stands for the code instead of its digest, with the name of the function: change it when results
+            should be computed again.
         share: Whether other pipelines may use the results. If not, the name is part of their identity.
         cache: ``never`` for functions that are random on purpose: no result is reused.
         error_handler: Called with the datum and the exception after the last try. If it returns, the datum is
@@ -101,6 +103,11 @@ def pipeline(
     """
     facts = _check(name, on_failure, timeout_s, tries, cache)
     branch = parse_branch_ref(output)
+    if not isinstance(inputs, INPUT_KINDS):
+        msg = (
+            f"inputs of the pipeline {name!r} must be an input, such as glob('images@main', '/*'), not {quoted(inputs)}"
+        )
+        raise InvalidInputError(msg)
     _refuse_own_output(name, inputs, branch)
     check_callable(error_handler, "error_handler")
     made = partial(
@@ -131,8 +138,9 @@ def pipeline(
 def _check(name: str, on_failure: str, timeout_s: float | None, tries: int, cache: str) -> str:
     _check_choice("on_failure", on_failure, _ON_FAILURE)
     _check_choice("cache", cache, ("reuse", "never"))
-    if timeout_s is not None and not (isinstance(timeout_s, int | float) and timeout_s > 0):
-        msg = f"timeout_s={timeout_s!r} is not valid: it must be a positive number of seconds"
+    is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
+    if timeout_s is not None and not (is_number and 0 < timeout_s <= _LONGEST_S):
+        msg = f"timeout_s={timeout_s!r} is not valid: it must be a positive number of seconds, at most {_LONGEST_S}"
         raise InvalidInputError(msg)
     if isinstance(tries, bool) or not isinstance(tries, int) or tries < 1:
         msg = f"tries={tries!r} is not valid: it must be 1 or more"

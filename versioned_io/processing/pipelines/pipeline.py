@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from versioned_io.catalog.evaluated import count_disagreements, find_failures, find_results
 from versioned_io.errors import InvalidInputError
-from versioned_io.model.arguments import check_callable, parse_items, parse_optional_count
+from versioned_io.model.arguments import check_callable, parse_items, parse_optional_count, parse_text
 from versioned_io.model.identifiers import new_uuid7
 from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.processing.datums.datum_plan import DatumPlan
@@ -208,6 +208,7 @@ class Pipeline:
 
         Cost: that of `plan`.
         """
+        parse_text(key, "key")
         plan = make_plan(self._store, self._definition)
         return explain_datum(self._store.backend, plan, self._definition, key)
 
@@ -259,6 +260,7 @@ class Pipeline:
 
         Cost: that of `plan`, and reads the text.
         """
+        parse_text(key, "key")
         plan = make_plan(self._store, self._definition)
         row = plan.datums.find(key)
         backend = self._store.backend

@@ -28,7 +28,7 @@ class DatumTimeoutError(TimeoutError):
 
 
 class _TimeOver(BaseException):
-    """The time of a try is over; a function that goes on after every `Exception` ends, too."""
+    """The time of a try is over. A function that catches every `Exception` does not catch this."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class RunResults:
     recovered: dict[bytes, str] = field(default_factory=dict)
 
     def lose(self, fingerprints: Collection[bytes]) -> None:
-        """Take back results that are no longer stored, so that the next round evaluates them."""
+        """Delete results that are no longer stored, so that the next round evaluates them."""
         for one in fingerprints:
             self.results.pop(one, None)
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache, partial
 from typing import Final, NoReturn
 
@@ -22,6 +22,8 @@ from versioned_io.versioning.history.merge_bases import merge_bases
 from versioned_io.versioning.snapshots.snapshot import Snapshot
 
 _LARGEST_METRICS: Final = 16 * 1024 * 1024
+_MOST_DIGITS: Final = 10_000
+_SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ def _number(backend: Backend, commit: Commit, metric: MetricChange) -> tuple[Dec
     except NotAFileError:
         return None, f"{metric.path} is a directory"
     try:
-        found = json.loads(data, parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse)
+        found = json.loads(data, parse_float=_decimal, parse_int=_decimal, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         return None, f"{metric.path} is not JSON ({error})"
     value = _at(found, metric.key)
@@ -146,6 +148,18 @@ def _at(values: object, key: str) -> Decimal | None:
         return values[key] if isinstance(values[key], Decimal) else None
     name, dot, rest = key.partition(".")
     return _at(values.get(name), rest) if dot and isinstance(values, dict) else None
+
+
+def _decimal(text: str) -> Decimal:
+    """Return a number. One that is too large or too small to be compared is refused with a ValueError."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = None
+    if value is None or (value and abs(value.adjusted()) > _MOST_DIGITS):
+        msg = f"{text[:_SHOWN]} is out of range"
+        raise ValueError(msg)
+    return value
 
 
 def _refuse(constant: str) -> NoReturn:

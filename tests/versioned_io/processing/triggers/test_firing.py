@@ -193,6 +193,8 @@ def test_a_metric_fires_at_exactly_its_change(store, key):
         (b'{"auc": "0.9"}', "no number at 'auc'"),
         (b'{"auc": true}', "no number at 'auc'"),
         (b'{"auc": NaN}', "not JSON"),
+        (b'{"auc": 1e99999999}', "out of range"),
+        (b'{"auc": -1e9999999999999999999}', "out of range"),
         (b"\xff", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (None, "does not exist"),

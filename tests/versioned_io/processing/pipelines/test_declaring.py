@@ -1,0 +1,33 @@
+"""Bad arguments of a pipeline are refused where it is declared."""
+
+import math
+
+import pytest
+
+import versioned_io as vio
+from versioned_io.errors import InvalidInputError
+
+
+@pytest.mark.parametrize("inputs", ["images@main", None, 5, ["images@main"], [vio.glob("images@main", "/*")]])
+def test_inputs_must_be_an_input(inputs):
+    with pytest.raises(InvalidInputError, match=r"inputs of the pipeline 'p' must be an input"):
+        vio.pipeline("p", inputs=inputs, output="edges@main")
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, True, math.inf, math.nan, 1e300, "5"])
+def test_a_time_limit_is_a_number_that_a_timer_can_have(timeout_s):
+    with pytest.raises(InvalidInputError, match="timeout_s"):
+        vio.pipeline("p", inputs=vio.glob("images@main", "/*"), output="edges@main", timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("key", [None, 5, b"a", "\ud800"])
+@pytest.mark.parametrize("call", ["explain", "log"])
+def test_a_key_is_text(store, call, key):
+    store.create_repo("images")
+    store.create_repo("edges")
+    spec = vio.glob("images@main", "/*")
+    pipe = store.pipeline(
+        vio.pipeline("p", inputs=spec, output="edges@main", code_version="1")(lambda datum, out: None)
+    )
+    with pytest.raises(InvalidInputError, match="key"):
+        getattr(pipe, call)(key)
