@@ -30,6 +30,12 @@ PYTHON_ALONE = {
     "can't be listed yet: list its files with glob()",
     "needs at least one input",
     "must be an input, such as glob(",
+    "must be an input, such as versioned_io.glob(",
+    "what versioned_io.metric() returns",  # the command has --metric and --change
+    "is not a pipeline: decorate a function with",  # the code of pipelines and of their functions
+    "code='project' needs the directory of the project",
+    "calls getattr() on a module",
+    ", so it can't be read whole: call table()",
     " needs a name: pass name=",
     "open the store with sources={",  # one of several parts of a sentence; see below
     "handle(s) of this run were sent",
@@ -46,7 +52,9 @@ def messages():
         docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-                is_sql = re.search(r"\b(SELECT|VALUES|PRAGMA|jsonb?_\w+|starts_with)\b", node.value)
+                is_sql = re.search(
+                    r"\b(SELECT|VALUES|PRAGMA|jsonb?_\w+|starts_with|coalesce|WITH RECURSIVE)\b", node.value
+                )
                 if " " in node.value.strip() and CALL.search(node.value) and not is_sql:
                     yield path.relative_to(ROOT).as_posix(), node.value
 

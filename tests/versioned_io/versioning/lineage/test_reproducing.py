@@ -40,13 +40,14 @@ def test_each_repo_is_below_its_name_as_the_lineage_id_reads_it(store, made, tmp
 
 
 def test_what_is_there_already_is_refused_before_anything_is_written(store, made, tmp_path):
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "m").write_bytes(b"mine")
+    then = tmp_path / "then"
+    (then / "models").mkdir(parents=True)
+    (then / "models" / "m").write_bytes(b"mine")
     with pytest.raises(InvalidInputError, match="exists already"):
-        store.checkout_lineage(made.lineage_id, tmp_path)
-    assert files_below(tmp_path) == {"models/m": b"mine"}
-    store.checkout_lineage(made.lineage_id, tmp_path, overwrite=True)
-    assert files_below(tmp_path) == THEN
+        store.checkout_lineage(made.lineage_id, then)
+    assert files_below(then) == {"models/m": b"mine"}
+    store.checkout_lineage(made.lineage_id, then, overwrite=True)
+    assert files_below(then) == THEN
 
 
 def test_a_link_in_the_place_of_a_repo_is_not_followed(store, made, tmp_path):
@@ -62,14 +63,15 @@ def test_a_link_in_the_place_of_a_repo_is_not_followed(store, made, tmp_path):
 
 
 def test_incrementally_only_what_differs_is_written_and_what_others_put_there_stays(store, made, tmp_path, write):
-    store.checkout_lineage(made.lineage_id, tmp_path, mode="incremental")
-    (tmp_path / "mine").write_bytes(b"1")
-    assert store.checkout_lineage(made.lineage_id, tmp_path, mode="incremental").files == 0
+    then = tmp_path / "then"
+    store.checkout_lineage(made.lineage_id, then, mode="incremental")
+    (then / "mine").write_bytes(b"1")
+    assert store.checkout_lineage(made.lineage_id, then, mode="incremental").files == 0
     with store.run("train"), store.transaction("models@main") as tx:
         store.snapshot("data@main").read("d/x")
         tx.write("m", b"newer")
-    done = store.checkout_lineage(tx.commit.lineage_id, tmp_path, mode="incremental")
-    found = files_below(tmp_path)
+    done = store.checkout_lineage(tx.commit.lineage_id, then, mode="incremental")
+    found = files_below(then)
     assert found.pop("mine") == b"1"
     assert {path for path in found if not path.startswith(".versioned")} == {
         "data/d/x",
