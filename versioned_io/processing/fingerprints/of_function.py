@@ -392,7 +392,7 @@ def _module_name(function: Callable[..., Any]) -> str:
 def _stable_name(function: Callable[..., Any]) -> str:
     """Return ``module:name`` without the packages: equal in every process, also where the module is a script."""
     module, inner = _module_name(function), _inmost(function)
-    if module == "__main__":
+    if module in {"__main__", "__mp_main__"}:  # the latter in processes that multiprocessing starts
         module = Path(getattr(sys.modules.get(module), "__file__", None) or "").stem
     return f"{module.rpartition('.')[2]}:{getattr(inner, '__qualname__', type(inner).__qualname__)}"
 

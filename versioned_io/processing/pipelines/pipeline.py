@@ -23,7 +23,7 @@ from versioned_io.processing.results.batches import BatchPlace, invalidate_resul
 from versioned_io.processing.results.stored_results import read_log
 from versioned_io.processing.running.committing import mark_invalid
 from versioned_io.processing.running.definition import PipelineDefinition, PipelineStore
-from versioned_io.processing.running.evaluating import Evaluation
+from versioned_io.processing.running.evaluating import Evaluation, ExpectedCode
 from versioned_io.processing.running.progress_of_run import PipelineRun, RunProgress
 from versioned_io.processing.running.runner import PipelineRunner, make_plan
 from versioned_io.versioning.naming.naming import ensure_system_branch
@@ -125,7 +125,14 @@ class Pipeline:
             function.inputs,
             function.output,
             function.on_failure,
-            Evaluation(function, function.parameters, function.timeout_s, function.tries, function.error_handler),
+            Evaluation(
+                function,
+                function.parameters,
+                function.timeout_s,
+                function.tries,
+                function.error_handler,
+                ExpectedCode(found.manifest.digest, function.code_version),
+            ),
             found.identity,
             found.fingerprints,
             found.manifest.to_json(),

@@ -2,18 +2,22 @@
 
 import contextvars
 import copy
+import os
 import pickle
+import platform
 import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
 
+from versioned_io.errors import UncertainCodeError
 from versioned_io.model.commits import JSONValue
+from versioned_io.processing.fingerprints.of_function import code_of_function
 from versioned_io.processing.inputs.datum_set import DatumFile
 from versioned_io.processing.results.batches import Produced, ProducedFile
 from versioned_io.processing.running.datum_access import Datum, DatumOutput, finish_output
@@ -31,6 +35,42 @@ class _TimeOver(BaseException):
     """The time of a try is over. A function that catches every `Exception` does not catch this."""
 
 
+_checked: dict[tuple[int, bytes], DatumFunction] = {}
+
+
+def _here() -> tuple[str, int]:
+    return platform.node(), os.getpid()
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedCode:
+    """The code of which the results get the fingerprints. A worker may have loaded an older one.
+
+    Attributes:
+        digest: The digest that the code of the function has in the process *home*.
+        home: The machine and the process where the run is.
+    """
+
+    digest: bytes
+    code_version: str | None
+    home: tuple[str, int] = field(default_factory=_here)
+
+    def check(self, function: DatumFunction) -> None:
+        """Raise if this process has other code for *function*.
+
+        Raises:
+            UncertainCodeError: It has. Start the executor's processes again.
+        """
+        if self.home == _here() or (id(function), self.digest) in _checked:
+            return
+        plain: DatumFunction = getattr(function, "function", function)
+        found = code_of_function(plain, code_version=self.code_version)
+        if found.digest != self.digest:
+            what = "other code in a process of the executor than where the run is (start the executor again)"
+            raise UncertainCodeError(found.parts[0].name, what)
+        _checked[id(function), self.digest] = function
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """How a pipeline evaluates a datum. It pickles if its functions do.
@@ -39,6 +79,7 @@ class Evaluation:
         timeout_s: The time limit of one try; None for none.
         tries: How often a datum is tried.
         handler: Called after the last failed try. If it returns, the datum is recovered, without outputs.
+        code: Checked in every other process that evaluates; None for nothing.
     """
 
     function: DatumFunction
@@ -46,6 +87,7 @@ class Evaluation:
     timeout_s: float | None = None
     tries: int = 1
     handler: ErrorHandler | None = None
+    code: ExpectedCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +127,8 @@ def evaluate(task: DatumTask) -> Produced:
         error: BaseException | None = None
         for _ in range(how.tries):
             try:
+                if how.code is not None:
+                    how.code.check(how.function)
                 outputs = _try_once(how, _datum_of(task))
             except (Exception, SystemExit) as raised:  # noqa: BLE001 (recorded as the datum's failure)
                 traceback.print_exc()
