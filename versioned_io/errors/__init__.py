@@ -25,6 +25,7 @@ from versioned_io.errors.conflict import (
 )
 from versioned_io.errors.integrity import CatalogOlderError, PackLostError
 from versioned_io.errors.invalid_input import (
+    BoundBranchError,
     EmptyCommitError,
     ExistsError,
     ForkedError,
@@ -67,6 +68,7 @@ from versioned_io.errors.root import (
 
 __all__ = [
     "AccessDeniedError",
+    "BoundBranchError",
     "CatalogOlderError",
     "ClaimLostError",
     "CommitForgottenError",

@@ -239,6 +239,25 @@ class UncertainCodeError(InvalidInputError):
         return f"{name} is {found}, which has no certain digest: pass it as a parameter, or give code_version"
 
 
+class BoundBranchError(InvalidInputError):
+    """The output branch belongs to another pipeline: name another output, or say that this pipeline replaces that one.
+
+    Args: the output branch (``repo@branch``), its pipeline, the pipeline that was refused.
+    """
+
+    code: ClassVar[str] = "bound_branch"
+
+    def __init__(self, branch: str, owner: str, refused: str) -> None:
+        super().__init__(branch, owner, refused)
+
+    def __str__(self) -> str:
+        branch, owner, refused = self.args
+        return (
+            f"{branch} is the output of the pipeline {owner!r}, and {refused!r} would replace its files: "
+            f"name another output, or declare {refused!r} with replaces={owner!r}"
+        )
+
+
 class PathClaimedError(InvalidInputError):
     """Two datums of a pipeline write one path: let each write to paths that depend on the datum.
 

@@ -35,6 +35,7 @@ EXAMPLES = [
     errors.InvalidInputError("limit is -1: use 0 or more"),
     errors.ExistsError("repo", "weather"),
     errors.IllegalPathError("a//b", "a part is empty"),
+    errors.BoundBranchError("edges@main", "edges", "outlines"),
     errors.PathClaimedError("edges@main", "a", "1.png", "2.png"),
     errors.PathCollisionError("a", "a/b"),
     errors.NotAFileError("a", "weather@main"),

@@ -40,6 +40,7 @@ class PipelineFunction:
     code_version: str | None = None
     is_shared: bool = True
     is_cached: bool = True
+    replaces: str | None = None
     error_handler: ErrorHandler | None = None
 
     def __call__(self, datum: Datum, out: DatumOutput) -> object:
@@ -69,6 +70,7 @@ def pipeline(
     code_version: str | None = None,
     share: bool = True,
     cache: Caching = "reuse",
+    replaces: str | None = None,
     error_handler: ErrorHandler | None = None,
 ) -> Callable[[DatumFunction], PipelineFunction]:
     """Return a decorator that makes a pipeline of a function of ``(datum, out)``; `Store.pipeline` runs it.
@@ -95,6 +97,7 @@ def pipeline(
             should be computed again.
         share: Whether other pipelines may use the results. If not, the name is part of their identity.
         cache: ``never`` for functions that are random on purpose: no result is reused.
+        replaces: The name of the pipeline whose output this one takes over, for instance its own former name.
         error_handler: Called with the datum and the exception after the last try. If it returns, the datum is
             *recovered*: the commit lacks its outputs, and the next run tries it again.
 
@@ -122,6 +125,7 @@ def pipeline(
         code_version=code_version,
         is_shared=parse_flag(share, "share"),
         is_cached=cache == "reuse",
+        replaces=None if replaces is None else parse_name(replaces, "replaces"),
         error_handler=error_handler,
     )
 

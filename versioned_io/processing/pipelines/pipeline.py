@@ -137,6 +137,7 @@ class Pipeline:
             found.fingerprints,
             found.manifest.to_json(),
             function.is_cached,
+            function.replaces,
         )
 
     def __repr__(self) -> str:

@@ -103,7 +103,8 @@ class RunCommit:
             if head is None
             else {key: head.metadata[key] for key in (COMPLETE_KEY, "failed") if key in head.metadata}
         )
-        writes_output = head is None or not change.output.is_empty or before != told
+        is_taken_over = head is not None and head.metadata.get("pipeline") != self.definition.name
+        writes_output = head is None or not change.output.is_empty or before != told or is_taken_over
         if not (writes_output or change.rows or change.gone):
             return head
         try:

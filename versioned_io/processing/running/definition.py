@@ -24,6 +24,7 @@ class PipelineDefinition:
         fingerprints: Returns the fingerprints of datums, of the bytes that their code can see.
         code: The text of the code's manifest, kept once for each digest.
         uses_index: Whether results are shared between runs.
+        replaces: The name of the pipeline that owned the output before; None if it was this one.
     """
 
     name: str
@@ -35,6 +36,7 @@ class PipelineDefinition:
     fingerprints: Callable[[Sequence[bytes]], list[bytes]]
     code: str
     uses_index: bool = True
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Final
 
-from versioned_io.errors import ConflictError, PackCondemnedError, PackLostError, RefNotFoundError
+from versioned_io.errors import BoundBranchError, ConflictError, PackCondemnedError, PackLostError, RefNotFoundError
 from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import new_uuid7
 from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.processing.datums.datum_plan import DatumPlan, plan_datums
-from versioned_io.processing.datums.located import find_output
+from versioned_io.processing.datums.located import OutputState, find_output
 from versioned_io.processing.inputs.selecting import list_datums
 from versioned_io.processing.inputs.specs import refs_of
 from versioned_io.processing.results.batches import BatchPlace
@@ -33,14 +33,22 @@ def make_plan(store: PipelineStore, definition: PipelineDefinition) -> DatumPlan
     Raises:
         RepoNotFoundError, RefNotFoundError: An input or the output does not exist.
         InvalidInputError: The head of the output was not made by a pipeline.
+        BoundBranchError: Another pipeline made it. Name another output, or declare what this one replaces.
 
     Cost: that of `list_datums` and `plan_datums`.
     """
     output = find_output(store.backend, definition.output)
+    _refuse_output_of_another(output, definition)
     snapshots = store.snapshots(tuple(refs_of(definition.inputs)))
     datums = list_datums(definition.inputs, snapshots)
     found, uses_index = definition.fingerprints, definition.uses_index
     return plan_datums(store.backend, output, snapshots, datums, found, uses_index=uses_index)
+
+
+def _refuse_output_of_another(output: OutputState, definition: PipelineDefinition) -> None:
+    owner = definition.name if output.head is None else output.head.metadata.get("pipeline", definition.name)
+    if owner not in {definition.name, definition.replaces}:
+        raise BoundBranchError(str(output.branch), str(owner), definition.name)
 
 
 class PipelineRunner:

@@ -5,7 +5,7 @@ import math
 import pytest
 
 import versioned_io as vio
-from versioned_io.errors import InvalidInputError
+from versioned_io.errors import BoundBranchError, InvalidInputError
 
 
 @pytest.mark.parametrize("inputs", ["images@main", None, 5, ["images@main"], [vio.glob("images@main", "/*")]])
@@ -31,3 +31,29 @@ def test_a_key_is_text(store, call, key):
     )
     with pytest.raises(InvalidInputError, match="key"):
         getattr(pipe, call)(key)
+
+
+def test_a_pipeline_does_not_replace_the_output_of_another_unless_it_is_said(store):
+    store.create_repo("in")
+    store.create_repo("out")
+    with store.transaction("in@main") as tx:
+        tx.write("a", b"a")
+
+    def declared(name, **options):
+        @vio.pipeline(name, inputs=vio.glob("in@main", "/*"), output="out@main", code_version="1", **options)
+        def made(datum, out):
+            out.write(f"{name}/{datum['in'].path}", datum["in"].read())
+
+        return store.pipeline(made)
+
+    declared("first").run()
+    head = store.commit("out@main").id
+    second = declared("second")
+    for call in (second.plan, second.run, lambda: second.explain("a")):
+        with pytest.raises(BoundBranchError, match=r"output of the pipeline 'first'.*replaces='first'"):
+            call()
+    assert store.commit("out@main").id == head
+    assert declared("second", replaces="first").run().state == "succeeded"
+    assert declared("second").plan().is_empty
+    with pytest.raises(BoundBranchError):
+        declared("first").plan()
