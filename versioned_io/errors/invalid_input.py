@@ -254,7 +254,7 @@ class BoundBranchError(InvalidInputError):
         branch, owner, refused = self.args
         return (
             f"{branch} is the output of the pipeline {owner!r}, and {refused!r} would replace its files: "
-            f"name another output, or declare {refused!r} with replaces={owner!r}"
+            f"name another output, or declare that it replaces {owner!r}"
         )
 
 

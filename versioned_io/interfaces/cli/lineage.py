@@ -1,6 +1,5 @@
 """Commands about lineage: ``lineage show``, ``upstream``, ``downstream``, ``run`` and ``export``."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ from versioned_io.interfaces.cli.near_words import CommandsOnRefs
 from versioned_io.interfaces.cli.output import (
     commit_json,
     echo,
+    echo_lines,
     graph_json,
     json_text,
     print_commit,
@@ -140,4 +140,4 @@ def export(
     if as_json and form != "json":
         print_json({"format": form, "text": text})
         return
-    sys.stdout.write(text)
+    echo_lines(text.removesuffix("\n"))

@@ -18,6 +18,9 @@ from versioned_io.storage.packs.writer import PackWriter
 
 WRONG = ("x", b"\xff\x00")
 MORE = (None, -7, 1.5, "", "01a2294a0000700080000000000000ff", "[]", '{"x": 1}')
+OF_PIPELINES = {"results", "failures", "claims", "disagreements"}
+"""Tables of an index, which fsck does not check: a run reads the results themselves, and makes lost ones again."""
+TABLES = [table.name for table in metadata.sorted_tables if table.name not in OF_PIPELINES]
 HARMLESS = {
     # What may be anything: nobody but the catalog knows, and each value is one that there might be.
     ("subscriptions", "name"),
@@ -78,13 +81,13 @@ def fsck_of(place):
         return [str(error)]
 
 
-@pytest.mark.parametrize("table", [table.name for table in metadata.sorted_tables])
+@pytest.mark.parametrize("table", TABLES)
 def test_one_value_of_the_catalog_is_changed_by_hand(whole, tmp_path, table):
     change_each(whole, tmp_path, table, WRONG)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("table", [table.name for table in metadata.sorted_tables])
+@pytest.mark.parametrize("table", TABLES)
 def test_one_value_of_the_catalog_is_changed_by_hand_to_more(whole, tmp_path, table):
     change_each(whole, tmp_path, table, MORE)
 

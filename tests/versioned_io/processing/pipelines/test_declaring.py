@@ -50,7 +50,7 @@ def test_a_pipeline_does_not_replace_the_output_of_another_unless_it_is_said(sto
     head = store.commit("out@main").id
     second = declared("second")
     for call in (second.plan, second.run, lambda: second.explain("a")):
-        with pytest.raises(BoundBranchError, match=r"output of the pipeline 'first'.*replaces='first'"):
+        with pytest.raises(BoundBranchError, match=r"output of the pipeline 'first'.*replaces 'first'"):
             call()
     assert store.commit("out@main").id == head
     assert declared("second", replaces="first").run().state == "succeeded"
