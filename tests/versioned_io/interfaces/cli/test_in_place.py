@@ -75,9 +75,9 @@ def test_a_file_keeps_its_name_or_takes_the_path(run, outside):
         (["{outside}", "--glob", "*"], "choose what --in-place refers to"),
         (["{outside}", "--versions"], "choose what --in-place refers to"),
         (["{outside}/missing", "--in-place"], "there is no object"),
-        (["/etc/", "--in-place"], "in VERSIONED_SOURCES on the command line"),
-        (["s3://bucket", "--in-place"], "in VERSIONED_SOURCES on the command line"),
-        (["s3://bucket/key", "--in-place"], "in VERSIONED_SOURCES on the command line"),
+        (["/etc/", "--in-place"], "name it in VERSIONED_SOURCES"),
+        (["s3://bucket", "--in-place"], "name it in VERSIONED_SOURCES"),
+        (["s3://bucket/key", "--in-place"], "name it in VERSIONED_SOURCES"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(run, outside, arguments, message):
