@@ -841,7 +841,7 @@ def test_trigger_tick_follow_prints_each_round_that_fires(terminal, weather):
         with vio.open_store(terminal.location) as store, store.transaction("weather@main") as tx:
             tx.write("new", b"new")
         assert tx.commit.id in process.stdout.readline()
-        process.terminate()
+        process.kill()  # other signals may be ignored: a job in the background inherits that
 
 
 def test_the_retention_of_a_branch_is_shown_and_lifted(terminal, weather):
