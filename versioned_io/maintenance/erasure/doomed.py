@@ -1,8 +1,8 @@
-"""The target of a purge: one path with everything below it, or all files that match a pattern."""
+"""The target of a purge: one path with everything below it, or all files that match a pattern, also in results."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,9 +11,12 @@ from versioned_io.errors import InvalidInputError
 from versioned_io.model.columns import text_column
 from versioned_io.model.paths import parse_directory
 from versioned_io.model.places import PageRef
+from versioned_io.model.repo_kinds import LOGS, MANIFESTS, OUTPUTS, fingerprint_in
 from versioned_io.storage.pages.page_source import PageSource
 from versioned_io.storage.pages.read import lookup_many, scan
 from versioned_io.versioning.snapshots.glob import Glob, parse_glob
+
+_OF_RESULT: Final = f"^{OUTPUTS}[0-9a-f]{{64}}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,11 @@ class DoomedPath:
     def mask(self, paths: pa.Array) -> pa.Array:
         """Return which of *paths* match, as booleans."""
         return pc.or_(pc.equal(paths, self.path), pc.starts_with(paths, f"{self.path}/"))
+
+    def named(self, paths: pa.Array) -> list[str]:
+        """Return the matching paths."""
+        named: list[str] = paths.filter(self.mask(paths)).to_pylist()
+        return named
 
     def deletes(self, _root: PageRef, _source: PageSource) -> Sequence[str]:
         """Return the *deletes* of `edit_tree` for a tree."""
@@ -71,12 +79,81 @@ class DoomedGlob:
         """Return which of *paths* match, as booleans."""
         return self.glob.mask(paths)
 
+    def named(self, paths: pa.Array) -> list[str]:
+        """Return the matching paths."""
+        named: list[str] = paths.filter(self.mask(paths)).to_pylist()
+        return named
+
     def deletes(self, root: PageRef, source: PageSource) -> Sequence[str]:
         """Return the *deletes* of `edit_tree` for a tree. Cost: that of `rows`."""
         return [path for rows in self.rows(root, source) for path in rows.column("path").to_pylist()]
 
 
+@dataclass(frozen=True, slots=True)
+class DoomedResults:
+    """In a repo of results, the whole results that have one of the *files* of the output, with their logs."""
+
+    files: DoomedPath | DoomedGlob
+
+    def rows(self, root: PageRef | None, source: PageSource) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows of a tree. Cost: 1 GET for each page with outputs of results, and for their logs."""
+        for result in self._results(root, source):
+            own = lookup_many(root, [MANIFESTS + result, LOGS + result], source=source)
+            yield from (batch for batch in own.to_batches() if batch.num_rows)
+            yield from scan(root, f"{OUTPUTS}{result}/", source=source)
+
+    def mask(self, paths: pa.Array) -> pa.Array:
+        """Return which of *paths* are outputs of results with a matching path, as booleans."""
+        return pc.and_(pc.match_substring_regex(paths, _OF_RESULT), self.files.mask(_in_output(paths)))
+
+    def deletes(self, root: PageRef, source: PageSource) -> Sequence[str]:
+        """Return the *deletes* of `edit_tree` for a tree. Cost: that of `rows`."""
+        found = self._results(root, source)
+        return [path for one in found for path in (f"{OUTPUTS}{one}/", MANIFESTS + one, LOGS + one)]
+
+    def named(self, paths: pa.Array) -> list[str]:
+        """Return the matching paths as the output has them."""
+        named: list[str] = _in_output(paths.filter(self.mask(paths))).to_pylist()
+        return named
+
+    def _results(self, root: PageRef | None, source: PageSource) -> list[str]:
+        """Return the fingerprints of the results that have a matching output, sorted."""
+        found: set[str] = set()
+        for rows in scan(root, OUTPUTS, source=source):
+            paths = rows.column("path")
+            found.update(fingerprint_in(path).hex() for path in paths.filter(self.mask(paths)).to_pylist())
+        return sorted(found)
+
+
 Doomed: TypeAlias = DoomedPath | DoomedGlob
+"""The files of a repo."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeTarget:
+    """The target of a purge in each repo that has it: the files in their own, and results where it has some.
+
+    Attributes:
+        repos: The target in the trees of each repo, by its name.
+    """
+
+    files: Doomed
+    repos: Mapping[str, "Doomed | DoomedResults"]
+
+    def named(self, paths: Sequence[str]) -> list[str]:
+        """Return those of *paths* that match in any of the repos, as the repo of the files has them."""
+        column = text_column(paths)
+        return [path for one in self.repos.values() for path in one.named(column)]
+
+    def chosen(self, paths: Sequence[str]) -> list[int]:
+        """Return the numbers of the *paths* that match in any of the repos, ascending."""
+        column = text_column(paths)
+        found = {row for one in self.repos.values() for row in pc.indices_nonzero(one.mask(column)).to_pylist()}
+        return sorted(found)
+
+
+def _in_output(paths: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(paths, _OF_RESULT, "")
 
 
 def parse_doomed_path(path: str) -> DoomedPath:
@@ -103,9 +180,3 @@ def parse_doomed_glob(pattern: str) -> DoomedGlob:
         msg = f"the pattern {pattern!r} matches only directories, and a purge needs files: end it with '/**'"
         raise InvalidInputError(msg)
     return DoomedGlob(glob)
-
-
-def chosen_paths(doomed: Doomed, paths: Sequence[str]) -> list[int]:
-    """Return the numbers of the *paths* that match *doomed*, ascending."""
-    found: list[int] = pc.indices_nonzero(doomed.mask(text_column(paths))).to_pylist()
-    return found

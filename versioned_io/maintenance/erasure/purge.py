@@ -10,20 +10,21 @@ from sqlalchemy import Connection
 
 from versioned_io.catalog.commits import get_commits
 from versioned_io.catalog.moving import commits_of_repo, live_trees
-from versioned_io.catalog.repo_rows import find_repo_id
+from versioned_io.catalog.repo_rows import find_repo_id, find_system_repo
 from versioned_io.errors import PackLostError, PathNotFoundError
 from versioned_io.maintenance.collection.garbage import is_collected, mark_store
 from versioned_io.maintenance.collection.guard import Guard
 from versioned_io.maintenance.collection.marking import Marks, mark_trees
 from versioned_io.maintenance.compaction.moving import Edit, move_packs, rewrite_healed_trees
 from versioned_io.maintenance.compaction.pack_series import PackSeries
-from versioned_io.maintenance.erasure.doomed import Doomed, chosen_paths
+from versioned_io.maintenance.erasure.doomed import Doomed, DoomedResults, PurgeTarget
 from versioned_io.maintenance.erasure.removing import read_footers, remove_packs, still_there
 from versioned_io.model.columns import number_column
 from versioned_io.model.identifiers import CommitId, Digest, PackName
 from versioned_io.model.journal import Action, JournalEntry
 from versioned_io.model.path_ranges import PathRange
 from versioned_io.model.places import FrameRef, PageRef, pack_key
+from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.storage.chunks.chunk_columns import may_be_elsewhere
 from versioned_io.storage.elsewhere.parts import decode_part
 from versioned_io.storage.packs.footer import Footer
@@ -47,7 +48,7 @@ class PurgeReport:
 
     Attributes:
         paths: The purged paths, sorted: those of which a kept commit had a version.
-        commits: The number of commits that had one of them.
+        commits: The number of commits that had one of them, or a result of a pipeline that has one.
         chunks: The digests of contents that only purged files had. Their bytes are deleted.
         shared: Contents that other files have too, each with one place as ``repo@commit:path``. Their bytes stay.
         packs: The number of packs that were rewritten or deleted.
@@ -75,9 +76,9 @@ class PurgeReport:
 
 @dataclass(frozen=True, slots=True)
 class _FoundFiles:
-    """The files to purge: the trees of the commits that have them, their paths, and the chunks of all versions."""
+    """The files to purge: the trees of the commits that have them with their targets, paths, and all chunks."""
 
-    trees: dict[CommitId, PageRef]
+    trees: dict[CommitId, tuple[PageRef, Doomed | DoomedResults]]
     paths: set[str]
     chunks: set[bytes]
     doubtful: set[FrameRef] = field(default_factory=set)  # frames that may refer to objects elsewhere
@@ -108,6 +109,9 @@ def purge_files(
     files. The journal records the purged files, the time and the reason. Safe beside writers: contents that they
     refer to stay, and the report then says that not all is gone. Call again in that case.
 
+    If the repo is a pipeline's output, the kept results that have one of the files go as a whole, with their logs. The
+    pipeline does not make the file again until an input, its code or an invalidation asks for it.
+
     Args:
         doomed: The files. A version in any kept commit is enough; the newest commit need not have them.
         dry_run: Change nothing, and report what would be removed.
@@ -130,12 +134,13 @@ def purge_files(
     Source: docs/design/0005-garbage-collection.md, "Purging".
     """
     report = progress or (lambda _stage, _done: None)
+    target = _everywhere(backend, repo, doomed)
     entry = JournalEntry(repo, "", Action.PURGE, details={**doomed.details, "reason": reason}, author=author)
     if not dry_run:
         rewrite_healed_trees(backend, progress=progress)
     while True:
         try:
-            return _purge_once(backend, doomed, entry, report, dry_run=dry_run)
+            return _purge_once(backend, target, entry, report, dry_run=dry_run)
         except PackLostError as error:
             if not is_collected(backend, error.pack):
                 raise
@@ -144,16 +149,29 @@ def purge_files(
             mark_store(backend)
 
 
+def _everywhere(backend: Backend, repo: str, doomed: Doomed) -> PurgeTarget:
+    """Return the target in its own repo, and in the repo of results if a pipeline's output is in the repo."""
+    with backend.catalog.read() as connection:
+        results = find_system_repo(connection, repo, RepoKind.RESULTS)
+    of_results = {} if results is None else {results: DoomedResults(doomed)}
+    return PurgeTarget(doomed, {repo: doomed, **of_results})
+
+
 def _purge_once(
-    backend: Backend, doomed: Doomed, entry: JournalEntry, report: Callable[[str, int], None], *, dry_run: bool
+    backend: Backend,
+    doomed: PurgeTarget,
+    entry: JournalEntry,
+    report: Callable[[str, int], None],
+    *,
+    dry_run: bool,
 ) -> PurgeReport:
     repo = entry.repo
     guard = Guard.survey(backend)
     source = PageSource(backend.objects, damages=backend.damages)
-    found = _find(backend, repo, doomed, source)
+    found = _find(backend, doomed, source)
     lease = Lease(backend)
     packs = PackSeries(backend, lease)
-    edits = _without(found, doomed, source, packs)
+    edits = _without(found, source, packs)
     packs.close()
     drafts = [info.name for info in packs.infos]
     try:
@@ -166,7 +184,7 @@ def _purge_once(
         own = set(found.chunks)
         _add_dead_versions(backend, doomed, marks, found, report)
         if not found.paths and not found.left_over:
-            raise PathNotFoundError(str(doomed), f"the history of {repo}", "no commit that is kept has it")
+            raise PathNotFoundError(str(doomed.files), f"the history of {repo}", "no commit that is kept has it")
         shared = _shared(backend, source, kept, found.chunks)
         chunks = found.chunks - set(shared)
         # A path that only dead pages name may be another repo's, which still has the file.
@@ -197,7 +215,11 @@ def _purge_once(
 
 
 def _is_left(
-    guard: Guard, doomed: Doomed, chunks: set[bytes], removed: set[PackName], report: Callable[[str, int], None]
+    guard: Guard,
+    doomed: PurgeTarget,
+    chunks: set[bytes],
+    removed: set[PackName],
+    report: Callable[[str, int], None],
 ) -> bool:
     """Scan all packs, and return whether one of them still holds something of the purged files.
 
@@ -219,21 +241,22 @@ def _is_left(
     return True
 
 
-def _find(backend: Backend, repo: str, doomed: Doomed, source: PageSource) -> _FoundFiles:
+def _find(backend: Backend, doomed: PurgeTarget, source: PageSource) -> _FoundFiles:
     with backend.catalog.read() as connection:
-        own = set(commits_of_repo(connection, find_repo_id(connection, repo)))
+        ids = [(find_repo_id(connection, repo), target) for repo, target in doomed.repos.items()]
+        own = {commit: target for repo_id, target in ids for commit in commits_of_repo(connection, repo_id)}
         roots = {commit: root for commit, root in live_trees(connection) if root is not None and commit in own}
     found = _FoundFiles({}, set(), set())
     for commit, root in roots.items():
-        for rows in doomed.rows(root, source):
-            found.trees[commit] = root
-            found.paths.update(rows.column("path").to_pylist())
+        for rows in own[commit].rows(root, source):
+            found.trees[commit] = (root, own[commit])
+            found.paths.update(own[commit].named(rows.column("path")))
             found.add_rows(rows)
     return found
 
 
 def _add_dead_versions(
-    backend: Backend, doomed: Doomed, marks: Marks, found: _FoundFiles, report: Callable[[str, int], None]
+    backend: Backend, doomed: PurgeTarget, marks: Marks, found: _FoundFiles, report: Callable[[str, int], None]
 ) -> None:
     """Add the versions in dead pages, which no kept commit references.
 
@@ -241,21 +264,24 @@ def _add_dead_versions(
     """
     for number, (name, footer) in enumerate(read_footers(backend)):
         for page in _dead_pages(backend, name, footer, marks):
-            if page.level or not (rows := chosen_paths(doomed, page.paths)):
+            if page.level or not (rows := doomed.chosen(page.paths)):
                 continue
-            found.left_over.update(page.paths[row] for row in rows)
+            found.left_over.update(doomed.named(page.paths))
             found.add_rows(page.batch.take(number_column(rows, pa.int64())))
         report("look", number + 1)
 
 
-def _without(found: _FoundFiles, doomed: Doomed, source: PageSource, packs: PackSeries) -> dict[CommitId, Edit]:
+def _without(found: _FoundFiles, source: PageSource, packs: PackSeries) -> dict[CommitId, Edit]:
     """Write each tree without the doomed files, once, and return the new trees by commit."""
-    by_root: dict[PageRef, PageRef | None] = {}
-    for root in found.trees.values():
-        if root not in by_root:
-            deletes = doomed.deletes(root, source)
-            by_root[root] = edit_tree(root, None, deletes, source=source.overlaid(packs.read_open), sink=packs)
-    return {commit: Edit(root, by_root[root]) for commit, root in found.trees.items()}
+    new: dict[tuple[PageRef, bool], PageRef | None] = {}
+    edits: dict[CommitId, Edit] = {}
+    for commit, (root, target) in found.trees.items():
+        tree = (root, isinstance(target, DoomedResults))
+        if tree not in new:
+            deletes = target.deletes(root, source)
+            new[tree] = edit_tree(root, None, deletes, source=source.overlaid(packs.read_open), sink=packs)
+        edits[commit] = Edit(root, new[tree])
+    return edits
 
 
 def _shared(
@@ -302,13 +328,13 @@ def _urls_of(backend: Backend, frames: set[FrameRef]) -> set[str]:
 
 
 def _packs_with(
-    backend: Backend, doomed: Doomed, chunks: set[bytes], marks: Marks, report: Callable[[str, int], None]
+    backend: Backend, doomed: PurgeTarget, chunks: set[bytes], marks: Marks, report: Callable[[str, int], None]
 ) -> set[PackName]:
     """Return the packs that list one of *chunks*, or hold a dead page that names a doomed file."""
     found: set[PackName] = set()
     for number, (name, footer) in enumerate(read_footers(backend)):
         if any(chunk.digest in chunks for chunk in footer.chunks) or any(
-            chosen_paths(doomed, page.paths) for page in _dead_pages(backend, name, footer, marks)
+            doomed.chosen(page.paths) for page in _dead_pages(backend, name, footer, marks)
         ):
             found.add(name)
         report("look", number + 1)

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+import versioned_io as vio
 from versioned_io.errors import InvalidInputError, PathNotFoundError, RepoNotFoundError
 from versioned_io.storage.packs.reader import iterate_frames
 
@@ -259,3 +260,59 @@ def test_what_other_repos_have_under_the_same_path_needs_no_second_purge(store, 
     assert store.purge("one", "data.csv").gone
     assert store.snapshot("two@main").read("data.csv") == b"two" * 100
     assert store.fsck().is_clean
+
+
+def declared(store, **options):
+    @vio.pipeline("up", inputs=vio.glob("r@main", "/{kept,o,d/secret}"), output="out@main", code_version="1", **options)
+    def up(datum, out):
+        data = datum["r"].read()
+        print("saw", data.decode())
+        out.write(datum["r"].path, b"<" + data + b">")
+
+    return store.pipeline(up)
+
+
+@pytest.fixture
+def computed(store, write):
+    """A pipeline's output, of which one file was computed twice, and one of another run."""
+    for repo in ("r", "out"):
+        store.create_repo(repo)
+    write(store, "r@main", {"kept": b"kept", "d/secret": SECRET + b"1", "o": b"a file that is called as a directory"})
+    declared(store).run()
+    write(store, "r@main", {"d/secret": SECRET + b"2"})
+    declared(store).run()
+    return store
+
+
+@pytest.mark.parametrize("how", ["path", "directory", "pattern", "after it was deleted"])
+def test_the_results_of_a_pipeline_lose_a_purged_output_with_their_logs(computed, write, how):
+    if how == "after it was deleted":
+        write(computed, "r@main", {"d/secret": None})
+        declared(computed).run()
+    computed.purge("r", "d/secret")
+    assert SECRET in everything_stored(computed)  # in the output, in its results and in their logs
+    if how == "pattern":
+        report = computed.purge_glob("out", "**/secret")
+    else:
+        report = computed.purge("out", "d" if how == "directory" else "d/secret")
+    assert (report.paths, report.shared, report.gone) == (("d/secret",), {}, True)
+    assert SECRET not in everything_stored(computed)
+    assert computed.fsck().is_clean
+    assert [file.path for file in computed.snapshot("out@main").walk()] == ["kept", "o"]
+
+
+def test_a_file_of_the_output_that_is_called_like_a_part_of_results_is_purged_alone(computed):
+    report = computed.purge("out", "o")
+    assert (report.paths, len(report.shared)) == (("o",), 0)
+    assert computed.snapshot("out@main").read("kept") == b"<kept>"
+    assert declared(computed).run().counts["skipped"] == 3
+    assert declared(computed).log("kept") == "saw kept\n"
+
+
+def test_a_purged_output_is_made_again_only_when_somebody_asks_for_it(computed):
+    computed.purge("out", "d/secret")
+    pipe = declared(computed)
+    assert pipe.plan().is_empty
+    assert pipe.invalidate(["d/secret"]) == 1
+    assert pipe.run().runs == ("d/secret",)
+    assert computed.snapshot("out@main").read("d/secret") == b"<" + SECRET + b"2>"
