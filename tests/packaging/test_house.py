@@ -76,7 +76,7 @@ BARE_TUPLES = {
     "versioned_io/errors/invalid_input.py:__reduce__": "pickle's protocol",
     "versioned_io/errors/not_found.py:__reduce__": "pickle's protocol",
     "versioned_io/interfaces/cli/stats.py:stats": "the rows of a table that is printed at once",
-    "versioned_io/maintenance/evidence/replaying.py:of": "a sort key",
+    "versioned_io/maintenance/evidence/followed_lines.py:of": "a sort key",
     "versioned_io/storage/objects/cached.py:_sweep": "sorted at once",
 }
 

@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 from versioned_io.catalog import due_keys as due_catalog
 from versioned_io.catalog import subscriptions as catalog
 from versioned_io.catalog.collection import catalog_time
-from versioned_io.catalog.commits import get_commit, resolve_ref, resolve_watched
+from versioned_io.catalog.commits import get_commit
+from versioned_io.catalog.ref_resolution import resolve_ref, resolve_watched
 from versioned_io.catalog.row_locks import hold_due_keys
 from versioned_io.catalog.subscriptions import SubscriptionRow
 from versioned_io.errors import InvalidInputError, NotFoundError, PartitionKeyError

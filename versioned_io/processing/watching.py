@@ -6,8 +6,8 @@ from sqlalchemy import Connection
 
 from versioned_io.catalog import announcing as leases
 from versioned_io.catalog import subscriptions as catalog
-from versioned_io.catalog.commits import resolve_watched
 from versioned_io.catalog.due_keys import free_overtaken, list_overtaken, list_waiting, mark_announced
+from versioned_io.catalog.ref_resolution import resolve_watched
 from versioned_io.catalog.repo_rows import find_branch
 from versioned_io.catalog.subscriptions import SubscriptionRow
 from versioned_io.model.announcements import BranchState

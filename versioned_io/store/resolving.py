@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from versioned_io.catalog.commits import get_commit, get_commits, resolve_watched
+from versioned_io.catalog.commits import get_commit, get_commits
+from versioned_io.catalog.ref_resolution import resolve_watched
 from versioned_io.errors import CommitNotFoundError
 from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import is_id

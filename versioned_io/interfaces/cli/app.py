@@ -14,6 +14,7 @@ from versioned_io.interfaces.cli import (
     copying,
     due,
     files,
+    getting,
     history,
     importing,
     lineage,
@@ -89,8 +90,8 @@ app.command("restore")(maintenance.restore)
 app.command("upgrade")(maintenance.upgrade)
 app.command("put")(files.put)
 app.command("import-dagster")(importing.import_dagster)
-app.command("get")(files.get)
-app.command("checkout")(files.checkout)
+app.command("get")(getting.get)
+app.command("checkout")(getting.checkout)
 app.command("cat")(files.cat)
 app.command("ls")(files.list_files)
 app.command("rm")(files.remove)

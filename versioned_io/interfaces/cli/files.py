@@ -1,19 +1,16 @@
-"""Commands about files: ``put``, ``get``, ``checkout``, ``cat``, ``ls``, ``rm``."""
+"""Commands about files of one commit: ``put``, ``cat``, ``ls``, ``rm``."""
 
 import base64
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from versioned_io.errors import InvalidInputError, PathNotFoundError, RefSyntaxError
-from versioned_io.errors.root import counted
-from versioned_io.interfaces.cli.advice import branch_creation_advised, directory_advised, order_advised
+from versioned_io.interfaces.cli.advice import branch_creation_advised, directory_advised
 from versioned_io.interfaces.cli.completing import complete_ref
 from versioned_io.interfaces.cli.output import (
     commit_json,
@@ -21,12 +18,12 @@ from versioned_io.interfaces.cli.output import (
     describe_size,
     echo,
     file_json,
-    is_quiet,
     print_json,
     print_table,
     shown_digest,
 )
 from versioned_io.interfaces.cli.paging import pages
+from versioned_io.interfaces.cli.progress import transferring
 from versioned_io.interfaces.cli.session import (
     AuthorOption,
     CatalogOption,
@@ -49,15 +46,7 @@ if TYPE_CHECKING:
 _STDIN = "-"
 _LARGEST_TEXT = 64 * 1024 * 1024
 SourceArgument = Annotated[str, typer.Argument(help="repo@ref, or repo@ref:path", autocompletion=complete_ref)]
-DestArgument = Annotated[
-    str | None, typer.Argument(help="A local file or directory; by default the path's own name, or the repo's.")
-]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace local files, also modified ones.")]
 GlobOption = Annotated[str | None, typer.Option("--glob", help="Only files that match, such as **/*.csv.")]
-IncrementalOption = Annotated[
-    bool, typer.Option("--incremental", help="Write only files that differ from an earlier checkout.")
-]
-SyncOption = Annotated[bool, typer.Option("--fsync", help="Return only when everything is durable.")]
 
 
 @reports_errors
@@ -88,7 +77,7 @@ def put(
     from versioned_io.interfaces.cli.in_place import put_in_place
 
     _check_order(target, sources)
-    branch, path = parse_branch_ref(_without_path(target)), parse_ref(target).path
+    branch, path = parse_branch_ref(without_path(target)), parse_ref(target).path
     if not in_place and (glob is not None or versions):
         msg = "--glob and --versions choose what --in-place refers to: pass that, too"
         raise InvalidInputError(msg)
@@ -99,7 +88,7 @@ def put(
         return
     with (
         open_named_store(store, catalog) as opened,
-        _progress() as report,
+        transferring() as report,
         branch_creation_advised(branch),
         directory_advised(target, path),
         opened.transaction(str(branch), message=message, author=author) as transaction,
@@ -176,155 +165,13 @@ def remove(
 
 
 @reports_errors
-def get(
-    source: SourceArgument,
-    dest: DestArgument = None,
-    overwrite: OverwriteOption = False,
-    glob: GlobOption = None,
-    incremental: IncrementalOption = False,
-    sync: SyncOption = False,
-    store: StoreOption = None,
-    catalog: CatalogOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a file, or a directory with everything below it, to this machine."""
-    with order_advised("get", source, dest):
-        _check_out(
-            source,
-            dest,
-            store=store,
-            catalog=catalog,
-            options=_CheckoutOptions(overwrite=overwrite, glob=glob, incremental=incremental, sync=sync),
-            as_json=as_json,
-        )
-
-
-@reports_errors
-def checkout(
-    source: Annotated[
-        str | None, typer.Argument(help="repo@ref, or repo@ref:path", autocompletion=complete_ref)
-    ] = None,
-    dest: DestArgument = None,
-    lineage: Annotated[
-        str | None, typer.Option("--lineage", help="Instead of a ref: every repo of this lineage ID, below DEST.")
-    ] = None,
-    overwrite: OverwriteOption = False,
-    glob: GlobOption = None,
-    incremental: IncrementalOption = False,
-    sync: SyncOption = False,
-    store: StoreOption = None,
-    catalog: CatalogOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the files of a commit, or of one directory of it, into a local directory.
-
-    With --incremental only what differs is written, and what an earlier checkout wrote and this one lacks is deleted.
-    With --lineage each repo gets a sub-directory: `versioned checkout --lineage ID DEST`.
-    """
-    if lineage is not None:
-        options = _CheckoutOptions(overwrite=overwrite, glob=glob, incremental=incremental, sync=sync)
-        _check_out_lineage(lineage, source, dest, store=store, catalog=catalog, options=options, as_json=as_json)
-        return
-    if source is None:
-        msg = "name the commit, as `versioned checkout repo@ref DEST`, or pass --lineage ID with a directory"
-        raise InvalidInputError(msg)
-    with order_advised("checkout", source, dest):
-        _check_out(
-            source,
-            dest,
-            store=store,
-            catalog=catalog,
-            options=_CheckoutOptions(overwrite=overwrite, glob=glob, incremental=incremental, sync=sync),
-            as_json=as_json,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _CheckoutOptions:
-    """The options of ``get`` and ``checkout``."""
-
-    overwrite: bool
-    glob: str | None
-    incremental: bool
-    sync: bool
-
-
-def _check_out(
-    source: str, dest: str | None, *, store: str | None, catalog: str | None, options: _CheckoutOptions, as_json: bool
-) -> None:
-    ref = parse_ref(source)
-    target = Path(dest if dest is not None else (ref.path.rpartition("/")[2] or ref.repo))
-    with open_named_store(store, catalog) as opened, _progress() as report:
-        snapshot = opened.snapshot(_without_path(source))
-        if ref.path and not snapshot.is_directory(ref.path):
-            files, target = 1, _get_one(snapshot, ref.path, target, options)
-        else:
-            files = snapshot.checkout(
-                target,
-                ref.path,
-                glob=options.glob if options.glob is None else whole_pattern(ref.path, options.glob),
-                overwrite=options.overwrite,
-                mode="incremental" if options.incremental else "full",
-                fsync=options.sync,
-                progress=report,
-            )
-    if as_json:
-        print_json({"files": files, "target": str(target), "commit": snapshot.commit.id})
-    else:
-        echo(f"{files} file{'s' if files != 1 else ''} to {target}")
-
-
-def _check_out_lineage(
-    lineage_id: str,
-    place: str | None,
-    more: str | None,
-    *,
-    store: str | None,
-    catalog: str | None,
-    options: _CheckoutOptions,
-    as_json: bool,
-) -> None:
-    """Write every repo of a lineage ID below the directory *place*, the only argument beside the options."""
-    if place is None or more is not None or options.glob is not None:
-        msg = "--lineage takes one directory and whole repos: `versioned checkout --lineage ID DEST`, without --glob"
-        raise InvalidInputError(msg)
-    with open_named_store(store, catalog) as opened, _progress() as report:
-        done = opened.checkout_lineage(
-            lineage_id,
-            place,
-            overwrite=options.overwrite,
-            mode="incremental" if options.incremental else "full",
-            fsync=options.sync,
-            progress=report,
-        )
-    if as_json:
-        commits = {commit.repo: commit.id for commit in done.commits}
-        print_json({"files": done.files, "target": place, "lineage_id": lineage_id, "commits": commits})
-        return
-    echo(f"{counted(done.files, 'file')} to {place}")
-    for commit in done.commits:
-        echo(f"{Path(place) / commit.repo}: {commit.repo}@{commit.id}")
-
-
-def _get_one(snapshot: "Snapshot", path: str, target: Path, options: _CheckoutOptions) -> Path:
-    from versioned_io.versioning.snapshots.checkout import write_local_file
-
-    if options.glob is not None or options.incremental:
-        msg = f"{path!r} is a file: --glob and --incremental are for directories"
-        raise InvalidInputError(msg)
-    target = target / path.rpartition("/")[2] if target.is_dir() else target
-    write_local_file(snapshot, path, target, overwrite=options.overwrite)
-    return target
-
-
-@reports_errors
 def cat(
     source: SourceArgument, store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False
 ) -> None:
     """Print a file's bytes; with --json its text, or its bytes in base64 where they are not UTF-8."""
     ref = parse_ref(source)
     with open_named_store(store, catalog) as opened:
-        snapshot = opened.snapshot(_without_path(source))
+        snapshot = opened.snapshot(without_path(source))
         if as_json:
             info = snapshot.stat(ref.path)
             if info.size > _LARGEST_TEXT and not info.is_directory:
@@ -361,7 +208,7 @@ def list_files(
     ref = parse_ref(target)
     pattern = _pattern(ref, glob, partitions, partition, key)
     with open_named_store(store, catalog) as opened:
-        entries = _entries(opened.snapshot(_without_path(target)), ref.path, pattern, recursive=recursive)
+        entries = _entries(opened.snapshot(without_path(target)), ref.path, pattern, recursive=recursive)
     if as_json:
         print_json({"entries": [file_json(entry) for entry in entries]})
         return
@@ -374,12 +221,13 @@ def list_files(
     print_table(("path", "size", "digest"), rows)
 
 
-def _without_path(ref: str) -> str:
+def without_path(ref: str) -> str:
+    """Return ``repo@ref`` of ``repo@ref:path``."""
     return ref.partition(":")[0]
 
 
 def _branch_of(target: str) -> str:
-    return str(parse_branch_ref(_without_path(target)))
+    return str(parse_branch_ref(without_path(target)))
 
 
 def _pattern(ref: Ref, glob: str | None, partitions: str | None, partition: str | None, key: str | None) -> str | None:
@@ -460,37 +308,6 @@ def _put_one(tx: "Transaction", source: str, place: str, *, report: "Callable[[T
         tx.write_tree(local, to=place, progress=report)
     else:
         tx.write(place, sys.stdin.buffer if source == _STDIN else local)
-
-
-@contextmanager
-def _progress() -> "Iterator[Callable[[TransferProgress], None]]":
-    """Yield a function that shows a transfer's progress by a bar on stderr, or nothing if that is not a terminal."""
-    if is_quiet() or not sys.stderr.isatty():
-        yield lambda progress: None  # noqa: ARG005 (what the caller passes)
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (BarColumn(), TaskProgressColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def report(progress: "TransferProgress") -> None:
-            bar.update(
-                task,
-                description=f"{progress.files} of {counted(progress.total_files, 'file')}",
-                completed=progress.size_bytes,
-                total=progress.total_bytes,
-            )
-
-        yield report
 
 
 def _describe_lost(lost: "NotKept") -> str:

@@ -20,7 +20,8 @@ from versioned_io.catalog.ordering import OrderFacts, misplaced
 from versioned_io.catalog.renamed import RECORDED_NAME
 from versioned_io.catalog.tables import branches, commits, idempotency_keys, journal, repos, tags, triggers
 from versioned_io.maintenance.evidence.contents import Contents, PackNotes, order_facts, read_notes
-from versioned_io.maintenance.evidence.replaying import KnownBeside, ReplayedNames, Repo, find_names
+from versioned_io.maintenance.evidence.replayed_names import KnownBeside, ReplayedNames, Repo
+from versioned_io.maintenance.evidence.replaying import find_names
 from versioned_io.maintenance.evidence.standing import judge
 from versioned_io.maintenance.fsck.findings import Findings
 from versioned_io.maintenance.fsck.shapes import check_shapes

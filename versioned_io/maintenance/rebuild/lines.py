@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select, update
 from versioned_io.catalog.renamed import is_recorded_as
 from versioned_io.catalog.repos import insert_branch, insert_tag, set_epoch, set_head
 from versioned_io.catalog.tables import branches, repos, tags
-from versioned_io.maintenance.evidence.replaying import RECOVERED, ReplayedNames
+from versioned_io.maintenance.evidence.replayed_names import RECOVERED, ReplayedNames
 from versioned_io.model.identifiers import CommitId
 from versioned_io.model.journal import Action, JournalEntry, RecordedEntry
 from versioned_io.model.refs import BranchRef

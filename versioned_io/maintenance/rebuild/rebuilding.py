@@ -18,7 +18,8 @@ from versioned_io.catalog.revisions import migrate_within
 from versioned_io.catalog.tables import properties, repos
 from versioned_io.errors import InvalidInputError, StorageError
 from versioned_io.maintenance.evidence.contents import read_packs
-from versioned_io.maintenance.evidence.replaying import KnownBeside, find_names
+from versioned_io.maintenance.evidence.replayed_names import KnownBeside
+from versioned_io.maintenance.evidence.replaying import find_names
 from versioned_io.maintenance.rebuild.evaluations import index_results
 from versioned_io.maintenance.rebuild.healed import enter_damages
 from versioned_io.maintenance.rebuild.lines import describe_lines, settle_lines

@@ -25,7 +25,8 @@ from versioned_io.catalog.tables import branches, chunks, commits, journal, pack
 from versioned_io.catalog.trigger_rows import remove_triggers_with
 from versioned_io.errors import IntegrityError, InvalidInputError, NotOwnerError
 from versioned_io.maintenance.evidence.contents import Contents, read_packs
-from versioned_io.maintenance.evidence.replaying import Branch, KnownBeside, ReplayedNames, find_names
+from versioned_io.maintenance.evidence.replayed_names import Branch, KnownBeside, ReplayedNames
+from versioned_io.maintenance.evidence.replaying import find_names
 from versioned_io.maintenance.rebuild.evaluations import index_results
 from versioned_io.maintenance.rebuild.healed import enter_damages
 from versioned_io.maintenance.rebuild.lines import describe_lines, settle_lines

@@ -15,7 +15,7 @@ from versioned_io.catalog.tables import branches, commits, idempotency_keys, jou
 from versioned_io.catalog.trigger_rows import note_fired, put_trigger, remove_trigger
 from versioned_io.catalog.upserts import upsert
 from versioned_io.maintenance.evidence.contents import order_facts
-from versioned_io.maintenance.evidence.replaying import ReplayedNames, Repo
+from versioned_io.maintenance.evidence.replayed_names import ReplayedNames, Repo
 from versioned_io.model.commits import Commit, CommitState, InputFile
 from versioned_io.model.identifiers import CommitId, PackName
 from versioned_io.model.journal import Action, RecordedEntry
