@@ -110,7 +110,7 @@ def purge_files(
     refer to stay, and the report then says that not all is gone. Call again in that case.
 
     If the repo is a pipeline's output, the kept results that have one of the files go as a whole, with their logs. The
-    pipeline does not make the file again until an input, its code or an invalidation asks for it.
+    pipeline does not recompute the file until an input, its code or an invalidation asks for it.
 
     Args:
         doomed: The files. A version in any kept commit is enough; the newest commit need not have them.
