@@ -3,11 +3,12 @@
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Final
 
 from versioned_io.catalog.evaluated import enter_disagreements
+from versioned_io.errors import StorageError
 from versioned_io.model.identifiers import CommitId
 from versioned_io.processing.datums.datum_plan import DatumPlan, PlannedDatum
 from versioned_io.processing.results.batches import BatchPlace, Produced, store_batch
@@ -23,6 +24,7 @@ MOST_BYTES: Final = 32 * 1024 * 1024
 _MOST_TOGETHER: Final = 64
 _WORTH_A_CALL_S: Final = 0.05
 _PATIENCE_S: Final = 0.1
+_MOST_NAMED: Final = 10
 
 
 @dataclass(slots=True)
@@ -88,7 +90,7 @@ class PendingDatums:
         lacking = evaluated.lacking
         known = evaluated.results
         self._left = deque(one for one in plan.runs if one.fingerprint not in lacking and one.fingerprint not in known)
-        self._flying: dict[Future[list[Produced]], int] = {}
+        self._flying: dict[Future[list[Produced]], list[str]] = {}
         self._ready: list[Produced] = []
         self._since = time.monotonic()
         self._seconds = 0.0
@@ -100,7 +102,7 @@ class PendingDatums:
         """Evaluate everything, or stop early when *on_batch* returns False; everything that ran is stored.
 
         Raises:
-            StorageError: A batch could not be stored. Earlier batches stay.
+            StorageError: A batch could not be stored, or a process of the executor ended. Earlier batches stay.
         """
         size = max(1, workers)
         try:
@@ -113,10 +115,11 @@ class PendingDatums:
                 self._gather(block=len(self._flying) >= 2 * workers or not self._left)
             while self._flying:
                 self._gather(block=True)
-        except BaseException:
-            for future in self._flying:
-                future.cancel()
+        except BaseException as error:
+            self._keep_finished()
             self._close()
+            if isinstance(error, BrokenExecutor):
+                raise self._worker_lost() from error
             raise
         self._close()
 
@@ -127,7 +130,7 @@ class PendingDatums:
         group = self._group_size()
         for start in range(0, len(held), group):
             tasks = [self._task(one) for one in held[start : start + group]]
-            self._flying[executor.submit(evaluate_all, TaskGroup.of(tasks))] = len(tasks)
+            self._flying[executor.submit(evaluate_all, TaskGroup.of(tasks))] = [one.key for one in tasks]
             self._gather(block=False)
         is_quick = time.monotonic() - began < MOST_SECONDS
         return min(size * 2, max(MOST_DATUMS, workers)) if is_quick else max(workers, size // 2)
@@ -165,10 +168,28 @@ class PendingDatums:
         if not done and block and self._flying:
             done = wait(self._flying, timeout=MOST_SECONDS, return_when=FIRST_COMPLETED).done
         for future in done:
+            produced = future.result()
             del self._flying[future]
-            self._take(future.result())
+            self._take(produced)
         if self._ready and time.monotonic() - self._since >= MOST_SECONDS:
             self._close()
+
+    def _keep_finished(self) -> None:
+        """Take over the evaluations that have finished, and cancel those that have not begun."""
+        for future in list(self._flying):
+            if not future.cancel() and future.done() and future.exception() is None:
+                del self._flying[future]
+                self._take(future.result())
+
+    def _worker_lost(self) -> StorageError:
+        keys = sorted(key for some in self._flying.values() for key in some)
+        more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
+        named = ", ".join(map(repr, keys[:_MOST_NAMED]))
+        msg = (
+            f"a process ended while it evaluated one of {named}{more}, perhaps for lack of memory: "
+            f"run again with fewer workers; finished results are kept"
+        )
+        return StorageError(msg)
 
     def _take(self, produced: Sequence[Produced]) -> None:
         for one in produced:
@@ -198,7 +219,7 @@ class PendingDatums:
                 evaluated.failed[one.fingerprint] = one.error
         if batch.beaten:
             self._adopt_first(place, batch.commit, batch.beaten)
-        left = len(self._left) + sum(self._flying.values())
+        left = len(self._left) + sum(map(len, self._flying.values()))
         self._goes_on = self._on_batch(left) and self._goes_on
 
     def _adopt_first(self, place: BatchPlace, commit: CommitId, beaten: frozenset[bytes]) -> None:

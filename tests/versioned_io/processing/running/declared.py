@@ -1,6 +1,7 @@
 """Pipelines that other processes can load; each evaluation notes its process in the directory of `EVALUATED`."""
 
 import os
+import signal
 import sys
 import time
 import uuid
@@ -41,6 +42,15 @@ def strict(datum, out):
     if datum["r"].read() == b"slow":
         time.sleep(30)
     out.write(datum["r"].path, b"made")
+
+
+@vio.pipeline("strict_to_death", inputs=INPUT, output="out@main", code_version="1")
+def strict_to_death(datum, out):
+    """End the process as the system does, for one content."""
+    if datum["r"].read() == b"deadly":
+        time.sleep(1)  # the other process finishes some meanwhile
+        os.kill(os.getpid(), signal.SIGKILL)
+    out.write(datum["r"].path, datum["r"].read() * 2)
 
 
 def main(place):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from multiprocessing import get_context
 
@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 import versioned_io as vio
-from tests.versioned_io.processing.running.declared import EVALUATED, INPUT, doubled, notes, strict
+from tests.versioned_io.processing.running.declared import EVALUATED, INPUT, doubled, notes, strict, strict_to_death
 from tests.versioned_io.processing.shifted_clock import ShiftedClock
 from versioned_io.errors import InvalidInputError, StorageError
 
@@ -273,6 +273,43 @@ def test_processes_that_lack_the_password_of_the_catalog_say_so(tmp_path, postgr
         with pytest.raises(StorageError, match="it was pickled without secrets"):
             pipe.run(max_workers=2)
         assert pipe.run().counts["run"] == COUNT
+
+
+class Held(Executor):
+    """Evaluates at once, and hands over all results together, among failures of its own."""
+
+    def __init__(self):
+        self.held = []
+
+    def submit(self, function, /, *args):
+        future = Future()
+        self.held.append((future, function, args))
+        if len(self.held) == 8:
+            for number, (one, work, given) in enumerate(self.held):
+                one.set_exception(RuntimeError("lost")) if number % 2 else one.set_result(work(*given))
+        return future
+
+
+def test_what_has_finished_when_an_executor_fails_is_not_evaluated_again(disk, evaluated):
+    pipe = disk.pipeline(doubled)
+    with pytest.raises(RuntimeError, match="lost"):
+        pipe.run(Held(), max_workers=4)
+    assert pipe.plan().counts["reuses"] == 4
+    assert pipe.run().counts["reused"] == 4
+    assert contents(disk) == doubles()
+    assert len(notes(evaluated)) == COUNT
+
+
+def test_a_process_that_the_system_ends_is_told_with_its_datums_and_the_others_are_kept(disk):
+    put(disk, {"deadly": b"deadly"})
+    pipe = disk.pipeline(strict_to_death)
+    with pytest.raises(StorageError, match=r"a process ended while it evaluated one of .*'deadly'"):
+        pipe.run(max_workers=2)
+    assert "deadly" in pipe.plan().runs
+    assert pipe.plan().counts["reuses"] > 0
+    put(disk, {"deadly": b"4"})
+    assert pipe.run(max_workers=2).state == "succeeded"
+    assert contents(disk) == {**doubles(), "deadly": b"44"}
 
 
 def test_a_function_that_no_other_process_finds_is_refused(disk):
