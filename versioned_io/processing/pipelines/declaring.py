@@ -11,7 +11,7 @@ from versioned_io.errors import InvalidInputError
 from versioned_io.errors.root import quoted
 from versioned_io.model.arguments import check_callable, parse_flag, parse_name
 from versioned_io.model.commits import JSONValue, parse_json_object
-from versioned_io.model.refs import BranchRef, parse_branch_ref
+from versioned_io.model.refs import BranchRef, parse_branch_ref, parse_commit_ref
 from versioned_io.processing.inputs.specs import INPUT_KINDS, InputSpec, refs_of
 from versioned_io.processing.running.datum_access import Datum, DatumOutput
 from versioned_io.processing.running.definition import OnFailure
@@ -159,9 +159,9 @@ def _check_choice(what: str, value: str, choices: Sequence[str]) -> None:
 
 
 def _refuse_own_output(name: str, inputs: InputSpec, output: BranchRef) -> None:
-    for ref in refs_of(inputs):
-        repo, _, branch = ref.partition("@")
-        if (repo, branch or "main") == (output.repo, output.branch):
+    for ref in map(parse_commit_ref, refs_of(inputs)):
+        # A position at a time stays; ``branch~1`` moves with the branch, so that each run would ask for another one.
+        if (ref.repo, ref.name) == (output.repo, output.branch) and ref.at is None:
             msg = f"the pipeline {name!r} reads its own output {output}: write to another branch"
             raise InvalidInputError(msg)
 

@@ -186,6 +186,7 @@ class Pipeline:
             on_progress: Called after each stored batch.
 
         Raises:
+            InvalidInputError: An argument is malformed.
             PathClaimedError: Two datums write one path. The results are kept; mend the function and run again.
             RepoNotFoundError, RefNotFoundError: An input or the output branch does not exist. Create it.
             ConflictError: Other runs of the pipeline committed each time. Run again.
@@ -195,6 +196,9 @@ class Pipeline:
         """
         workers = parse_optional_count(max_workers, "max_workers")
         check_callable(on_progress, "on_progress")
+        if not isinstance(executor, Executor | None):
+            msg = f"executor={executor!r} is not an executor: pass one of concurrent.futures, or max_workers"
+            raise InvalidInputError(msg)
         with ExitStack() as stack:
             if executor is None and workers is not None and workers > 1:
                 executor = stack.enter_context(ProcessPoolExecutor(workers))

@@ -57,3 +57,24 @@ def test_a_pipeline_does_not_replace_the_output_of_another_unless_it_is_said(sto
     assert declared("second").plan().is_empty
     with pytest.raises(BoundBranchError):
         declared("first").plan()
+
+
+@pytest.mark.parametrize("ref", ["u", "u@main", "u@main~1", "u@main^^"])
+def test_a_pipeline_does_not_read_its_own_output_nor_what_moves_with_it(ref):
+    spec = vio.union(vio.glob("in@main", "/*"), vio.glob(ref, "/*"))
+    with pytest.raises(InvalidInputError, match="reads its own output"):
+        vio.pipeline("p", inputs=spec, output="u@main")
+
+
+@pytest.mark.parametrize("ref", ["u@dev", "u@main@{2020-01-01}", "other@main"])
+def test_a_pipeline_reads_other_branches_and_what_its_output_was(ref):
+    vio.pipeline("p", inputs=vio.glob(ref, "/*"), output="u@main")
+
+
+@pytest.mark.parametrize("executor", ["x", 4, object()])
+def test_an_executor_evaluates(store, executor):
+    store.create_repo("images")
+    store.create_repo("edges")
+    made = vio.pipeline("p", inputs=vio.glob("images@main", "/*"), output="edges@main", code_version="1")
+    with pytest.raises(InvalidInputError, match="executor"):
+        store.pipeline(made(lambda datum, out: None)).run(executor)
