@@ -16,6 +16,7 @@ LONGEST_S = 100 * 366 * 86_400.0
 """A hundred years: longer waits are mistakes, and dates end at some time after."""
 
 T = TypeVar("T")
+Choice = TypeVar("Choice", bound=str)
 
 
 def parse_text(text: str, name: str) -> str:
@@ -39,6 +40,19 @@ def parse_name(text: str, name: str) -> str:
     if not parse_text(text, name):
         raise _refusal(name, text, "at least one character")
     return text
+
+
+def parse_choice(text: str, choices: Iterable[Choice], name: str) -> Choice:
+    """Return the one of *choices*, an enumeration's members or plain text, that is equal to *text*.
+
+    Raises:
+        InvalidInputError: None of them is; the message calls the argument *name* and lists the choices.
+    """
+    for choice in choices:
+        if choice == text:
+            return choice
+    msg = f"{name}={quoted(text)} is not valid: use {', '.join(repr(str(choice)) for choice in choices)}"
+    raise InvalidInputError(msg)
 
 
 def parse_count(value: int, name: str, *, least: int = 0) -> int:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from versioned_io.errors import InvalidInputError
 from versioned_io.errors.root import quoted
+from versioned_io.model.arguments import parse_choice
 
 LONGEST_KEY = 250
 
@@ -58,11 +59,7 @@ def parse_idempotency(key: str | None, retries: Retries | str) -> IdempotencyKey
     Raises:
         InvalidInputError: The key is not valid, or *retries* is neither ``any`` nor ``equal``. Fix the argument.
     """
-    try:
-        kind = Retries(retries)
-    except ValueError:
-        msg = f"retries={quoted(retries)} is not valid: use 'any' or 'equal'"
-        raise InvalidInputError(msg) from None
+    kind = parse_choice(retries, Retries, "retries")
     room = 0 if kind is Retries.ANY else len(_CONTENT_MARK) + _CONTENT_CHARACTERS
     text = parse_key(key, longest=LONGEST_KEY - room)
     return None if text is None else IdempotencyKey(text, kind)

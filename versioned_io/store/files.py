@@ -8,7 +8,7 @@ from versioned_io.errors import (
     CommitNotFoundError,
     InvalidInputError,
 )
-from versioned_io.model.arguments import check_callable, parse_items
+from versioned_io.model.arguments import check_callable, parse_choice, parse_items
 from versioned_io.model.commits import Commit, JSONValue
 from versioned_io.model.due_keys import DueKey
 from versioned_io.model.idempotency import Retries, parse_idempotency
@@ -16,7 +16,7 @@ from versioned_io.model.identifiers import CommitId
 from versioned_io.model.refs import parse_branch_ref
 from versioned_io.store.resolving import Resolver
 from versioned_io.versioning.backend.backend import Backend
-from versioned_io.versioning.transactions.facts import Empty, build_facts, parse_empty
+from versioned_io.versioning.transactions.facts import Empty, build_facts
 
 if TYPE_CHECKING:
     from versioned_io.versioning.snapshots.snapshot import Snapshot
@@ -117,7 +117,7 @@ class Files:
             self._backend,
             parse_branch_ref(branch),
             facts=facts,
-            empty=parse_empty(empty),
+            empty=parse_choice(empty, Empty, "empty"),
             completes=parse_items(completes, DueKey, "completes"),
             resolve=self._resolver.snapshot_and_path,
             idempotency_key=parse_idempotency(idempotency_key, retries),

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, cast
 
 from versioned_io.catalog.commits import commits_of_lineage, ids_of_lineage, repos_of_lineage
 from versioned_io.errors import InvalidInputError, LineageNotFoundError, NotAFileError
-from versioned_io.model.arguments import check_callable, parse_flag, parse_local_path, parse_name, parse_optional_count
+from versioned_io.model.arguments import (
+    check_callable,
+    parse_choice,
+    parse_flag,
+    parse_local_path,
+    parse_name,
+    parse_optional_count,
+)
 from versioned_io.model.commits import Commit, InputFile, JSONValue
 from versioned_io.model.identifiers import CommitId, is_id, parse_digest, parse_lineage_id
 from versioned_io.model.refs import Ref
@@ -188,10 +195,10 @@ class Lineage:
 
         Cost: as `upstream`, or for a lineage ID 1 SELECT, 2 SELECTs for each 500 commits, and 1 SELECT for the commits.
         """
-        from versioned_io.versioning.lineage.exported import export_graph, parse_export_format
+        from versioned_io.versioning.lineage.exported import ExportFormat, export_graph
         from versioned_io.versioning.lineage.openlineage import namespace_of
 
-        form, chosen = parse_export_format(to), _parse_way(way)
+        form, chosen = parse_choice(to, ExportFormat, "to"), _parse_way(way)
         name = namespace_of(self._backend.objects.url) if namespace is None else parse_name(namespace, "namespace")
         return export_graph(self._answer(of, chosen), form, namespace=name)
 
@@ -244,12 +251,12 @@ class Lineage:
         Cost: 1 SELECT, that of `commit` for each repo, and that of `Snapshot.checkout`.
         """
         from versioned_io.versioning.lineage.reproducing import reproduce
-        from versioned_io.versioning.snapshots.checkout import parse_checkout_mode
+        from versioned_io.versioning.snapshots.checkout import CheckoutMode
 
         parse_flag(overwrite, "overwrite")
         parse_flag(fsync, "fsync")
         check_callable(progress, "progress")
-        chosen, target = parse_checkout_mode(mode), Path(parse_local_path(dest, "dest"))
+        chosen, target = parse_choice(mode, CheckoutMode, "mode"), Path(parse_local_path(dest, "dest"))
         one = parse_lineage_id(lineage_id)
         with self._backend.catalog.ask() as connection:
             repos = repos_of_lineage(connection, one)
@@ -369,9 +376,9 @@ class Lineage:
 
 
 def _parse_way(text: str | None) -> "Way | None":
-    from versioned_io.versioning.lineage.commit_graph import parse_way
+    from versioned_io.catalog.commit_edges import Way
 
-    return None if text is None else parse_way(text)
+    return None if text is None else parse_choice(text, Way, "way")
 
 
 def _bound_of_a_set(lineage_id: str) -> InvalidInputError:

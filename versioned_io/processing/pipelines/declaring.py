@@ -1,7 +1,7 @@
 """Declaring a pipeline: the decorator that makes one of a function."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from versioned_io.errors import InvalidInputError
 from versioned_io.errors.root import quoted
-from versioned_io.model.arguments import check_callable, parse_flag, parse_name
+from versioned_io.model.arguments import check_callable, parse_choice, parse_flag, parse_name
 from versioned_io.model.commits import JSONValue, parse_json_object
 from versioned_io.model.refs import BranchRef, parse_branch_ref, parse_commit_ref
 from versioned_io.processing.inputs.specs import INPUT_KINDS, InputSpec, refs_of
@@ -140,8 +140,8 @@ def pipeline(
 
 
 def _check(name: str, on_failure: str, timeout_s: float | None, tries: int, cache: str) -> str:
-    _check_choice("on_failure", on_failure, _ON_FAILURE)
-    _check_choice("cache", cache, ("reuse", "never"))
+    parse_choice(on_failure, _ON_FAILURE, "on_failure")
+    parse_choice(cache, ("reuse", "never"), "cache")
     is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
     if timeout_s is not None and not (is_number and 0 < timeout_s <= _LONGEST_S):
         msg = f"timeout_s={timeout_s!r} is not valid: it must be a positive number of seconds, at most {_LONGEST_S}"
@@ -150,12 +150,6 @@ def _check(name: str, on_failure: str, timeout_s: float | None, tries: int, cach
         msg = f"tries={tries!r} is not valid: it must be 1 or more"
         raise InvalidInputError(msg)
     return parse_name(name, "name")
-
-
-def _check_choice(what: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        msg = f"{what}={quoted(value)} is not valid: use {', '.join(map(repr, choices))}"
-        raise InvalidInputError(msg)
 
 
 def _refuse_own_output(name: str, inputs: InputSpec, output: BranchRef) -> None:

@@ -13,7 +13,6 @@ from versioned_io.catalog.commit_edges import (
 )
 from versioned_io.catalog.commits import get_commits
 from versioned_io.catalog.plain import AnyConnection
-from versioned_io.errors import InvalidInputError
 from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import CommitId
 from versioned_io.versioning.backend.backend import Backend
@@ -44,19 +43,6 @@ class CommitGraph:
     edges: tuple[Edge, ...]
     is_whole: bool = True
     commits: tuple[Commit, ...] = ()
-
-
-def parse_way(text: str) -> Way:
-    """Parse the direction of a walk.
-
-    Raises:
-        InvalidInputError: It is neither ``up`` nor ``down``. Use one of these.
-    """
-    try:
-        return Way(text)
-    except ValueError:
-        msg = f"way={text!r} is not valid: use {', '.join(repr(choice.value) for choice in Way)}"
-        raise InvalidInputError(msg) from None
 
 
 def graph_of_set(backend: Backend, commits: Iterable[CommitId]) -> CommitGraph:

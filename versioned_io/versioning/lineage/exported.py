@@ -6,7 +6,6 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
-from versioned_io.errors import InvalidInputError
 from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import CommitId
 from versioned_io.model.withholding import withhold, withhold_in_text
@@ -28,19 +27,6 @@ class ExportFormat(StrEnum):
     """A flowchart for Markdown."""
     DOT = "dot"
     """A directed graph for Graphviz."""
-
-
-def parse_export_format(text: str) -> ExportFormat:
-    """Parse the name of a format.
-
-    Raises:
-        InvalidInputError: No format has this name. Use one that the message names.
-    """
-    try:
-        return ExportFormat(text)
-    except ValueError:
-        msg = f"to={text!r} is not a format: use {', '.join(repr(choice.value) for choice in ExportFormat)}"
-        raise InvalidInputError(msg) from None
 
 
 def export_graph(graph: LineageGraph, form: ExportFormat, *, namespace: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from versioned_io.model.arguments import parse_local_path
+from versioned_io.model.arguments import parse_choice, parse_local_path
 from versioned_io.model.paths import parse_directory
 from versioned_io.versioning.snapshots.commit_tree import CommitTree
 from versioned_io.versioning.snapshots.file_info import TransferProgress
@@ -66,9 +66,9 @@ class CheckingOut:
             of a block are written together, on all cores. Memory for the paths, about 200 bytes a file, and some 8 MiB
             a thread. On disk both versions of a replaced file exist until the end.
         """
-        from versioned_io.versioning.snapshots.checkout import Checkout, parse_checkout_mode, rows_below
+        from versioned_io.versioning.snapshots.checkout import Checkout, CheckoutMode, rows_below
 
-        chosen = parse_checkout_mode(mode)
+        chosen = parse_choice(mode, CheckoutMode, "mode")
         directory = parse_directory(path)
         self._tree.check_directory(directory)
         is_remote = self._tree.backend.objects.is_remote or self._tree.backend.elsewhere.is_remote

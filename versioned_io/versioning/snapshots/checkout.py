@@ -63,19 +63,6 @@ class CheckoutMode(StrEnum):
     """Write only files that differ, and delete files of an earlier incremental checkout that the snapshot lacks."""
 
 
-def parse_checkout_mode(text: str) -> CheckoutMode:
-    """Parse a mode.
-
-    Raises:
-        InvalidInputError: It is neither ``full`` nor ``incremental``. Use one of these.
-    """
-    try:
-        return CheckoutMode(text)
-    except ValueError:
-        msg = f"mode={text!r} is not valid: use {', '.join(repr(choice.value) for choice in CheckoutMode)}"
-        raise InvalidInputError(msg) from None
-
-
 def rows_below(directory: str, batches: Iterable[pa.RecordBatch]) -> pa.Table:
     """Return rows of a tree for a `Checkout`, with paths relative to *directory*, which all of them are below."""
     rows = pa.Table.from_batches([batch.select(_COLUMNS.names) for batch in batches], schema=_COLUMNS).combine_chunks()

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from versioned_io.errors import InvalidInputError
-from versioned_io.errors.root import quoted
 from versioned_io.model.arguments import check_mapping, parse_items, parse_text
 from versioned_io.model.commits import Commit, JSONValue, parse_json_object
 from versioned_io.model.identifiers import CommitId, LineageId, parse_commit_id, parse_lineage_id
@@ -66,16 +64,3 @@ def build_facts(
         tuple(parse_commit_id(source) for source in parse_items(provenance, str, "provenance")),
         {name: parse_directory(path) for name, path in (outputs or {}).items()},
     )
-
-
-def parse_empty(text: str) -> Empty:
-    """Parse the behaviour of a transaction without changes.
-
-    Raises:
-        InvalidInputError: *text* is not ``skip``, ``allow`` or ``refuse``. Use one of these.
-    """
-    try:
-        return Empty(text)
-    except ValueError:
-        msg = f"empty={quoted(text)} is not valid: use {', '.join(repr(choice.value) for choice in Empty)}"
-        raise InvalidInputError(msg) from None
