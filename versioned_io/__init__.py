@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from versioned_io.processing.pipelines.declaring import PipelineFunction, pipeline
     from versioned_io.processing.pipelines.pipeline import Pipeline, PipelinePlan
     from versioned_io.processing.running.datum_access import Datum, DatumOutput
+    from versioned_io.processing.running.evaluated_batch import EvaluatedBatch, PendingBatch
     from versioned_io.processing.running.progress_of_run import PipelineRun, RunProgress
     from versioned_io.processing.subscriptions import Subscription
     from versioned_io.processing.watching import BranchWatch
@@ -93,6 +94,7 @@ _HOMES = {
     "DatumOutput": "processing.running.datum_access",
     "DueKey": "model.due_keys",
     "DueStatus": "model.due_states",
+    "EvaluatedBatch": "processing.running.evaluated_batch",
     "FileInfo": "versioning.snapshots.file_info",
     "FileKind": "versioning.snapshots.file_info",
     "Firing": "model.trigger_rules",
@@ -106,6 +108,7 @@ _HOMES = {
     "MetricChange": "model.trigger_rules",
     "MissedKey": "model.announcements",
     "PartitionTemplate": "model.partitions",
+    "PendingBatch": "processing.running.evaluated_batch",
     "Pipeline": "processing.pipelines.pipeline",
     "PipelineFunction": "processing.pipelines.declaring",
     "PipelinePlan": "processing.pipelines.pipeline",
@@ -174,6 +177,7 @@ __all__ = [
     "DatumOutput",
     "DueKey",
     "DueStatus",
+    "EvaluatedBatch",
     "FileInfo",
     "FileKind",
     "Firing",
@@ -187,6 +191,7 @@ __all__ = [
     "MetricChange",
     "MissedKey",
     "PartitionTemplate",
+    "PendingBatch",
     "Pipeline",
     "PipelineFunction",
     "PipelinePlan",

@@ -43,6 +43,11 @@ class PipelineFunction:
     replaces: str | None = None
     error_handler: ErrorHandler | None = None
 
+    @property
+    def input_refs(self) -> tuple[str, ...]:
+        """The refs that its inputs read, each once."""
+        return tuple(refs_of(self.inputs))
+
     def __call__(self, datum: Datum, out: DatumOutput) -> object:
         """Call the function, as in a test of it."""
         return self.function(datum, out)

@@ -1,14 +1,25 @@
 """A pipeline of one store: it plans, runs and explains itself."""
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Final, NamedTuple
 
+from blake3 import blake3
+
 from versioned_io.catalog.evaluated import count_disagreements, find_failures, find_results
 from versioned_io.errors import InvalidInputError
-from versioned_io.model.arguments import check_callable, parse_items, parse_optional_count, parse_text
+from versioned_io.model.arguments import (
+    check_callable,
+    parse_count,
+    parse_items,
+    parse_name,
+    parse_optional_count,
+    parse_text,
+)
+from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import new_uuid7
 from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.processing.datums.datum_plan import DatumPlan
@@ -17,15 +28,17 @@ from versioned_io.processing.datums.located import OutputState, find_output
 from versioned_io.processing.fingerprints.code_manifest import CodeManifest
 from versioned_io.processing.fingerprints.computation import computation_digest, fingerprints
 from versioned_io.processing.fingerprints.of_function import code_of_function
+from versioned_io.processing.inputs.specs import refs_of
 from versioned_io.processing.pipelines.declaring import PipelineFunction
 from versioned_io.processing.pipelines.explaining import explain_datum
 from versioned_io.processing.results.batches import BatchPlace, invalidate_results
 from versioned_io.processing.results.stored_results import read_log
 from versioned_io.processing.running.committing import mark_invalid
 from versioned_io.processing.running.definition import PipelineDefinition, PipelineStore
+from versioned_io.processing.running.evaluated_batch import EvaluatedBatch, PendingBatch
 from versioned_io.processing.running.evaluating import Evaluation, ExpectedCode
 from versioned_io.processing.running.progress_of_run import PipelineRun, RunProgress
-from versioned_io.processing.running.runner import PipelineRunner, make_plan
+from versioned_io.processing.running.runner import PipelineRunner, commit_of, make_plan
 from versioned_io.versioning.naming.naming import ensure_system_branch
 
 _POOL: Final = "_max_workers"
@@ -61,8 +74,9 @@ def identify(function: PipelineFunction) -> Identified:
 class PipelinePlan:
     """The work of the next run, for the heads as they were read. Planning wrote nothing."""
 
-    def __init__(self, store: PipelineStore, plan: DatumPlan, warnings: Sequence[str]) -> None:
+    def __init__(self, store: PipelineStore, plan: DatumPlan, warnings: Sequence[str], identity: Identity) -> None:
         self._plan = plan
+        self._identity = identity
         self._warnings = warnings
         self._gone = plan.gone_keys(store.backend)
 
@@ -104,6 +118,38 @@ class PipelinePlan:
     def is_empty(self) -> bool:
         """Whether the output is up to date."""
         return self._plan.is_empty
+
+    @property
+    def inputs(self) -> list[Commit]:
+        """The commits that were read, in the order of the inputs; a branch without a commit has none."""
+        return [commit for one in self._plan.snapshots.values() if (commit := commit_of(one)) is not None]
+
+    @property
+    def state(self) -> str:
+        """A text that is equal for equal inputs, code and output: the same plan was made before."""
+        output = self._plan.output
+        heads = [commit.id for commit in self.inputs]
+        described = [None if one is None else one.id for one in (output.head, output.datums)]
+        return blake3(json.dumps([*self._identity, heads, described]).encode()).hexdigest()
+
+    def batches(self, most: int = 256, *, at_most: int = 1000) -> list[PendingBatch]:
+        """Return the datums of `runs` in batches of about equal size, for `Pipeline.evaluate` in other processes.
+
+        >>> store.pipeline(upper).plan().batches(1)[0].first
+        '2012/01.csv'
+
+        Args:
+            most: How many datums a batch has, unless that would make more than *at_most* batches.
+            at_most: How many batches there are; orchestrators limit how many tasks they make of one.
+
+        Raises:
+            InvalidInputError: An argument is not a count of at least 1.
+        """
+        runs = self._plan.runs
+        fewest = -(-len(runs) // parse_count(at_most, "at_most", least=1))
+        size = max(parse_count(most, "most", least=1), fewest)
+        parts = [runs[start : start + size] for start in range(0, len(runs), size)]
+        return [PendingBatch(part[0].key, part[-1].key, len(part)) for part in parts]
 
     @property
     def warnings(self) -> list[str]:
@@ -148,6 +194,20 @@ class Pipeline:
         """The pipeline's name."""
         return self._definition.name
 
+    @property
+    def output(self) -> str:
+        """The branch that the pipeline owns, as ``repo@branch``."""
+        return str(self._definition.output)
+
+    @property
+    def input_refs(self) -> tuple[str, ...]:
+        """The refs that its inputs read, each once.
+
+        >>> store.pipeline(upper).input_refs
+        ('weather@main',)
+        """
+        return tuple(refs_of(self._definition.inputs))
+
     def plan(self) -> PipelinePlan:
         """Return what `run` would do for the present heads. Nothing is written.
 
@@ -160,7 +220,8 @@ class Pipeline:
 
         Cost: reads the pages of the inputs' paths and of the datum tree; 1 SELECT for each 500 changed datums.
         """
-        return PipelinePlan(self._store, make_plan(self._store, self._definition), self._warnings)
+        plan = make_plan(self._store, self._definition)
+        return PipelinePlan(self._store, plan, self._warnings, self._definition.identity)
 
     def run(
         self,
@@ -168,6 +229,7 @@ class Pipeline:
         *,
         max_workers: int | None = None,
         on_progress: Callable[[RunProgress], object] | None = None,
+        owner: str | None = None,
     ) -> PipelineRun:
         """Make the output that of the inputs, and return the result.
 
@@ -184,6 +246,12 @@ class Pipeline:
                 here, one after the other.
             max_workers: How many are evaluated at once. Without an executor, more than 1 starts this many processes.
             on_progress: Called after each stored batch.
+            owner: A name that this run shares with its own retries, and with nothing that runs at the same time. Then
+                a retry need not wait for the datums that a killed run was evaluating. By default they are free again
+                after 60 s.
+
+        If this code belongs to a run (`Store.run`, a step of Dagster, a task of Airflow), the commit carries that run
+        and its lineage ID.
 
         Raises:
             InvalidInputError: An argument is malformed.
@@ -194,8 +262,95 @@ class Pipeline:
 
         Cost: that of `plan`; for each batch of at most 256 datums a commit; and a commit for the output.
         """
+        with self._runner(executor, max_workers, on_progress, owner) as runner:
+            return runner.run()
+
+    def evaluate(
+        self,
+        batch: PendingBatch | None = None,
+        executor: Executor | None = None,
+        *,
+        max_workers: int | None = None,
+        on_progress: Callable[[RunProgress], object] | None = None,
+        owner: str | None = None,
+    ) -> EvaluatedBatch:
+        """Evaluate the datums of *batch* that have no result, store the results, and return a report for `commit`.
+
+        With `PipelinePlan.batches` and `commit` this is `run` in parts: plan in one process, evaluate in many, commit
+        in one. Nothing is committed to the output here. A repeated call evaluates only what has no result yet.
+
+        >>> pipe = store.pipeline(upper)
+        >>> reports = [pipe.evaluate(batch) for batch in pipe.plan().batches(1)]
+        >>> run = pipe.commit(reports)
+        >>> run.state, run.counts["run"]
+        ('succeeded', 2)
+
+        Args:
+            batch: A batch of a plan; by default all datums.
+            executor, max_workers, on_progress, owner: As for `run`.
+
+        Raises:
+            InvalidInputError: An argument is malformed, or the pipeline has ``cache="never"``: call `run`.
+            StorageError: The store failed. Call again: stored results stay.
+
+        Cost: that of `plan`; for each batch of at most 256 datums a commit.
+        """
+        if batch is not None and not isinstance(batch, PendingBatch):
+            msg = f"batch={batch!r} is not a batch of datums: take one of plan().batches()"
+            raise InvalidInputError(msg)
+        self._refuse_unshared()
+        with self._runner(executor, max_workers, on_progress, owner) as runner:
+            return runner.evaluate(batch)
+
+    def commit(
+        self,
+        evaluated: Iterable[EvaluatedBatch] = (),
+        *,
+        on_progress: Callable[[RunProgress], object] | None = None,
+        owner: str | None = None,
+    ) -> PipelineRun:
+        """Make the output that of the inputs from the results of `evaluate`, and return the result.
+
+        It plans on the newest heads. Datums that are new since the batches, or that lost their result, are evaluated
+        here. Datums that failed in *evaluated* are not tried again, and `on_failure` decides about them.
+
+        >>> pipe = store.pipeline(upper)
+        >>> pipe.commit([pipe.evaluate()]).counts["run"]
+        2
+
+        Args:
+            evaluated: The reports of this run's batches.
+            on_progress, owner: As for `run`.
+
+        Raises:
+            InvalidInputError: An argument is malformed, or the pipeline has ``cache="never"``: call `run`.
+            PathClaimedError, ConflictError, StorageError: As for `run`.
+
+        Cost: that of `run` without the evaluations.
+        """
+        reports = parse_items(evaluated, EvaluatedBatch, "evaluated")
+        self._refuse_unshared()
+        with self._runner(None, None, on_progress, owner) as runner:
+            runner.adopt(reports)
+            return runner.run()
+
+    def _refuse_unshared(self) -> None:
+        if not self._definition.uses_index:
+            msg = f"the pipeline {self.name!r} has cache='never', so its processes can't share results: call run()"
+            raise InvalidInputError(msg)
+
+    @contextmanager
+    def _runner(
+        self,
+        executor: Executor | None,
+        max_workers: int | None,
+        on_progress: Callable[[RunProgress], object] | None,
+        owner: str | None,
+    ) -> Iterator[PipelineRunner]:
+        """Yield a runner with its executor, which is closed if it was made here."""
         workers = parse_optional_count(max_workers, "max_workers")
         check_callable(on_progress, "on_progress")
+        name = None if owner is None else parse_name(owner, "owner")
         if not isinstance(executor, Executor | None):
             msg = f"executor={executor!r} is not an executor: pass one of concurrent.futures, or max_workers"
             raise InvalidInputError(msg)
@@ -204,10 +359,14 @@ class Pipeline:
                 executor = stack.enter_context(ProcessPoolExecutor(workers))
             if workers is None:
                 workers = 1 if executor is None else int(getattr(executor, _POOL, None) or 1)
-            runner = PipelineRunner(
-                self._store, self._definition, executor=executor, max_workers=max(1, workers), on_progress=on_progress
+            yield PipelineRunner(
+                self._store,
+                self._definition,
+                executor=executor,
+                max_workers=max(1, workers),
+                on_progress=on_progress,
+                owner=name,
             )
-            return runner.run()
 
     def explain(self, key: str) -> str:
         """Return one sentence: what the next run does with a datum, and why.

@@ -78,12 +78,14 @@ class BatchPlace:
     Attributes:
         branch: The run's branch of the repo of results.
         is_indexed: Whether other runs may find the results.
+        owner: The name under which the run claims datums; empty for its ID.
     """
 
     branch: BranchRef
     run_id: str
     pipeline: str
     is_indexed: bool = True
+    owner: str = ""
 
 
 def store_batch(backend: Backend, place: BatchPlace, produced: Sequence[Produced]) -> StoredBatch:
@@ -168,7 +170,7 @@ def _enter(
     )
     beaten.clear()
     beaten.update(enter_evaluated(connection, commit.id, found))
-    end_claims(connection, [one.fingerprint for one in produced], place.run_id)
+    end_claims(connection, [one.fingerprint for one in produced], place.owner or place.run_id)
 
 
 def _refuse(_ref: str) -> NoReturn:

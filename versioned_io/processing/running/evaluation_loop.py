@@ -140,7 +140,7 @@ class PendingDatums:
         place = self._make_place()
         if not place.is_indexed:
             return wanted
-        held = claim(self._backend, [one.fingerprint for one in wanted], place.run_id)
+        held = claim(self._backend, [one.fingerprint for one in wanted], place.owner or place.run_id)
         others = [one for one in wanted if one.fingerprint not in held]
         if others:
             found = results_of(self._backend, [one.fingerprint for one in others])

@@ -1,13 +1,14 @@
 """A run of a pipeline: plan, evaluate, commit; again from the start when its inputs or its output moved meanwhile."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Final
 
 from versioned_io.errors import BoundBranchError, ConflictError, PackCondemnedError, PackLostError, RefNotFoundError
-from versioned_io.model.commits import Commit
-from versioned_io.model.identifiers import new_uuid7
+from versioned_io.model.commits import Commit, RunInfo
+from versioned_io.model.identifiers import CommitId, new_uuid7
 from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.processing.datums.datum_plan import DatumPlan, plan_datums
 from versioned_io.processing.datums.located import OutputState, find_output
@@ -17,10 +18,11 @@ from versioned_io.processing.results.batches import BatchPlace
 from versioned_io.processing.running.claiming import renewed_claims
 from versioned_io.processing.running.committing import Lacking, ResultsLostError, RunCommit
 from versioned_io.processing.running.definition import PipelineDefinition, PipelineStore
+from versioned_io.processing.running.evaluated_batch import EvaluatedBatch, PendingBatch, name_lacking, part_of_plan
 from versioned_io.processing.running.evaluation_loop import InProcess, PendingDatums, RunResults
 from versioned_io.processing.running.progress_of_run import PipelineRun, RunProgress
 from versioned_io.versioning.naming.naming import ensure_system_branch
-from versioned_io.versioning.runs.run import Run, build_run_info
+from versioned_io.versioning.runs.run import Run, build_run_info, current_run
 from versioned_io.versioning.snapshots.snapshot import Snapshot
 
 MOST_ROUNDS: Final = 10
@@ -58,6 +60,7 @@ class PipelineRunner:
         executor: Evaluates datums; None evaluates them in this thread. It stays open.
         max_workers: How many datums to evaluate at once.
         on_progress: Called after each stored batch.
+        owner: The name under which datums are claimed; None for one that no other run has.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class PipelineRunner:
         executor: Executor | None,
         max_workers: int,
         on_progress: Callable[[RunProgress], object] | None,
+        owner: str | None,
     ) -> None:
         self._store = store
         self._definition = definition
@@ -75,6 +79,8 @@ class PipelineRunner:
         self._workers = max_workers
         self._on_progress = on_progress
         self._id = new_uuid7()
+        self._owner = owner or self._id
+        self._adopted: set[CommitId] = set()
         self._results = RunResults()
         self._place: BatchPlace | None = None
         self._began = time.monotonic()
@@ -90,6 +96,7 @@ class PipelineRunner:
         while True:
             self._rounds += 1
             plan = make_plan(self._store, self._definition)
+            self._adopt(plan)
             if not self._evaluate(plan):
                 continue  # an input has a newer head, and what ran is kept
             if self._definition.on_failure == "refuse" and self._failed(plan):
@@ -103,6 +110,41 @@ class PipelineRunner:
                     raise
                 if isinstance(error, ResultsLostError):
                     self._results.lose(error.lost)
+
+    def evaluate(self, batch: PendingBatch | None) -> EvaluatedBatch:
+        """Store the results of the datums of *batch*, or of all datums without one, and return the report.
+
+        Raises:
+            StorageError: The store failed. A repeated call evaluates what is left.
+        """
+        while True:
+            self._rounds += 1
+            plan = make_plan(self._store, self._definition)
+            if self._evaluate(plan if batch is None else part_of_plan(plan, batch)):
+                return self._report_batch()
+
+    def adopt(self, evaluated: Iterable[EvaluatedBatch]) -> None:
+        """Count what other processes have evaluated as evaluated by this run. It tries their failed datums no more."""
+        for one in evaluated:
+            self._adopted.update(one.commits)
+            self._results.failed |= {bytes.fromhex(lacks.fingerprint): lacks.error for lacks in one.failed}
+            self._results.recovered |= {bytes.fromhex(lacks.fingerprint): lacks.error for lacks in one.recovered}
+            self._results.ran |= {bytes.fromhex(lacks.fingerprint): lacks.key for lacks in one.failed + one.recovered}
+
+    def _adopt(self, plan: DatumPlan) -> None:
+        """Take over the results that the adopted batches have for datums of the plan."""
+        for one in plan.reuses:
+            commit = plan.results.get(one.fingerprint)
+            if commit in self._adopted and one.fingerprint not in self._results.ran:
+                self._results.ran[one.fingerprint] = one.key
+                self._results.results[one.fingerprint] = commit
+
+    def _report_batch(self) -> EvaluatedBatch:
+        found = self._results
+        done = {one: commit for one, commit in found.results.items() if one in found.ran}
+        counts = {"run": len(done), "failed": len(found.failed), "recovered": len(found.recovered)}
+        failed, recovered = name_lacking(found.ran, found.failed), name_lacking(found.ran, found.recovered)
+        return EvaluatedBatch(tuple(sorted(set(done.values()))), counts, failed, recovered)
 
     def _evaluate(self, plan: DatumPlan) -> bool:
         """Evaluate what has no result; return False if an input moved while datums were left."""
@@ -120,7 +162,7 @@ class PipelineRunner:
         pending = PendingDatums(
             backend, plan, self._definition.evaluation, self._results, make_place=self._make_place, on_batch=on_batch
         )
-        with renewed_claims(backend, self._id):
+        with renewed_claims(backend, self._owner):
             pending.run(self._executor, self._workers)
         return is_current
 
@@ -129,34 +171,49 @@ class PipelineRunner:
             definition = self._definition
             branch = f"run/{self._id}"
             ref = ensure_system_branch(self._store.backend, definition.output.repo, RepoKind.RESULTS, branch)
-            self._place = BatchPlace(ref, self._id, definition.name, definition.uses_index)
+            self._place = BatchPlace(ref, self._id, definition.name, definition.uses_index, self._owner)
         return self._place
 
     def _reads_heads(self, plan: DatumPlan) -> bool:
         """Return whether the inputs are still those of the plan."""
         now = self._store.snapshots(tuple(plan.snapshots))
-        return all(_commit_of(now[ref]) == _commit_of(one) for ref, one in plan.snapshots.items())
+        return all(commit_of(now[ref]) == commit_of(one) for ref, one in plan.snapshots.items())
 
     def _commit(self, plan: DatumPlan) -> Commit | None:
         definition = self._definition
-        info = build_run_info(
+        read = [commit for one in plan.snapshots.values() if (commit := commit_of(one)) is not None]
+        outer = current_run()
+        for commit in read:
+            if outer is not None:
+                outer.note(commit)
+        run = Run(self._describe(outer), lineage_id=None if outer is None else outer.lineage_id)
+        for commit in read:
+            run.note(commit)
+        key = f"pipeline/{self._id}/{self._rounds}"
+        results = {**plan.results, **self._results.results}
+        lacking = Lacking(self._results.failed, self._results.recovered, definition.on_failure == "keep")
+        made = RunCommit(self._store.backend, definition, plan, run, key).commit(results, lacking)
+        if outer is not None:
+            for commit in run.commits:
+                outer.note_made(commit)
+        return made
+
+    def _describe(self, outer: Run | None) -> RunInfo:
+        """Return the facts of the run: those of the run that this code belongs to, such as a task's, or its own."""
+        definition = self._definition
+        code, parameters = definition.identity.code, definition.evaluation.parameters
+        if outer is not None and outer.info is not None:
+            return replace(outer.info, code_version=code, params={**outer.info.params, **parameters})
+        return build_run_info(
             definition.name,
             orchestrator="versioned-io",
             run_id=self._id,
             partition_key=None,
             url=None,
-            code_version=definition.identity.code,
+            code_version=code,
             git_commit=None,
-            params=definition.evaluation.parameters,
+            params=parameters,
         )
-        run = Run(info)
-        for snapshot in plan.snapshots.values():
-            if (commit := _commit_of(snapshot)) is not None:
-                run.note(commit)
-        key = f"pipeline/{self._id}/{self._rounds}"
-        results = {**plan.results, **self._results.results}
-        lacking = Lacking(self._results.failed, self._results.recovered, definition.on_failure == "keep")
-        return RunCommit(self._store.backend, definition, plan, run, key).commit(results, lacking)
 
     def _failed(self, plan: DatumPlan) -> dict[str, str]:
         failed = self._results.failed
@@ -195,7 +252,7 @@ class PipelineRunner:
         return PipelineRun(self._id, state, commit, self._counts(plan), runs, failed, recovered, self._rounds)
 
 
-def _commit_of(snapshot: Snapshot) -> Commit | None:
+def commit_of(snapshot: Snapshot) -> Commit | None:
     """Return the commit of a snapshot; None of a branch that has none yet."""
     try:
         return snapshot.commit
