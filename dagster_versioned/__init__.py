@@ -12,6 +12,8 @@ from versioned_io import __version__
 
 if TYPE_CHECKING:
     from dagster_versioned.commit_sensor import build_commit_sensor
+    from dagster_versioned.datum_assets import datum_asset
+    from dagster_versioned.datum_sensor import build_datum_sensor
     from dagster_versioned.io_manager import VersionedIOManager, default_io_manager
     from dagster_versioned.maintenance_schedule import build_maintenance_schedule
     from dagster_versioned.partitioned_output import PartitionedOutput
@@ -24,8 +26,10 @@ __all__ = [
     "VersionedStoreResource",
     "__version__",
     "build_commit_sensor",
+    "build_datum_sensor",
     "build_maintenance_schedule",
     "build_repo_assets",
+    "datum_asset",
     "default_io_manager",
 ]
 
@@ -34,8 +38,10 @@ _HOMES = {
     "VersionedIOManager": "io_manager",
     "VersionedStoreResource": "resource",
     "build_commit_sensor": "commit_sensor",
+    "build_datum_sensor": "datum_sensor",
     "build_maintenance_schedule": "maintenance_schedule",
     "build_repo_assets": "repo_assets",
+    "datum_asset": "datum_assets",
     "default_io_manager": "io_manager",
 }
 

@@ -39,5 +39,17 @@ ROWS_REMOVED = "versioned/rows_removed"
 COLUMNS_CHANGED = "versioned/columns_changed"
 """Metadata: of a table, the columns that were added or removed, or have another type than in the commit before."""
 
+PIPELINE = "versioned/pipeline"
+"""Run tag and metadata: the pipeline whose datums the run evaluates."""
+
+DATUMS = "versioned/datums"
+"""Metadata: a number of datums; what became of them follows, such as ``_run`` or ``_skipped``."""
+
+STATE = "versioned/state"
+"""Metadata: how the run of a pipeline ended; ``partial`` if its commit lacks outputs of failed datums."""
+
+FAILED_DATUMS = "versioned/failed_datums"
+"""Metadata: the errors of failed datums by key, at most 20."""
+
 DATA_VERSION = "dagster/data_version"
 """Dagster's tag of a materialisation: its data version."""

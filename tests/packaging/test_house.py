@@ -60,7 +60,6 @@ USED_FROM_OUTSIDE = {
     "VersionedPlugin": "an entry point of pyproject.toml",
     "import_definitions": "an entry point of pyproject.toml",
     "VersionedPath": "an entry point of pyproject.toml",
-    "eta_s": "users show it",
     "format_commands": "typer calls it",
     "iterate_frames": "tests read whole packs with it",
     "on_task_instance_failed": "Airflow calls it",

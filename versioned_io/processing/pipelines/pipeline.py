@@ -34,7 +34,7 @@ from versioned_io.processing.pipelines.explaining import explain_datum
 from versioned_io.processing.results.batches import BatchPlace, invalidate_results
 from versioned_io.processing.results.stored_results import read_log
 from versioned_io.processing.running.committing import mark_invalid
-from versioned_io.processing.running.definition import PipelineDefinition, PipelineStore
+from versioned_io.processing.running.definition import OnFailure, PipelineDefinition, PipelineStore
 from versioned_io.processing.running.evaluated_batch import EvaluatedBatch, PendingBatch
 from versioned_io.processing.running.evaluating import Evaluation, ExpectedCode
 from versioned_io.processing.running.progress_of_run import PipelineRun, RunProgress
@@ -198,6 +198,11 @@ class Pipeline:
     def output(self) -> str:
         """The branch that the pipeline owns, as ``repo@branch``."""
         return str(self._definition.output)
+
+    @property
+    def on_failure(self) -> OnFailure:
+        """The decision about the commit if datums fail: ``refuse``, ``keep`` or ``drop``."""
+        return self._definition.on_failure
 
     @property
     def input_refs(self) -> tuple[str, ...]:

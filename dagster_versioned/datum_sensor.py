@@ -1,0 +1,115 @@
+"""The sensor of pipelines: it requests a run when a plan is not empty."""
+
+import re
+
+import dagster as dg
+
+import versioned_io as vio
+from dagster_versioned import compat, tags
+from dagster_versioned.datum_runs import DeclaredPipeline, declared_by, ensure_output
+from dagster_versioned.lazy_store import LazyStore
+from dagster_versioned.store_fields import StoreLike, settings_of
+from versioned_io.errors import RefNotFoundError, RepoNotFoundError, StoreNotFoundError
+
+
+def build_datum_sensor(
+    *assets: dg.AssetsDefinition,
+    name: str | None = None,
+    store: StoreLike | None = None,
+    catalog: str | None = None,
+    resource_key: str = "versioned_store",
+    minimum_interval_seconds: int | None = None,
+    default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
+) -> dg.SensorDefinition:
+    """Build the sensor that runs assets of `datum_asset` when their datums have changed.
+
+    Each tick plans each pipeline. A plan that is not empty requests a run, once for each state of inputs, code and
+    output. While a run that the sensor has requested is unfinished, the pipeline's next one waits: the run itself reads
+    newer inputs. A run whose datums failed is not requested again before something changes.
+
+    The run has the lineage ID of the newest input commit as a tag. A missing repo of the output is created.
+
+    Args:
+        assets: Made by `datum_asset`.
+        name: By default made of the assets' names.
+        store, catalog, resource_key: As for `build_commit_sensor`.
+
+    Raises:
+        DagsterInvalidDefinitionError: No assets were given, or one was not made by `datum_asset`.
+
+    Cost: a tick costs a plan of each pipeline (`vio.Pipeline.plan`), and 1 query of the instance.
+
+    Example:
+        >>> import versioned_io as vio
+        >>> from dagster_versioned import build_datum_sensor, datum_asset
+        >>> @datum_asset(inputs=vio.glob("rain@main", "/*.csv"), output="wet@main")
+        ... def wet(datum, out):
+        ...     out.write(datum["rain"].path, datum["rain"].read().upper())
+        >>> build_datum_sensor(wet, store="./data").name
+        'wet_datums'
+    """
+    if not assets:
+        raise dg.DagsterInvalidDefinitionError("name at least one asset that datum_asset made")
+    declared = [_declared(asset) for asset in assets]
+    joined = "_".join(re.sub(r"[^A-Za-z0-9_]", "_", "__".join(asset.key.path)) for asset in assets)
+
+    def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        found = store if store is not None else getattr(context.resources, resource_key)
+        with LazyStore(settings_of(found, catalog), create=False) as opened:
+            return _evaluate(context, list(zip(assets, declared, strict=True)), opened)
+
+    return dg.SensorDefinition(
+        name=name or f"{joined}_datums",
+        evaluation_fn=evaluate,
+        asset_selection=dg.AssetSelection.assets(*assets),
+        minimum_interval_seconds=minimum_interval_seconds,
+        default_status=default_status,
+        description=f"Runs {', '.join(one.name for one in declared)} when datums have changed.",
+        required_resource_keys={resource_key} if store is None else None,
+    )
+
+
+def _declared(asset: dg.AssetsDefinition) -> DeclaredPipeline:
+    found = declared_by.get(asset.node_def)
+    if found is None:
+        raise dg.DagsterInvalidDefinitionError(f"{asset.key.to_user_string()!r} was not made by datum_asset")
+    return found
+
+
+def _evaluate(
+    context: dg.SensorEvaluationContext,
+    pipelines: list[tuple[dg.AssetsDefinition, DeclaredPipeline]],
+    opened: LazyStore,
+) -> dg.SensorResult:
+    found = [_request_for(context, asset, declared, opened) for asset, declared in pipelines]
+    requests = [one for one in found if isinstance(one, dg.RunRequest)]
+    return dg.SensorResult(run_requests=requests, skip_reason=None if requests else "; ".join(map(str, found)))
+
+
+def _request_for(
+    context: dg.SensorEvaluationContext, asset: dg.AssetsDefinition, declared: DeclaredPipeline, opened: LazyStore
+) -> dg.RunRequest | str:
+    """Return the request for a pipeline, or the reason why there is none."""
+    under_way = compat.unfinished_run(context.instance, tags.PIPELINE, declared.name)
+    if under_way is not None:
+        return f"{declared.name} waits for its run {under_way}"
+    try:
+        store = opened.get()
+        ensure_output(store, declared)
+        plan = declared.of_store(store).plan()
+    except (StoreNotFoundError, RepoNotFoundError, RefNotFoundError) as error:
+        return f"{declared.name} waits: {error}"
+    if plan.is_empty:
+        return f"{declared.name}: no datum has changed"
+    context.log.info("%s: %s", declared.name, plan.counts)
+    return dg.RunRequest(
+        run_key=f"{declared.name}/{plan.state}", asset_selection=[asset.key], tags=_tags_of(declared, plan)
+    )
+
+
+def _tags_of(declared: DeclaredPipeline, plan: "vio.PipelinePlan") -> dict[str, str]:
+    found = {tags.PIPELINE: declared.name}
+    if plan.inputs:
+        newest = max(plan.inputs, key=lambda commit: (commit.order, commit.id))
+        found |= {tags.LINEAGE_ID: newest.lineage_id, tags.COMMIT: str(newest.id)}
+    return found
