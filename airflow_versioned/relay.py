@@ -7,6 +7,8 @@ docs/design/0003-wakeups-and-durable-cursors.md.
 
 import logging
 import math
+import threading
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,13 +17,13 @@ from airflow.sdk import DAG, Asset, get_current_context
 from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException, ErrorType
 
 from airflow_versioned.branch import DeclaredBranch
-from airflow_versioned.connections import StoreAddress
+from airflow_versioned.connections import StoreAddress, StoreLocation
 from airflow_versioned.events import MAX_KEYS_PER_TASK, build_extra, emit_events
 from airflow_versioned.naming import build_dag_id
 from airflow_versioned.runs import KEYS_CONF, LINEAGE_CONF, WAKE_UP_CONF, name_task, read_requested_keys
 from airflow_versioned.starts import resolve_start
 from versioned_io import Announcement, MissedKey
-from versioned_io.errors import CommitForgottenError
+from versioned_io.errors import CommitForgottenError, VersionedError
 
 if TYPE_CHECKING:
     from versioned_io import Store
@@ -32,6 +34,8 @@ ANNOUNCED = "announced"  # the XCom of what the first task announced
 MAX_ANNOUNCING_TASKS = 2  # more would only queue in the API server, which does the work
 MAX_MORE_TASKS = 250  # Airflow maps a task at most 1,024 times
 MAX_RELAY_RUNS = 4  # a run whose worker was killed lasts for five minutes, and must not keep the others
+RENEW_EVERY_S = 10.0
+MAX_RENEWALS = 30  # a task that announces for five minutes is stuck
 DEFAULT_ARGS: dict[str, Any] = {
     "retries": 3,
     "retry_delay": timedelta(seconds=5),
@@ -54,8 +58,8 @@ def build_relay(
     """Return the relay of *asset*: wake-up → collect and announce → confirm.
 
     After a crash between announcing and confirming, the keys are announced again. That is harmless: consumers claim.
-    A task leases the keys that it announces, so several runs don't announce the same ones. If its worker is killed,
-    another run announces them as soon as the lease ends.
+    A task leases the keys that it announces, so several runs don't announce the same ones. It renews the lease until
+    Airflow has its events. If its worker is killed, another run announces the keys as soon as the lease ends.
 
     Args:
         asset: The branch, seen through a template: its events carry the keys.
@@ -191,7 +195,30 @@ def announce_due(asset: Asset, declared: DeclaredBranch, consumers: Sequence[str
             for commit in announcement.commits
         ),
     )
+    Renewal(location, declared, announcement).start()
     return announcement
+
+
+class Renewal(threading.Thread):
+    """Renews the lease on the keys of an announcement for as long as the task's process lives, within limits.
+
+    Airflow's API server takes over the events after the task's function has returned, and may be busy for a minute
+    with those of other tasks. The process waits for it; a process that is killed renews nothing.
+    """
+
+    def __init__(self, location: StoreLocation, declared: DeclaredBranch, announcement: Announcement) -> None:
+        super().__init__(name="versioned-renewal", daemon=True)
+        self._location, self._declared, self._announcement = location, declared, announcement
+
+    def run(self) -> None:
+        """Renew until the process ends; a renewal that fails is a line in the task's log, and the next is tried."""
+        for _ in range(MAX_RENEWALS):
+            time.sleep(RENEW_EVERY_S)
+            try:
+                with self._location.open_store() as store:
+                    self._declared.relay_of(store, self._location.deployment).renew(self._announcement)
+            except VersionedError as error:
+                _log.warning("the lease on the keys of %s was not renewed: %s", self._declared.ref, error)
 
 
 def describe_unmatched(store: "Store", declared: DeclaredBranch) -> str:

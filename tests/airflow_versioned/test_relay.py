@@ -1,12 +1,13 @@
 """The relay's own work, without the tasks around it."""
 
+import time
 from datetime import timedelta
 
 import pytest
 from airflow.sdk.definitions._internal.contextmanager import _CURRENT_CONTEXT
 
 from airflow_versioned import versioned_asset
-from airflow_versioned.relay import describe_unmatched, request_again
+from airflow_versioned.relay import Renewal, describe_unmatched, request_again
 from versioned_io.errors import InvalidInputError
 
 HOW = {"redeliver_after_s": 300.0, "is_listening": lambda _: True, "most_keys": 100}
@@ -100,6 +101,32 @@ def test_a_wake_up_repeats_nothing(relay, orders, in_task):
     in_task(conf={"keys": ["b"]})
     request_again(orders, "beginning")
     assert relay.collect(owner="run 2", **HOW) is None
+
+
+def test_an_announcement_that_the_api_server_keeps_waiting_stays_its_tasks(relay, store, orders, monkeypatch):
+    monkeypatch.setattr("airflow_versioned.relay.RENEW_EVERY_S", 0.01)
+    monkeypatch.setattr("airflow_versioned.relay.MAX_RENEWALS", 1)
+    with store.transaction("orders@main") as tx:
+        tx.write("c.csv", b"c")
+    announcement = relay.collect(owner="run 2", lease_s=0.5, **HOW)
+    renewal = Renewal(orders.address.locate(), orders, announcement)
+    renewal.start()
+    renewal.join()
+    time.sleep(0.6)
+    assert relay.collect(owner="run 3", **HOW) is None
+
+
+def test_a_renewal_that_fails_is_a_line_in_the_tasks_log(relay, store, orders, monkeypatch, caplog):
+    monkeypatch.setattr("airflow_versioned.relay.RENEW_EVERY_S", 0.01)
+    monkeypatch.setattr("airflow_versioned.relay.MAX_RENEWALS", 1)
+    with store.transaction("orders@main") as tx:
+        tx.write("c.csv", b"c")
+    announcement = relay.collect(owner="run 2", **HOW)
+    store.delete_branch("orders@main", force=True)
+    renewal = Renewal(orders.address.locate(), orders, announcement)
+    renewal.start()
+    renewal.join()
+    assert "was not renewed" in caplog.text
 
 
 def test_a_key_without_a_file_is_refused_by_name(relay, orders, in_task):

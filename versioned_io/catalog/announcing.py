@@ -4,7 +4,7 @@ No consumer claims a relay's own keys, so their lease columns are free for this.
 again when the lease ends. No other key waits for them.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, and_, or_, select, update
@@ -38,15 +38,24 @@ def hold_keys(
     return mine
 
 
+def renew_keys(connection: Connection, relay_id: int, keys: Sequence[str], *, owner: str, until: datetime) -> None:
+    """Lease keys that an announcer still holds for longer; leave others alone. Cost: 1 UPDATE for each 400 keys."""
+    _change_lease(connection, relay_id, keys, owner=owner, to={"claimed_until": until})
+
+
 def free_keys(connection: Connection, relay_id: int, keys: Sequence[str], *, owner: str) -> None:
     """End an announcer's leases on keys. Cost: 1 UPDATE for each 400 keys."""
+    _change_lease(connection, relay_id, keys, owner=owner, to={"owner": None, "claimed_until": None})
+
+
+def _change_lease(
+    connection: Connection, relay_id: int, keys: Sequence[str], *, owner: str, to: Mapping[str, datetime | None]
+) -> None:
     for start in range(0, len(keys), _BATCH):
         batch = keys[start : start + _BATCH]
         these = and_(due_keys.c.subscription_id == relay_id, due_keys.c.key.in_(batch))
         hold_due_keys(connection, relay_id, batch)
-        connection.execute(
-            update(due_keys).where(these, due_keys.c.owner == owner).values(owner=None, claimed_until=None)
-        )
+        connection.execute(update(due_keys).where(these, due_keys.c.owner == owner).values(**to))
 
 
 def list_held(

@@ -211,6 +211,29 @@ class Relay:
             subscription.mark_announced([due for due in dues if announcement.covers(due, subscription.consumer)])
         self._free(own, announcement)
 
+    def renew(self, announcement: Announcement, *, lease_s: float = ANNOUNCING_S) -> None:
+        """Hold the keys for longer, while the orchestrator takes its time over the events.
+
+        Keys that another announcer has taken since are left to it.
+
+        >>> relay = store.relay("airflow", "weather@main", partitions="{year}/{month}.csv")
+        >>> how = {"redeliver_after_s": 300, "is_listening": lambda consumer: True, "most_keys": 100}
+        >>> announcement = relay.collect(owner="run 1", lease_s=1, **how)
+        >>> relay.renew(announcement, lease_s=60)
+        >>> relay.collect(owner="run 2", **how) is None
+        True
+
+        Args:
+            lease_s: Seconds from now after which others may announce these keys.
+
+        Cost: 2 SELECTs, 1 SQL transaction of 2 statements.
+        """
+        parse_number(lease_s, "lease_s")
+        own = self._ensure(None)
+        until = self._now() + timedelta(seconds=lease_s)
+        with self._backend.catalog.write() as connection:
+            leases.renew_keys(connection, own.id, announcement.keys, owner=announcement.owner, until=until)
+
     def request(self, keys: Iterable[str] | None = None, *, start: str = BEGINNING) -> tuple[str, ...]:
         """Request keys again for every consumer, each once, and return those that the relay has to announce for it.
 

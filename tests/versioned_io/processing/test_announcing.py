@@ -122,6 +122,20 @@ def test_nobody_announces_what_another_announces_until_that_one_is_dead(orders, 
     assert keys_of(collect(orders, owner="relay/3")) == keys_of(first)
 
 
+def test_an_announcer_that_is_slow_renews_its_lease_on_what_it_still_holds(orders, store, clock):
+    commit(store, *(f"{number:04}" for number in range(MAX_KEYS_PER_TASK)))
+    first = collect(orders)
+    clock.ahead += timedelta(seconds=ANNOUNCING_S - 1)
+    orders.renew(first)
+    clock.ahead += timedelta(seconds=ANNOUNCING_S - 1)
+    assert collect(orders, owner="relay/2") is None
+    clock.ahead += timedelta(seconds=2)
+    assert keys_of(collect(orders, owner="relay/2")) == keys_of(first)
+    orders.renew(first)  # too late: they are another's
+    clock.ahead += timedelta(seconds=ANNOUNCING_S + 1)
+    assert keys_of(collect(orders, owner="relay/3")) == keys_of(first)
+
+
 def test_the_watch_does_not_ring_for_what_is_being_announced_and_rings_when_the_announcer_is_dead(
     orders, store, watch, clock
 ):

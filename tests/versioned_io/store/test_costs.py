@@ -758,6 +758,12 @@ CASES = [
         counts="2 SELECTs, 2 SELECTs, 1 SQL transaction of 3 statements",
     ),
     Case(
+        "Relay.renew",
+        "2 SELECTs, 1 SQL transaction of 2 statements",
+        lambda found: found[0].renew(found[1]),
+        announced,
+    ),
+    Case(
         "Relay.withdraw",
         "2 SELECTs, 1 SQL transaction of 2 statements",
         lambda found: found[0].withdraw(found[1]),
