@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError as DuplicateRowError
+from sqlalchemy import Connection, delete, select, update
 
 from versioned_io.catalog.tables import idempotency_keys
+from versioned_io.catalog.upserts import upsert
 from versioned_io.errors import ExistsError, IntegrityError
 from versioned_io.model.identifiers import CommitId
 from versioned_io.model.refs import BranchRef
@@ -63,12 +63,10 @@ def insert_key(connection: Connection, key: str, left: Mapping[str, FirstTry], n
 
     Cost: 1 INSERT.
     """
-    text = _encode(left)
-    try:
-        with connection.begin_nested():
-            connection.execute(insert(idempotency_keys).values(key=key, commits=text, created_at=now))
-    except DuplicateRowError:
-        raise ExistsError("idempotency key", key) from None
+    row = {"key": key, "commits": _encode(left), "created_at": now}
+    entered = upsert(connection, idempotency_keys).on_conflict_do_nothing().returning(idempotency_keys.c.key)
+    if connection.execute(entered, row).first() is None:
+        raise ExistsError("idempotency key", key)
 
 
 def rename_repo_in_keys(connection: Connection, old: str, new: str) -> None:
