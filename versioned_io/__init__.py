@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         table,
         union,
     )
+    from versioned_io.processing.pipelines.commanding import command
     from versioned_io.processing.pipelines.declaring import PipelineFunction, pipeline
     from versioned_io.processing.pipelines.pipeline import Pipeline, PipelinePlan
     from versioned_io.processing.running.datum_access import Datum, DatumOutput
@@ -136,6 +137,7 @@ _HOMES = {
     "WaitingTrigger": "model.trigger_rules",
     "adopt_store": "store.recovering",
     "build_run": "versioning.runs.run",
+    "command": "processing.pipelines.commanding",
     "create_store": "store.opening",
     "cron": "processing.inputs.specs",
     "cross": "processing.inputs.specs",
@@ -219,6 +221,7 @@ __all__ = [
     "WaitingTrigger",
     "adopt_store",
     "build_run",
+    "command",
     "create_store",
     "cron",
     "cross",

@@ -48,7 +48,6 @@ SMALL_MODULES = {
     "versioned_io.catalog.translating": "its importer must not load SQLAlchemy",
     "versioned_io.formats.builtin": "its importer must not load pyarrow; CONTRIBUTING sends authors of formats here",
     "versioned_io.formats.polars_tables": "its importer must not load polars",
-    "versioned_io.store.computing": "its importer must not load pipelines",
     "versioned_io.interfaces.cli.__main__": "python -m runs it",
     "versioned_io.interfaces.filesystem.universal_path": "an entry point of pyproject.toml",
 }

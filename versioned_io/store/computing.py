@@ -6,8 +6,13 @@ from versioned_io.store.resolving import Resolver
 from versioned_io.versioning.backend.backend import Backend
 
 if TYPE_CHECKING:
-    from versioned_io.processing.pipelines.declaring import PipelineFunction
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from versioned_io.processing.inputs.specs import InputSpec
+    from versioned_io.processing.pipelines.declaring import Caching, PipelineFunction
     from versioned_io.processing.pipelines.pipeline import Pipeline
+    from versioned_io.processing.running.definition import OnFailure
 
 
 class Computing:
@@ -17,28 +22,93 @@ class Computing:
         self._backend = backend
         self._resolver = resolver
 
-    def pipeline(self, function: "PipelineFunction") -> "Pipeline":
-        """Return the pipeline of this store that a decorated function declares.
+    def pipeline(
+        self,
+        function: "PipelineFunction | None" = None,
+        *,
+        name: str | None = None,
+        command: "Sequence[str] | None" = None,
+        inputs: "InputSpec | None" = None,
+        output: str | None = None,
+        stdin: "Sequence[str]" = (),
+        env: "Mapping[str, str] | None" = None,
+        directory: "str | Path" = ".",
+        code_paths: "Iterable[str | Path]" = (),
+        keep_alive: bool = False,
+        accepted: "Iterable[int]" = (0,),
+        error_command: "Sequence[str] | None" = None,
+        error_stdin: "Sequence[str]" = (),
+        pfs: bool = False,
+        image: str | None = None,
+        on_failure: "OnFailure" = "refuse",
+        timeout_s: float | None = None,
+        tries: int = 1,
+        code_version: str | None = None,
+        share: bool = True,
+        cache: "Caching" = "reuse",
+        replaces: str | None = None,
+        workers: int | None = None,
+    ) -> "Pipeline":
+        """Return the pipeline of this store that a decorated function, or a command, declares.
 
         >>> store.pipeline(upper).plan().runs
         ['2012/01.csv', '2012/02.csv']
 
         Args:
-            function: Made by the decorator ``@vio.pipeline``.
+            function: Made by the decorator ``@vio.pipeline``, or by `command`. Nothing else is passed then.
+            command: A program and its arguments, in place of a function. `command` explains it, and the arguments
+                below, which are those of a command.
 
         This reads the code of the function, and nothing of the store.
 
         Raises:
-            InvalidInputError: *function* is a plain function. Decorate it.
+            InvalidInputError: *function* is a plain function. Decorate it. Or a fact of a command is not valid.
         """
         from versioned_io.errors import InvalidInputError
         from versioned_io.processing.pipelines.declaring import PipelineFunction
-        from versioned_io.processing.pipelines.pipeline import Pipeline
-        from versioned_io.processing.running.definition import PipelineStore
 
+        if command is not None and function is None:
+            from versioned_io.processing.pipelines.commanding import command as declare
+
+            if name is None or inputs is None or output is None:
+                msg = "a command needs name=, inputs= and output=, such as output='edges@main'"
+                raise InvalidInputError(msg)
+            function = declare(
+                name,
+                command,
+                inputs=inputs,
+                output=output,
+                stdin=stdin,
+                env=env,
+                directory=directory,
+                code_paths=code_paths,
+                keep_alive=keep_alive,
+                accepted=accepted,
+                error_command=error_command,
+                error_stdin=error_stdin,
+                pfs=pfs,
+                image=image,
+                on_failure=on_failure,
+                timeout_s=timeout_s,
+                tries=tries,
+                code_version=code_version,
+                share=share,
+                cache=cache,
+                replaces=replaces,
+                workers=workers,
+            )
+        elif any(one is not None for one in (name, command, inputs, output)):
+            msg = "a decorated function has its name, inputs and output: pass it alone, or pass command= in its place"
+            raise InvalidInputError(msg)
         if not isinstance(function, PipelineFunction):
             msg = f"{function!r} is not a pipeline: decorate a function with @vio.pipeline(...)"
             raise InvalidInputError(msg)
+        return self._of_store(function)
+
+    def _of_store(self, function: "PipelineFunction") -> "Pipeline":
+        from versioned_io.processing.pipelines.pipeline import Pipeline
+        from versioned_io.processing.running.definition import PipelineStore
+
         resolver = self._resolver
         places = PipelineStore(self._backend, lambda ref: resolver.snapshot(resolver.parse_commit(ref), is_noted=False))
         return Pipeline(places, function)

@@ -41,6 +41,7 @@ UNCOUNTED = {
 }
 FREE = {
     "Store.pipeline": "reads code only",
+    "command": "reads code only",
     "pipeline": "a value",
     "Store.close": "asks nothing",
     "Store.url": "a value",

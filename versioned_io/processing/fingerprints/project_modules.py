@@ -5,6 +5,7 @@ import linecache
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -98,22 +99,42 @@ def home_of_import(module: str, name: str) -> str:
 
 
 def file_part(path: Path, name: str | None = None) -> CodePart:
-    """Return a file as a part of code; Python source without comments and docstrings, anything else by its bytes.
+    """Return a file as a part of code, as `content_part` does.
+
+    Raises:
+        InvalidInputError: The file can't be read.
+    """
+    return content_part(read_code(path), name or path.name)
+
+
+def read_code(path: Path) -> bytes:
+    """Return the bytes of a file that is part of the code.
 
     Raises:
         InvalidInputError: The file can't be read.
     """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         msg = f"the file {str(path)!r} is part of the code, but can't be read ({error.strerror}): name another one"
         raise InvalidInputError(msg) from error
-    called = f"file {name or path.name}"
+
+
+def content_part(data: bytes, name: str) -> CodePart:
+    """Return the content of a file as a part of code.
+
+    Python source counts without comments and docstrings, if this Python can parse it. Anything else counts by its
+    bytes.
+    """
+    called = f"file {name}"
     try:
         text = data.decode()
     except UnicodeDecodeError:
         return CodePart(called, f"blake3 {blake3(data).hexdigest()}")
-    return CodePart(called, plain_text(ast.parse(text)) if path.suffix == ".py" else text)
+    if name.endswith(".py"):
+        with suppress(SyntaxError, ValueError):  # it may be for another Python
+            return CodePart(called, plain_text(ast.parse(text)))
+    return CodePart(called, text)
 
 
 def project_files(directory: Path) -> Iterator[CodePart]:

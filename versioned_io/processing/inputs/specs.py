@@ -5,7 +5,7 @@ An input names refs, and reads nothing itself: `versioned_io.processing.inputs.s
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Union
@@ -299,6 +299,16 @@ def rule_parts(rule: str, fields: dict[str, int]) -> list[str | int]:
         parts.append(int(found["number"]) - 1 if found["number"] else fields[found["field"]])
         at = found.end()
     return [part for part in (*parts, rule[at:]) if part != ""]
+
+
+def rule_value(rule: str, captures: Sequence[str | None], fields: Mapping[str, str]) -> str:
+    """Return the value of a checked ``join_on`` or ``group_by`` for a file with these captures; null is empty."""
+
+    def value(found: re.Match[str]) -> str:
+        text = captures[int(found["number"]) - 1] if found["number"] else fields[found["field"]]
+        return text or ""
+
+    return _REFERENCE.sub(value, rule)
 
 
 def _parse_input_pattern(pattern: str) -> ParsedPattern:

@@ -1,18 +1,19 @@
 """Declaring a pipeline: the decorator that makes one of a function."""
 
+import dataclasses
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
 from typing import Final, Literal
 
 from versioned_io.errors import InvalidInputError
 from versioned_io.errors.root import quoted
-from versioned_io.model.arguments import check_callable, parse_choice, parse_flag, parse_name
+from versioned_io.model.arguments import check_callable, parse_choice, parse_flag, parse_name, parse_optional_count
 from versioned_io.model.commits import JSONValue, parse_json_object
 from versioned_io.model.refs import BranchRef, parse_branch_ref, parse_commit_ref
 from versioned_io.processing.inputs.specs import INPUT_KINDS, InputSpec, refs_of
+from versioned_io.processing.running.as_command import CommandProgram
 from versioned_io.processing.running.datum_access import Datum, DatumOutput
 from versioned_io.processing.running.definition import OnFailure
 from versioned_io.processing.running.evaluating import DatumFunction, ErrorHandler
@@ -26,7 +27,7 @@ Caching = Literal["reuse", "never"]
 class PipelineFunction:
     """A function of a datum with the facts of its pipeline; still called as the function. Made by `pipeline`.
 
-    It pickles as its place in its module, as functions do.
+    It pickles as its place in its module, as functions do. The function may also be a command, made by `command`.
     """
 
     function: DatumFunction
@@ -42,6 +43,7 @@ class PipelineFunction:
     is_cached: bool = True
     replaces: str | None = None
     error_handler: ErrorHandler | None = None
+    workers: int | None = None
 
     @property
     def input_refs(self) -> tuple[str, ...]:
@@ -53,6 +55,8 @@ class PipelineFunction:
         return self.function(datum, out)
 
     def __reduce__(self) -> tuple[object, ...]:
+        if isinstance(self.function, CommandProgram):
+            return PipelineFunction, tuple(getattr(self, one.name) for one in dataclasses.fields(self))
         module, name = self.function.__module__, self.function.__qualname__
         if _find(module, name) is not self:
             msg = (
@@ -109,28 +113,19 @@ def pipeline(
     Raises:
         InvalidInputError: An argument is not valid. Fix it.
     """
-    facts = _check(name, on_failure, timeout_s, tries, cache)
-    branch = parse_branch_ref(output)
-    if not isinstance(inputs, INPUT_KINDS):
-        msg = (
-            f"inputs of the pipeline {name!r} must be an input, such as glob('images@main', '/*'), not {quoted(inputs)}"
-        )
-        raise InvalidInputError(msg)
-    _refuse_own_output(name, inputs, branch)
-    check_callable(error_handler, "error_handler")
-    made = partial(
-        PipelineFunction,
-        name=facts,
+    made = declare(
+        name,
+        _undeclared,
         inputs=inputs,
-        output=branch,
+        output=output,
         on_failure=on_failure,
         timeout_s=timeout_s,
         tries=tries,
-        parameters=parse_json_object(params, "params"),
+        params=params,
         code_version=code_version,
-        is_shared=parse_flag(share, "share"),
-        is_cached=cache == "reuse",
-        replaces=None if replaces is None else parse_name(replaces, "replaces"),
+        share=share,
+        cache=cache,
+        replaces=replaces,
         error_handler=error_handler,
     )
 
@@ -139,9 +134,65 @@ def pipeline(
             msg = "@pipeline needs a function of (datum, out)"
             raise InvalidInputError(msg)
         check_callable(function, "function")
-        return made(function)
+        return dataclasses.replace(made, function=function)
 
     return decorate
+
+
+def declare(
+    name: str,
+    function: DatumFunction,
+    *,
+    inputs: InputSpec,
+    output: str,
+    on_failure: OnFailure = "refuse",
+    timeout_s: float | None = None,
+    tries: int = 1,
+    params: Mapping[str, JSONValue] | None = None,
+    code_version: str | None = None,
+    share: bool = True,
+    cache: Caching = "reuse",
+    replaces: str | None = None,
+    error_handler: ErrorHandler | None = None,
+    workers: int | None = None,
+) -> PipelineFunction:
+    """Return a pipeline of *function*, whose facts are checked. The arguments are those of `pipeline`.
+
+    Args:
+        workers: How many datums are evaluated at once if the run does not say.
+
+    Raises:
+        InvalidInputError: An argument is not valid. Fix it.
+    """
+    checked = _check(name, on_failure, timeout_s, tries, cache)
+    branch = parse_branch_ref(output)
+    if not isinstance(inputs, INPUT_KINDS):
+        msg = (
+            f"inputs of the pipeline {name!r} must be an input, such as glob('images@main', '/*'), not {quoted(inputs)}"
+        )
+        raise InvalidInputError(msg)
+    _refuse_own_output(name, inputs, branch)
+    check_callable(error_handler, "error_handler")
+    return PipelineFunction(
+        function,
+        checked,
+        inputs,
+        branch,
+        on_failure,
+        timeout_s,
+        tries,
+        parse_json_object(params, "params"),
+        code_version,
+        parse_flag(share, "share"),
+        cache == "reuse",
+        None if replaces is None else parse_name(replaces, "replaces"),
+        error_handler,
+        parse_optional_count(workers, "workers"),
+    )
+
+
+def _undeclared(_datum: Datum, _out: DatumOutput) -> None:
+    """Stand for the function until the decorator gets it."""
 
 
 def _check(name: str, on_failure: str, timeout_s: float | None, tries: int, cache: str) -> str:

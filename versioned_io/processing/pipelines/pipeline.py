@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Final, NamedTuple
@@ -33,10 +33,12 @@ from versioned_io.processing.pipelines.declaring import PipelineFunction
 from versioned_io.processing.pipelines.explaining import explain_datum
 from versioned_io.processing.results.batches import BatchPlace, invalidate_results
 from versioned_io.processing.results.stored_results import read_log
+from versioned_io.processing.running.as_command import CommandProgram
 from versioned_io.processing.running.committing import mark_invalid
 from versioned_io.processing.running.definition import OnFailure, PipelineDefinition, PipelineStore
 from versioned_io.processing.running.evaluated_batch import EvaluatedBatch, PendingBatch
 from versioned_io.processing.running.evaluating import Evaluation, ExpectedCode
+from versioned_io.processing.running.kept_programs import end_kept_programs
 from versioned_io.processing.running.progress_of_run import PipelineRun, RunProgress
 from versioned_io.processing.running.runner import PipelineRunner, commit_of, make_plan
 from versioned_io.versioning.naming.naming import ensure_system_branch
@@ -64,7 +66,11 @@ def identify(function: PipelineFunction) -> Identified:
 
     Cost: that of `code_of_function`.
     """
-    manifest = code_of_function(function.function, code_version=function.code_version)
+    plain, version = function.function, function.code_version
+    if isinstance(plain, CommandProgram):
+        manifest = plain.code(version)
+    else:
+        manifest = code_of_function(plain, code_version=version)
     salt = "" if function.is_shared else function.name
     whole = computation_digest(manifest.digest, function.parameters, salt)
     identity = Identity(manifest.digest.hex(), computation_digest(b"", function.parameters).hex(), salt)
@@ -166,18 +172,19 @@ class Pipeline:
         self._function = function
         found = identify(function)
         self._warnings = found.manifest.warnings
+        is_command = isinstance(function.function, CommandProgram)
         self._definition = PipelineDefinition(
             function.name,
             function.inputs,
             function.output,
             function.on_failure,
             Evaluation(
-                function,
+                function.function if is_command else function,
                 function.parameters,
                 function.timeout_s,
                 function.tries,
                 function.error_handler,
-                ExpectedCode(found.manifest.digest, function.code_version),
+                None if is_command else ExpectedCode(found.manifest.digest, function.code_version),
             ),
             found.identity,
             found.fingerprints,
@@ -249,7 +256,8 @@ class Pipeline:
         Args:
             executor: Evaluates datums, such as a `ProcessPoolExecutor`; it stays open. By default datums are evaluated
                 here, one after the other.
-            max_workers: How many are evaluated at once. Without an executor, more than 1 starts this many processes.
+            max_workers: How many are evaluated at once. Without an executor, more than 1 starts this many processes,
+                or threads that each run a command.
             on_progress: Called after each stored batch.
             owner: A name that this run shares with its own retries, and with nothing that runs at the same time. Then
                 a retry need not wait for the datums that a killed run was evaluating. By default they are free again
@@ -360,8 +368,11 @@ class Pipeline:
             msg = f"executor={executor!r} is not an executor: pass one of concurrent.futures, or max_workers"
             raise InvalidInputError(msg)
         with ExitStack() as stack:
+            if executor is None and workers is None:
+                workers = self._function.workers
             if executor is None and workers is not None and workers > 1:
-                executor = stack.enter_context(ProcessPoolExecutor(workers))
+                executor = stack.enter_context(self._pool(workers))
+            stack.callback(end_kept_programs)
             if workers is None:
                 workers = 1 if executor is None else int(getattr(executor, _POOL, None) or 1)
             yield PipelineRunner(
@@ -372,6 +383,11 @@ class Pipeline:
                 on_progress=on_progress,
                 owner=name,
             )
+
+    def _pool(self, workers: int) -> Executor:
+        """Return threads for commands, which have processes of their own, or else processes."""
+        is_command = isinstance(self._function.function, CommandProgram)
+        return ThreadPoolExecutor(workers) if is_command else ProcessPoolExecutor(workers)
 
     def explain(self, key: str) -> str:
         """Return one sentence: what the next run does with a datum, and why.

@@ -250,6 +250,11 @@ class DatumOutput:
         self._files[path] = ProducedFile(path, bytes(data), attributes)
 
 
+def files_of_datum(datum: Datum) -> Mapping[str, Sequence[DatumFile]]:
+    """Return the files of a datum, by the name of the input."""
+    return datum._files  # noqa: SLF001 (a command gets them as files, a function by the calls of the datum)
+
+
 def finish_output(out: DatumOutput) -> tuple[ProducedFile, ...]:
     """Return the files that were written, sorted by path.
 

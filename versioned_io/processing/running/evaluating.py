@@ -1,38 +1,28 @@
 """Evaluating one datum: the function, its time limit, its tries and its error handler."""
 
-import contextvars
 import copy
 import os
 import pickle
 import platform
-import signal
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from types import FrameType
 
 from versioned_io.errors import UncertainCodeError
 from versioned_io.model.commits import JSONValue
 from versioned_io.processing.fingerprints.of_function import code_of_function
 from versioned_io.processing.inputs.datum_set import DatumFile
 from versioned_io.processing.results.batches import Produced, ProducedFile
+from versioned_io.processing.running.as_command import CommandProgram
 from versioned_io.processing.running.datum_access import Datum, DatumOutput, finish_output
 from versioned_io.processing.running.printed import kept_text
+from versioned_io.processing.running.process_groups import CommandFailedError
+from versioned_io.processing.running.time_limit import call_within
 
 DatumFunction = Callable[[Datum, DatumOutput], object]
 ErrorHandler = Callable[[Datum, BaseException], object]
-
-
-class DatumTimeoutError(TimeoutError):
-    """An evaluation took longer than it may."""
-
-
-class _TimeOver(BaseException):
-    """The time of a try is over. A function that catches every `Exception` does not catch this."""
 
 
 _checked: dict[tuple[int, bytes], DatumFunction] = {}
@@ -131,7 +121,7 @@ def evaluate(task: DatumTask) -> Produced:
                     how.code.check(how.function)
                 outputs = _try_once(how, _datum_of(task))
             except (Exception, SystemExit) as raised:  # noqa: BLE001 (recorded as the datum's failure)
-                traceback.print_exc()
+                _print_error(raised)
                 error = raised
                 continue
             seconds = time.perf_counter() - began
@@ -148,6 +138,14 @@ def _datum_of(task: DatumTask) -> Datum:
     They are sorted, since their order is not in the fingerprint.
     """
     return Datum(task.files, copy.deepcopy(dict(sorted(task.evaluation.parameters.items()))))
+
+
+def _print_error(error: BaseException) -> None:
+    """Print an error for the datum's log; that of a command without a traceback, which shows no code of the user."""
+    if isinstance(error, CommandFailedError):
+        print(_told(error))  # noqa: T201 (it is kept)
+    else:
+        traceback.print_exception(error)
 
 
 def _told(error: BaseException | None) -> str:
@@ -173,69 +171,16 @@ def _handle(how: Evaluation, datum: Datum, error: BaseException) -> bool:
         return False
     try:
         how.handler(datum, error)
-    except (Exception, SystemExit):  # noqa: BLE001 (it is part of the datum's log)
-        traceback.print_exc()
+    except (Exception, SystemExit) as raised:  # noqa: BLE001 (it is part of the datum's log)
+        _print_error(raised)
         return False
     return True
 
 
 def _try_once(how: Evaluation, datum: Datum) -> tuple[ProducedFile, ...]:
     out = DatumOutput()
-    if how.timeout_s is None:
-        how.function(datum, out)
-    elif threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
-        with _alarm(how.timeout_s):
-            how.function(datum, out)
+    if isinstance(how.function, CommandProgram):
+        how.function.run(datum, out, how.timeout_s)
     else:
-        _in_thread(how, datum, out)
+        call_within(partial(how.function, datum, out), how.timeout_s)
     return finish_output(out)
-
-
-@contextmanager
-def _alarm(timeout_s: float) -> Iterator[None]:
-    """Raise `DatumTimeoutError` in the block when its time is over; an alarm that was set before comes afterwards."""
-    is_active = True
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        if is_active:
-            raise _TimeOver
-
-    before, began = signal.signal(signal.SIGALRM, stop), time.monotonic()
-    outer_s, every_s = signal.setitimer(signal.ITIMER_REAL, timeout_s)
-    try:
-        try:
-            yield
-        finally:
-            is_active = False
-    except _TimeOver:
-        raise _late(timeout_s) from None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        if outer_s:  # an alarm of the caller's, such as the time limit of a task of an orchestrator
-            signal.setitimer(signal.ITIMER_REAL, max(outer_s - (time.monotonic() - began), 1e-3), every_s)
-
-
-def _in_thread(how: Evaluation, datum: Datum, out: DatumOutput) -> None:
-    """Call the function in a thread that is abandoned when its time is over: only the main thread gets alarms."""
-    limit = how.timeout_s or 0.0
-    raised: list[BaseException] = []
-    context = contextvars.copy_context()
-
-    def call() -> None:
-        try:
-            context.run(how.function, datum, out)
-        except BaseException as error:  # noqa: BLE001 (raised again in the thread that waits)
-            raised.append(error)
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    thread.join(limit)
-    if thread.is_alive():
-        raise _late(limit)
-    if raised:
-        raise raised[0]
-
-
-def _late(timeout_s: float) -> DatumTimeoutError:
-    return DatumTimeoutError(f"it took longer than {timeout_s:g} s")
