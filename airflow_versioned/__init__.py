@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from airflow_versioned.assets import VersionedAsset, versioned_asset
+    from airflow_versioned.datums import VersionedDatumOperator, datum_task_group
     from airflow_versioned.hooks import VersionedHook
     from airflow_versioned.maintenance import build_maintenance_dag
     from airflow_versioned.merging import VersionedMergeOperator
@@ -25,11 +26,13 @@ __all__ = [
     "VersionedAsset",
     "VersionedCommitOperator",
     "VersionedCommitSensor",
+    "VersionedDatumOperator",
     "VersionedHook",
     "VersionedMergeOperator",
     "Work",
     "branch_per_run",
     "build_maintenance_dag",
+    "datum_task_group",
     "push_events",
     "versioned_asset",
 ]
@@ -40,11 +43,13 @@ _HOME = {
     "VersionedAsset": "airflow_versioned.assets",
     "VersionedCommitOperator": "airflow_versioned.operators",
     "VersionedCommitSensor": "airflow_versioned.sensors",
+    "VersionedDatumOperator": "airflow_versioned.datums",
     "VersionedHook": "airflow_versioned.hooks",
     "VersionedMergeOperator": "airflow_versioned.merging",
     "Work": "airflow_versioned.work",
     "branch_per_run": "airflow_versioned.run_branch",
     "build_maintenance_dag": "airflow_versioned.maintenance",
+    "datum_task_group": "airflow_versioned.datums",
     "push_events": "airflow_versioned.pushing",
     "versioned_asset": "airflow_versioned.assets",
 }

@@ -23,13 +23,17 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": INTEGRATION,
                 "python-modules": [
                     "airflow_versioned.operators",
+                    "airflow_versioned.datums",
                     "airflow_versioned.merging",
                     "airflow_versioned.run_branch",
                 ],
             }
         ],
         "sensors": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.sensors"]}],
-        "task-decorators": [{"name": "versioned", "class-name": "airflow_versioned.decorator.versioned_task"}],
+        "task-decorators": [
+            {"name": "versioned", "class-name": "airflow_versioned.decorator.versioned_task"},
+            {"name": "datum", "class-name": "airflow_versioned.datum_decorator.datum_task"},
+        ],
         "filesystems": ["airflow_versioned.filesystems"],
         "triggers": [{"integration-name": INTEGRATION, "python-modules": ["airflow_versioned.triggers"]}],
         "extra-links": ["airflow_versioned.links.CommitLink"],

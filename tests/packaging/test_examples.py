@@ -20,6 +20,7 @@ CALLED_BY_ORCHESTRATORS = {
     "VersionedCommitSensor.look",
     "VersionedCommitSensor.poke",
     "VersionedCommitSensor.resume",
+    "VersionedDatumOperator.execute",
     "VersionedMergeOperator.execute",
     "VersionedCommitOperator.execute",
     "VersionedCommitOperator.write",
