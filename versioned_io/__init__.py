@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     )
     from versioned_io.processing.pipelines.commanding import command
     from versioned_io.processing.pipelines.declaring import PipelineFunction, pipeline
-    from versioned_io.processing.pipelines.pipeline import Pipeline, PipelinePlan
+    from versioned_io.processing.pipelines.pipeline import Pipeline
+    from versioned_io.processing.pipelines.pipeline_plan import PipelinePlan
     from versioned_io.processing.running.datum_access import Datum, DatumOutput
     from versioned_io.processing.running.evaluated_batch import EvaluatedBatch, PendingBatch
     from versioned_io.processing.running.progress_of_run import PipelineRun, RunProgress
@@ -112,7 +113,7 @@ _HOMES = {
     "PendingBatch": "processing.running.evaluated_batch",
     "Pipeline": "processing.pipelines.pipeline",
     "PipelineFunction": "processing.pipelines.declaring",
-    "PipelinePlan": "processing.pipelines.pipeline",
+    "PipelinePlan": "processing.pipelines.pipeline_plan",
     "PipelineRun": "processing.running.progress_of_run",
     "Relay": "processing.announcing",
     "Repetition": "model.due_states",

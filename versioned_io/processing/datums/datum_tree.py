@@ -4,7 +4,7 @@ A row is an empty file under an escaped key; its attributes hold the facts. Fact
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import quote
@@ -13,17 +13,19 @@ from blake3 import blake3
 
 from versioned_io.errors import IntegrityError
 from versioned_io.model.places import PageRef
-from versioned_io.storage.pages.read import FileRow, file_rows, lookup, lookup_many, scan
+from versioned_io.storage.pages.read import FileRow, file_rows, lookup, lookup_many, scan, stat_directory
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.snapshots.file_info import decode_attributes
 
-_DATUMS: Final = "d/"
 _CODE: Final = "c/"
 _LONGEST: Final = 900
 _KEPT: Final = 800
 _LONGEST_ATTRIBUTE: Final = 2048
 _SAFE: Final = " !\"#$&'()*+,-.:;<=>?@[\\]^_`{|}~"
 _FINGERPRINT: Final = '{"fingerprint":"'
+
+DATUMS: Final = "d/"
+"""The start of the path of every datum."""
 
 INVALID: Final = bytes(32)
 """The fingerprint of a datum that was invalidated, which no computation has."""
@@ -91,7 +93,7 @@ def place_of(key: str) -> str:
         name = {"": "%"}.get(name, name.replace(".", "%2E"))
     if len(name) > _LONGEST:
         name = f"{name[:_KEPT]}%~{blake3(key.encode()).hexdigest()}"
-    return _DATUMS + name
+    return DATUMS + name
 
 
 def encode_datum(facts: DatumFacts) -> EncodedDatum:
@@ -117,10 +119,30 @@ def read_fingerprints(backend: Backend, root: PageRef | None) -> dict[str, bytes
     """
     found: dict[str, bytes] = {}
     start, stop = len(_FINGERPRINT), len(_FINGERPRINT) + 64
-    for batch in scan(root, _DATUMS, source=backend.pages):
+    for batch in scan(root, DATUMS, source=backend.pages):
         paths, texts = batch.column("path").to_pylist(), batch.column("attributes").to_pylist()
         found |= {path: bytes.fromhex(text[start:stop]) for path, text in zip(paths, texts, strict=True)}
     return found
+
+
+def find_fingerprints(backend: Backend, root: PageRef | None, places: Sequence[str]) -> dict[str, bytes]:
+    """Return the fingerprints of the datums at these paths; others are left out. Cost: reads the pages of the paths."""
+    start, stop = len(_FINGERPRINT), len(_FINGERPRINT) + 64
+    rows = lookup_many(root, places, source=backend.pages)
+    texts = zip(rows["path"].to_pylist(), rows["attributes"].to_pylist(), strict=True)
+    return {path: bytes.fromhex(text[start:stop]) for path, text in texts}
+
+
+def count_datums(backend: Backend, root: PageRef | None) -> int:
+    """Return the number of datums. Cost: reads at most 2 pages of each level."""
+    return stat_directory(root, DATUMS.removesuffix("/"), source=backend.pages).files
+
+
+def scan_facts(backend: Backend, root: PageRef | None, prefix: str) -> Iterator[tuple[str, DatumFacts]]:
+    """Yield the datums whose paths begin with *prefix*, each with its path. Cost: some 10 us a datum."""
+    for batch in scan(root, prefix, source=backend.pages):
+        for row in file_rows(batch):
+            yield row.path, _decode(backend, row)
 
 
 def read_datums(backend: Backend, root: PageRef | None, places: list[str]) -> dict[str, DatumFacts]:
@@ -131,19 +153,12 @@ def read_datums(backend: Backend, root: PageRef | None, places: list[str]) -> di
 
 def list_facts(backend: Backend, root: PageRef | None) -> list[DatumFacts]:
     """Return all datums, sorted by key. Cost: reads every page; some 10 us a datum."""
-    batches = scan(root, _DATUMS, source=backend.pages)
-    found = [_decode(backend, row) for batch in batches for row in file_rows(batch)]
-    return sorted(found, key=lambda facts: facts.key)
+    return sorted((facts for _, facts in scan_facts(backend, root, DATUMS)), key=lambda facts: facts.key)
 
 
 def find_owner(backend: Backend, root: PageRef | None, output: str) -> str | None:
     """Return the key of the datum that wrote *output*, or None. Cost: reads every datum; only errors ask this."""
-    for batch in scan(root, _DATUMS, source=backend.pages):
-        for row in file_rows(batch):
-            facts = _decode(backend, row)
-            if output in facts.outputs:
-                return facts.key
-    return None
+    return next((facts.key for _, facts in scan_facts(backend, root, DATUMS) if output in facts.outputs), None)
 
 
 def read_keys(backend: Backend, root: PageRef | None, places: list[str]) -> list[str]:

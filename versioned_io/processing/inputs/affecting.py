@@ -8,12 +8,13 @@ import pyarrow.compute as pc
 
 from versioned_io.model.columns import text_scalar, whole_column
 from versioned_io.processing.inputs.combining import union_labels
+from versioned_io.processing.inputs.datum_set import DatumSet, DatumSource
 from versioned_io.processing.inputs.globbing import ROOT_KEY
-from versioned_io.processing.inputs.selecting import Snapshots, as_glob, list_datums, snapshot_of
-from versioned_io.processing.inputs.specs import CronInput, GlobInput, InputSpec, UnionInput, leaves_of, names_of
-from versioned_io.storage.pages.diff import diff
+from versioned_io.processing.inputs.selecting import Snapshots, as_glob, snapshot_of
+from versioned_io.processing.inputs.specs import CronInput, GlobInput, InputSpec, UnionInput, names_of
+from versioned_io.processing.inputs.touching import changed_files, touched_datums, touched_paths
 from versioned_io.versioning.backend.backend import Backend
-from versioned_io.versioning.snapshots.glob import Glob, directories_of, parse_glob
+from versioned_io.versioning.snapshots.glob import Glob, parse_glob
 from versioned_io.versioning.snapshots.snapshot import Snapshot
 
 
@@ -48,7 +49,7 @@ def affected_datums(backend: Backend, spec: InputSpec, before: Snapshots, after:
         after: Finds the later one.
 
     Cost: of a glob or a union of globs, the pages that differ, and at most 2 look-ups for each directory. Of any other
-        input as `list_datums` of both, but nothing if none of its files differ.
+        input, that of `touched_datums`.
     """
     match spec:
         case GlobInput():
@@ -63,16 +64,16 @@ def affected_datums(backend: Backend, spec: InputSpec, before: Snapshots, after:
                 for label, found in zip(labels, each, strict=True)
             ]
             return AffectedKeys(*(_in_order(key for found in labelled for key in found[at]) for at in range(3)))
-    trees = {leaf.ref: _trees(leaf.ref, before, after) for leaf in leaves_of(spec) if leaf.ref is not None}
-    if all(_changes(backend, one, "").num_rows == 0 for one in trees.values()):
-        return AffectedKeys((), (), ())
-    return _by_comparing(spec, before, after)
+    touched = touched_datums(backend, spec, before, after)
+    olds, news = _seen_by_key(touched.before), _seen_by_key(touched.after)
+    changed = (key for key in olds.keys() & news.keys() if olds[key] != news[key])
+    return AffectedKeys(_in_order(changed), _in_order(news.keys() - olds.keys()), _in_order(olds.keys() - news.keys()))
 
 
 def _of_glob(backend: Backend, spec: GlobInput, before: Snapshots, after: Snapshots) -> AffectedKeys:
     pattern = parse_glob(spec.pattern, has_fields=True)
     trees = _trees(spec.ref, before, after)
-    found = pa.concat_tables([_changes(backend, trees, prefix) for prefix in pattern.prefixes])
+    found = pa.concat_tables([changed_files(backend, *trees, prefix) for prefix in pattern.prefixes])
     if spec.empty_files:
         found = found.filter(pc.not_equal(found["change"], text_scalar("modified")))
     if pattern.is_root:
@@ -87,8 +88,8 @@ def _states(pattern: Glob, trees: _Trees, found: pa.Table) -> dict[str, tuple[bo
     states: dict[str, tuple[bool, bool]] = {}
     if not len(paths):
         return states
-    parents = directories_of(paths)
-    for directory in parents.filter(pattern.mask(parents)).to_pylist() if len(parents) else ():
+    directories, _ = touched_paths(pattern, paths)
+    for directory in directories:
         states[directory] = trees.before.is_directory(directory), trees.after.is_directory(directory)
     if not pattern.is_directory:
         matching = found.filter(pattern.mask(paths))
@@ -106,27 +107,13 @@ def _sorted_out(states: dict[str, tuple[bool, bool]]) -> AffectedKeys:
     )
 
 
-def _by_comparing(spec: InputSpec, before: Snapshots, after: Snapshots) -> AffectedKeys:
-    olds, news = (_seen_by_key(spec, one) for one in (before, after))
-    changed = (key for key in olds.keys() & news.keys() if olds[key] != news[key])
-    return AffectedKeys(_in_order(changed), _in_order(news.keys() - olds.keys()), _in_order(olds.keys() - news.keys()))
-
-
-def _seen_by_key(spec: InputSpec, snapshots: Snapshots) -> dict[str, bytes]:
-    found = list_datums(spec, snapshots)
+def _seen_by_key(source: DatumSource) -> dict[str, bytes]:
+    found = DatumSet(source)
     return dict(zip(found.keys.to_pylist(), found.seen_page(0, len(found)), strict=True))
 
 
 def _trees(ref: str, before: Snapshots, after: Snapshots) -> _Trees:
     return _Trees(snapshot_of(ref, before), snapshot_of(ref, after))
-
-
-def _changes(backend: Backend, trees: _Trees, prefix: str) -> pa.Table:
-    """Return the files whose content differs; those of which only the attributes do are left out."""
-    roots = (None if one.is_empty else one.commit.readable_root for one in trees)
-    found = diff(*roots, source=backend.pages, prefix=prefix)
-    same = pc.fill_null(pc.equal(found["old_digest"], found["new_digest"]), False)  # noqa: FBT003 (Arrow takes it so)
-    return found.filter(pc.invert(same))
 
 
 def _in_order(keys: Iterable[str] | Collection[str]) -> tuple[str, ...]:

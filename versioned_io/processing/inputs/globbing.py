@@ -1,19 +1,20 @@
 """The matches of a pattern in a snapshot: files and directories alike, with captures, as columns."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioned_io.model.columns import number_array, number_column, text_column
-from versioned_io.model.path_ranges import PathRange
+from versioned_io.model.path_ranges import PathRange, contains, merge_ranges
+from versioned_io.processing.inputs.chosen import Chosen
 from versioned_io.processing.inputs.matches import FileLists, MatchedPaths, Matches
 from versioned_io.processing.inputs.specs import GlobInput
 from versioned_io.storage.chunks.chunk_columns import DIGEST_TYPE
 from versioned_io.versioning.snapshots.glob import Glob, directories_of, parse_glob
-from versioned_io.versioning.snapshots.snapshot import Snapshot
+from versioned_io.versioning.snapshots.snapshot import Snapshot, look_up_rows
 
 ROOT_KEY = "/"
 """The key of the datum that is the whole tree."""
@@ -26,6 +27,13 @@ def glob_matches(spec: GlobInput, snapshot: Snapshot) -> Matches:
     pattern = parse_glob(spec.pattern, has_fields=True)
     files = files_of(snapshot, pattern)
     return matches_of(spec, pattern, snapshot, files)
+
+
+def matches_any(spec: GlobInput, snapshot: Snapshot) -> bool:
+    """Return whether a glob has a datum. Cost: reads the pages before its first match."""
+    pattern = parse_glob(spec.pattern, has_fields=True)
+    batches = (batch for prefix in pattern.prefixes for batch in snapshot.batches(prefix=prefix))
+    return any(len(matched_paths(pattern, _as_lists([batch])).keys) for batch in batches)
 
 
 def matches_of(spec: GlobInput, pattern: Glob, snapshot: Snapshot, files: FileLists) -> Matches:
@@ -46,8 +54,37 @@ def matches_of(spec: GlobInput, pattern: Glob, snapshot: Snapshot, files: FileLi
 
 def files_of(snapshot: Snapshot, pattern: Glob) -> FileLists:
     """Return the files that a match of *pattern* may be, or may have below it."""
-    batches = [batch.select(_READ.names) for prefix in pattern.prefixes for batch in snapshot.batches(prefix=prefix)]
-    table = pa.Table.from_batches([pa.record_batch(one.columns, schema=_READ) for one in batches], schema=_READ)
+    return _as_lists([batch for prefix in pattern.prefixes for batch in snapshot.batches(prefix=prefix)])
+
+
+def files_at(snapshot: Snapshot, paths: Iterable[str], prefixes: Iterable[str]) -> FileLists:
+    """Return those of *paths* that are files, and all files whose paths begin with one of *prefixes*.
+
+    Cost: reads the pages of these paths.
+    """
+    shortest: list[str] = []
+    for prefix in sorted(set(prefixes)):
+        if not shortest or not prefix.startswith(shortest[-1]):
+            shortest.append(prefix)
+    below = merge_ranges(map(PathRange.of_prefix, shortest))
+    batches = [batch for prefix in shortest for batch in snapshot.batches(prefix=prefix)]
+    alone = [path for path in paths if not contains(below, path)]
+    found = _as_lists([*look_up_rows(snapshot, alone).to_batches(), *batches])
+    order = pc.cast(pc.sort_indices(found.paths), pa.int64())
+    return FileLists(*(column.take(order) for column in found))
+
+
+def matches_among(spec: GlobInput, pattern: Glob, snapshot: Snapshot, keys: Sequence[str]) -> Chosen:
+    """Return the datums of a glob that have one of *keys*. Cost: reads the pages of their files."""
+    if pattern.is_root:
+        return Chosen.with_keys(glob_matches(spec, snapshot), keys)
+    files = files_at(snapshot, keys, [f"{key}/" for key in keys])
+    return Chosen.with_keys(matches_of(spec, pattern, snapshot, files), keys)
+
+
+def _as_lists(batches: Sequence[pa.RecordBatch]) -> FileLists:
+    selected = [pa.record_batch(one.select(_READ.names).columns, schema=_READ) for one in batches]
+    table = pa.Table.from_batches(selected, schema=_READ)
     return FileLists(*(column.combine_chunks() for column in table.columns))
 
 

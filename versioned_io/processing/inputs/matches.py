@@ -44,6 +44,14 @@ class MatchedPaths(NamedTuple):
     counts: np.ndarray
     directories: np.ndarray | None = None
 
+    def chosen(self, mask: pa.BooleanArray) -> "MatchedPaths":
+        """Return the matched paths for which *mask* is true."""
+        flags = np.array(mask.to_pylist(), np.bool_)
+        directories = None if self.directories is None else self.directories[flags]
+        return MatchedPaths(
+            self.keys.filter(mask), self.paths.filter(mask), self.starts[flags], self.counts[flags], directories
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Matches:

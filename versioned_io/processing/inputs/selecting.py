@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from versioned_io.errors import InvalidInputError
 from versioned_io.processing.inputs.combining import Beside, Combinations, join_of
 from versioned_io.processing.inputs.datum_set import DatumSet, DatumSource
-from versioned_io.processing.inputs.globbing import glob_matches
+from versioned_io.processing.inputs.globbing import glob_matches, matches_any
 from versioned_io.processing.inputs.grouping import group_of
 from versioned_io.processing.inputs.specs import (
     CronInput,
@@ -40,6 +40,13 @@ def list_datums(spec: InputSpec, snapshots: Snapshots, *, cuts: Cuts | None = No
         costs its arms.
     """
     empty: list[LeafInput] = []
+    return DatumSet(source_of(spec, snapshots, cuts=cuts, empty=empty), tuple(empty))
+
+
+def source_of(
+    spec: InputSpec, snapshots: Snapshots, *, cuts: Cuts | None = None, empty: list[LeafInput] | None = None
+) -> DatumSource:
+    """Return the rows of the datums of *spec*; inputs that match nothing are added to *empty*."""
 
     def build(one: InputSpec) -> DatumSource:
         match one:
@@ -48,16 +55,36 @@ def list_datums(spec: InputSpec, snapshots: Snapshots, *, cuts: Cuts | None = No
             case UnionInput():
                 return Beside.of([build(arm) for arm in one.arms])
             case JoinInput():
-                are_outer = [any(is_outer(leaf) for leaf in leaves_of(arm)) for arm in one.arms]
-                return join_of([build(arm) for arm in one.arms], are_outer=are_outer)
+                return join_of([build(arm) for arm in one.arms], are_outer=are_outer(one))
             case GroupInput():
                 return group_of([build(arm) for arm in one.arms])
         source = _source_of_leaf(one, snapshots, cuts)
-        if not len(source):
+        if not len(source) and empty is not None:
             empty.append(one)
         return source
 
-    return DatumSet(build(spec), tuple(empty))
+    return build(spec)
+
+
+def find_empty_inputs(spec: InputSpec, snapshots: Snapshots) -> list[LeafInput]:
+    """Return the inputs that match nothing.
+
+    Cost: of each input the pages before its first match; tables are read whole.
+    """
+    found: list[LeafInput] = []
+    for leaf in leaves_of(spec):
+        if isinstance(leaf, TableInput):
+            source_of(leaf, snapshots, empty=found)
+            continue
+        one = as_glob(leaf) if isinstance(leaf, CronInput) else leaf
+        if not matches_any(one, snapshot_of(one.ref, snapshots)):
+            found.append(leaf)
+    return found
+
+
+def are_outer(spec: JoinInput) -> list[bool]:
+    """Return which arms of a join keep datums that have no partner."""
+    return [any(is_outer(leaf) for leaf in leaves_of(arm)) for arm in spec.arms]
 
 
 def is_outer(leaf: LeafInput) -> bool:

@@ -20,7 +20,7 @@ from versioned_io.model.columns import (
     text_scalar,
 )
 from versioned_io.processing.inputs.datum_set import DatumFile
-from versioned_io.processing.inputs.globbing import files_of, matched_paths
+from versioned_io.processing.inputs.globbing import files_at, files_of, matched_paths
 from versioned_io.processing.inputs.matches import FileLists, MatchedPaths, Matches, escaped_values
 from versioned_io.processing.inputs.seen_bytes import framed, framed_column, joined, slices_digests
 from versioned_io.processing.inputs.specs import TableInput
@@ -82,11 +82,16 @@ Cuts = MutableMapping[bytes, TableCut]
 """Cuts that were made before, by the digest of the files and the rule."""
 
 
-def table_matches(spec: TableInput, snapshot: Snapshot, cuts: Cuts | None = None) -> Matches:
+def table_matches(
+    spec: TableInput, snapshot: Snapshot, cuts: Cuts | None = None, *, only: Sequence[str] | None = None
+) -> Matches:
     """Return the datums of a table input; a directory that matches is one table of all the files below it.
 
     The digest of a value covers names, types, nulls and values of its rows, in their order. It does not depend on row
     groups, compression, dictionaries, or the division of a directory into files. Other values' rows don't count.
+
+    Args:
+        only: The paths of the tables to look at; by default all.
 
     Raises:
         InvalidInputError: A file lacks the column, or its type can't be written as text.
@@ -95,8 +100,13 @@ def table_matches(spec: TableInput, snapshot: Snapshot, cuts: Cuts | None = None
     Cost: reads each file whole, unless *cuts* has its cut; 0.5 us a row.
     """
     pattern = parse_glob(spec.path, has_fields=True)
-    files = files_of(snapshot, pattern)
-    found = matched_paths(pattern, files)
+    if only is None or pattern.is_root:
+        files = files_of(snapshot, pattern)
+        found = matched_paths(pattern, files)
+    else:
+        files = files_at(snapshot, only, [f"{path}/" for path in only])
+        found = matched_paths(pattern, files)
+        found = found.chosen(pc.is_in(found.keys, value_set=text_column(only)))
     names = files.paths.to_pylist()
     of_match: list[TableCut] = []
     for start, count in zip(found.starts.tolist(), found.counts.tolist(), strict=True):

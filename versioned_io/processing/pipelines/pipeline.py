@@ -1,25 +1,20 @@
 """A pipeline of one store: it plans, runs and explains itself."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Final, NamedTuple
 
-from blake3 import blake3
-
 from versioned_io.catalog.evaluated import count_disagreements, find_failures, find_results
 from versioned_io.errors import InvalidInputError
 from versioned_io.model.arguments import (
     check_callable,
-    parse_count,
     parse_items,
     parse_name,
     parse_optional_count,
     parse_text,
 )
-from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import new_uuid7
 from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.processing.datums.datum_plan import DatumPlan
@@ -31,6 +26,7 @@ from versioned_io.processing.fingerprints.of_function import code_of_function
 from versioned_io.processing.inputs.specs import refs_of
 from versioned_io.processing.pipelines.declaring import PipelineFunction
 from versioned_io.processing.pipelines.explaining import explain_datum
+from versioned_io.processing.pipelines.pipeline_plan import PipelinePlan
 from versioned_io.processing.results.batches import BatchPlace, invalidate_results
 from versioned_io.processing.results.stored_results import read_log
 from versioned_io.processing.running.as_command import CommandProgram
@@ -39,8 +35,9 @@ from versioned_io.processing.running.definition import OnFailure, PipelineDefini
 from versioned_io.processing.running.evaluated_batch import EvaluatedBatch, PendingBatch
 from versioned_io.processing.running.evaluating import Evaluation, ExpectedCode
 from versioned_io.processing.running.kept_programs import end_kept_programs
+from versioned_io.processing.running.planning import make_plan
 from versioned_io.processing.running.progress_of_run import PipelineRun, RunProgress
-from versioned_io.processing.running.runner import PipelineRunner, commit_of, make_plan
+from versioned_io.processing.running.runner import PipelineRunner
 from versioned_io.versioning.naming.naming import ensure_system_branch
 
 _POOL: Final = "_max_workers"
@@ -75,93 +72,6 @@ def identify(function: PipelineFunction) -> Identified:
     whole = computation_digest(manifest.digest, function.parameters, salt)
     identity = Identity(manifest.digest.hex(), computation_digest(b"", function.parameters).hex(), salt)
     return Identified(manifest, identity, partial(fingerprints, whole))
-
-
-class PipelinePlan:
-    """The work of the next run, for the heads as they were read. Planning wrote nothing."""
-
-    def __init__(self, store: PipelineStore, plan: DatumPlan, warnings: Sequence[str], identity: Identity) -> None:
-        self._plan = plan
-        self._identity = identity
-        self._warnings = warnings
-        self._gone = plan.gone_keys(store.backend)
-
-    def __repr__(self) -> str:
-        return f"PipelinePlan({self.counts})"
-
-    @property
-    def runs(self) -> list[str]:
-        """The keys of the datums that would be evaluated, sorted."""
-        return [one.key for one in self._plan.runs]
-
-    @property
-    def reuses(self) -> list[str]:
-        """The keys of the datums whose result exists, or that share the result of one that runs, sorted."""
-        return [one.key for one in self._plan.reuses]
-
-    @property
-    def skips(self) -> list[str]:
-        """The keys of the unchanged datums, sorted. Cost: some 0.2 s for 1,000,000."""
-        return self._plan.skipped_keys()
-
-    @property
-    def deletes(self) -> list[str]:
-        """The keys of the datums that the inputs do not have any more, whose outputs would go, sorted."""
-        return self._gone
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The lengths of the four lists, by their names."""
-        plan = self._plan
-        return {
-            "runs": len(plan.runs),
-            "reuses": len(plan.reuses),
-            "skips": len(plan.skips),
-            "deletes": len(plan.gone),
-        }
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the output is up to date."""
-        return self._plan.is_empty
-
-    @property
-    def inputs(self) -> list[Commit]:
-        """The commits that were read, in the order of the inputs; a branch without a commit has none."""
-        return [commit for one in self._plan.snapshots.values() if (commit := commit_of(one)) is not None]
-
-    @property
-    def state(self) -> str:
-        """A text that is equal for equal inputs, code and output: the same plan was made before."""
-        output = self._plan.output
-        heads = [commit.id for commit in self.inputs]
-        described = [None if one is None else one.id for one in (output.head, output.datums)]
-        return blake3(json.dumps([*self._identity, heads, described]).encode()).hexdigest()
-
-    def batches(self, most: int = 256, *, at_most: int = 1000) -> list[PendingBatch]:
-        """Return the datums of `runs` in batches of about equal size, for `Pipeline.evaluate` in other processes.
-
-        >>> store.pipeline(upper).plan().batches(1)[0].first
-        '2012/01.csv'
-
-        Args:
-            most: How many datums a batch has, unless that would make more than *at_most* batches.
-            at_most: How many batches there are; orchestrators limit how many tasks they make of one.
-
-        Raises:
-            InvalidInputError: An argument is not a count of at least 1.
-        """
-        runs = self._plan.runs
-        fewest = -(-len(runs) // parse_count(at_most, "at_most", least=1))
-        size = max(parse_count(most, "most", least=1), fewest)
-        parts = [runs[start : start + size] for start in range(0, len(runs), size)]
-        return [PendingBatch(part[0].key, part[-1].key, len(part)) for part in parts]
-
-    @property
-    def warnings(self) -> list[str]:
-        """Inputs that match nothing, and code that is looked up at run time and not followed, each as a sentence."""
-        empty = [f"the input {one.name!r} matches nothing" for one in self._plan.datums.empty_inputs]
-        return [*empty, *self._warnings]
 
 
 class Pipeline:
@@ -230,7 +140,8 @@ class Pipeline:
             RepoNotFoundError, RefNotFoundError: An input or the output branch does not exist. Create it.
             InvalidInputError: The head of the output was not made by a pipeline.
 
-        Cost: reads the pages of the inputs' paths and of the datum tree; 1 SELECT for each 500 changed datums.
+        Cost: if only files changed since the last run, that of the datums with these files. Otherwise reads the pages
+            of the inputs' paths and of the datum tree. And 1 SELECT for each 500 changed datums.
         """
         plan = make_plan(self._store, self._definition)
         return PipelinePlan(self._store, plan, self._warnings, self._definition.identity)

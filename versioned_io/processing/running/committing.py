@@ -10,6 +10,7 @@ from versioned_io.model.commits import Commit, JSONValue
 from versioned_io.model.idempotency import parse_idempotency
 from versioned_io.model.identifiers import CommitId, new_uuid7
 from versioned_io.model.refs import BranchRef
+from versioned_io.processing.datums.basis import encode_unsettled, unsettled_place
 from versioned_io.processing.datums.datum_plan import DatumPlan, PlannedDatum
 from versioned_io.processing.datums.datum_tree import INVALID, DatumFacts, encode_datum, manifest_place, read_datums
 from versioned_io.processing.datums.exact_outputs import NewOutputs, OutputChange, change_outputs, name_claimants
@@ -60,11 +61,21 @@ class Lacking:
 
 
 class _Change(NamedTuple):
-    """The changes of a commit: the output, rows of the datum tree to write, and their paths to delete."""
+    """The changes of a commit: the output, rows of the datum tree to write, and paths to delete there.
+
+    Attributes:
+        unsettled: The datums without a result that the datum tree does not name yet.
+    """
 
     output: OutputChange
     rows: Sequence[DatumFacts]
+    unsettled: Sequence[DatumFacts]
     gone: Sequence[str]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the datum tree stays as it is."""
+        return not (self.rows or self.unsettled or self.gone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +116,7 @@ class RunCommit:
         )
         is_taken_over = head is not None and head.metadata.get("pipeline") != self.definition.name
         writes_output = head is None or not change.output.is_empty or before != told or is_taken_over
-        if not (writes_output or change.rows or change.gone):
+        if not writes_output and change.is_empty and self.plan.is_partial:
             return head
         try:
             return self._write(change, told, writes_output=writes_output)
@@ -122,7 +133,16 @@ class RunCommit:
         old = read_datums(backend, plan.output.root, [*known, *plan.gone])
         dropped = [one.place for one in changed if lacking.has(one) and one.place in plan.known]
         output = change_outputs(backend, plan.output, new, old.values())
-        return _Change(output, [one.facts for one in new], [*plan.gone, *dropped])
+        unsettled, settled = self._unsettled(lacking)
+        return _Change(output, [one.facts for one in new], unsettled, [*plan.gone, *dropped, *settled])
+
+    def _unsettled(self, lacking: Lacking) -> tuple[list[DatumFacts], list[str]]:
+        """Return the datums to name as without a result, and the paths of those that are not so any more."""
+        named = self.plan.unsettled
+        now = {unsettled_place(one.place): one for one in self.plan.changed if lacking.has(one)}
+        facts = {place: self._facts(one, None) for place, one in now.items()}
+        new = [one for place, one in facts.items() if place not in named or named[place].inputs != one.inputs]
+        return new, sorted(named.keys() - now.keys())
 
     def _read(self, done: Sequence[PlannedDatum], results: Mapping[bytes, CommitId]) -> dict[bytes, StoredResult]:
         places = {one.fingerprint: results[one.fingerprint] for one in done}
@@ -134,11 +154,11 @@ class RunCommit:
             raise ResultsLostError(lost)
         return found
 
-    def _facts(self, one: PlannedDatum, result: StoredResult) -> DatumFacts:
+    def _facts(self, one: PlannedDatum, result: StoredResult | None) -> DatumFacts:
         files = self.plan.datums.datum(one.row).inputs
         inputs = {name: tuple((file.path, str(file.digest)) for file in some) for name, some in files.items()}
-        outputs = tuple(sorted(result.outputs))
-        return DatumFacts(one.key, one.fingerprint, outputs, inputs, self.definition.identity, result.run_id)
+        outputs, run_id = ((), "") if result is None else (tuple(sorted(result.outputs)), result.run_id)
+        return DatumFacts(one.key, one.fingerprint, outputs, inputs, self.definition.identity, run_id)
 
     def _completeness(self, lacking: Lacking) -> dict[str, JSONValue]:
         keys = sorted(one.key for one in self.plan.changed if lacking.has(one))
@@ -187,8 +207,8 @@ class RunCommit:
         place = manifest_place(self.definition.identity.code)
         if change.rows and lookup(self.plan.output.root, place, source=self.backend.pages) is None:
             staged.write(place, self.definition.code.encode())
-        for facts in change.rows:
-            row = encode_datum(facts)
+        rows = [*map(encode_datum, change.rows), *map(encode_unsettled, change.unsettled), self.plan.basis.encoded()]
+        for row in rows:
             staged.write(row.path, row.content, attributes=row.attributes)
 
     def _message(self) -> str:
@@ -217,8 +237,8 @@ def mark_invalid(backend: Backend, output: OutputState, pipeline: str, datums: S
         _stay(draft_of(tx).base, output.datums, branch)
         draft_of(tx).stay_on_base()
         for facts in datums:
-            row = encode_datum(replace(facts, fingerprint=INVALID))
-            tx.write(row.path, row.content, attributes=row.attributes)
+            for row in (encode_datum(replace(facts, fingerprint=INVALID)), encode_unsettled(facts)):
+                tx.write(row.path, row.content, attributes=row.attributes)
 
 
 def _stay(base: Commit | None, planned: Commit | None, branch: BranchRef) -> None:

@@ -6,51 +6,24 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Final
 
-from versioned_io.errors import BoundBranchError, ConflictError, PackCondemnedError, PackLostError, RefNotFoundError
+from versioned_io.errors import ConflictError, PackCondemnedError, PackLostError
 from versioned_io.model.commits import Commit, RunInfo
 from versioned_io.model.identifiers import CommitId, new_uuid7
 from versioned_io.model.repo_kinds import RepoKind
-from versioned_io.processing.datums.datum_plan import DatumPlan, plan_datums
-from versioned_io.processing.datums.located import OutputState, find_output
-from versioned_io.processing.inputs.selecting import list_datums
-from versioned_io.processing.inputs.specs import refs_of
+from versioned_io.processing.datums.datum_plan import DatumPlan
 from versioned_io.processing.results.batches import BatchPlace
 from versioned_io.processing.running.claiming import renewed_claims
 from versioned_io.processing.running.committing import Lacking, ResultsLostError, RunCommit
 from versioned_io.processing.running.definition import PipelineDefinition, PipelineStore
 from versioned_io.processing.running.evaluated_batch import EvaluatedBatch, PendingBatch, name_lacking, part_of_plan
 from versioned_io.processing.running.evaluation_loop import InProcess, PendingDatums, RunResults
+from versioned_io.processing.running.planning import commit_of, make_plan
 from versioned_io.processing.running.progress_of_run import PipelineRun, RunProgress
 from versioned_io.versioning.naming.naming import ensure_system_branch
 from versioned_io.versioning.runs.run import Run, build_run_info, current_run
-from versioned_io.versioning.snapshots.snapshot import Snapshot
 
 MOST_ROUNDS: Final = 10
 """After this many rounds newer inputs wait for the next run, so that a run ends also where inputs never rest."""
-
-
-def make_plan(store: PipelineStore, definition: PipelineDefinition) -> DatumPlan:
-    """Return the plan of a pipeline for the heads as they are now. Nothing is written.
-
-    Raises:
-        RepoNotFoundError, RefNotFoundError: An input or the output does not exist.
-        InvalidInputError: The head of the output was not made by a pipeline.
-        BoundBranchError: Another pipeline made it. Name another output, or declare what this one replaces.
-
-    Cost: that of `list_datums` and `plan_datums`.
-    """
-    output = find_output(store.backend, definition.output)
-    _refuse_output_of_another(output, definition)
-    snapshots = store.snapshots(tuple(refs_of(definition.inputs)))
-    datums = list_datums(definition.inputs, snapshots)
-    found, uses_index = definition.fingerprints, definition.uses_index
-    return plan_datums(store.backend, output, snapshots, datums, found, uses_index=uses_index)
-
-
-def _refuse_output_of_another(output: OutputState, definition: PipelineDefinition) -> None:
-    owner = definition.name if output.head is None else output.head.metadata.get("pipeline", definition.name)
-    if owner not in {definition.name, definition.replaces}:
-        raise BoundBranchError(str(output.branch), str(owner), definition.name)
 
 
 class PipelineRunner:
@@ -229,7 +202,7 @@ class PipelineRunner:
         return {
             "run": run,
             "reused": len(changed) - run - failed - recovered - left,
-            "skipped": len(plan.skips),
+            "skipped": plan.skips,
             "failed": failed,
             "recovered": recovered,
             "deleted": len(plan.gone),
@@ -250,11 +223,3 @@ class PipelineRunner:
             state = "failed"
         runs = tuple(sorted(self._results.ran.values()))
         return PipelineRun(self._id, state, commit, self._counts(plan), runs, failed, recovered, self._rounds)
-
-
-def commit_of(snapshot: Snapshot) -> Commit | None:
-    """Return the commit of a snapshot; None of a branch that has none yet."""
-    try:
-        return snapshot.commit
-    except RefNotFoundError:
-        return None

@@ -1,5 +1,9 @@
 """Reading the files of one commit."""
 
+from collections.abc import Sequence
+
+import pyarrow as pa
+
 from versioned_io.catalog.commits import get_commit
 from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import CommitId
@@ -90,6 +94,15 @@ class Snapshot:
     versions = forward("_versions", FileVersions.versions)
     writer_of = forward("_versions", FileVersions.writer_of)
     checkout = forward("_checking_out", CheckingOut.checkout)
+
+
+def look_up_rows(snapshot: Snapshot, paths: Sequence[str]) -> pa.Table:
+    """Return the rows of those of *paths* that are files, sorted by path; nothing is recorded as read.
+
+    Cost: reads the pages that hold the paths, each once.
+    """
+    tree = snapshot._tree  # noqa: SLF001 (users have no need for it)
+    return tree.settled(lambda: tree.look_up(paths))
 
 
 def _restore(

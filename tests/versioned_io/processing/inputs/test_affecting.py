@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 import versioned_io as vio
 from versioned_io.processing.inputs.affecting import affected_datums
+from versioned_io.processing.inputs.datum_set import DatumSet
 from versioned_io.processing.inputs.selecting import list_datums
+from versioned_io.processing.inputs.touching import touched_datums
 
 PATHS = ["a", "a/1", "a/2", "b/1", "b/c/1", "b/c", "a!", "a b/1", "c/1.png", "c/2.png"]
 
@@ -28,6 +30,18 @@ SPECS = [
     vio.join(glob("/(*)/*", join_on="$1"), vio.glob("other@main", "/(*)", join_on="$1", outer=True)),
     vio.group(glob("/(*)/*", group_by="$1"), vio.glob("other@main", "/(*)", group_by="$1")),
     vio.cron("* * * * *", ref="r@main"),
+    vio.join(glob("/(*)/(*)", join_on="$2"), vio.glob("other@main", "/(*)/{n}", join_on="{n}", outer=True)),
+    vio.join(glob("/(*)/(*)", join_on="x$1"), vio.glob("other@main", "/(*)", join_on="$1", outer=True)),
+    vio.join(glob("/(**)", join_on="$1", outer=True), vio.glob("other@main", "/(*)/(*)", join_on="$1/$2")),
+    vio.group(glob("/(*)/(*)", group_by="$2"), vio.glob("other@main", "/*/{n}", group_by="{n}")),
+    vio.group(vio.union(glob("/(*)", group_by="$1"), vio.glob("other@main", "/(*)/*", group_by="$1"))),
+    vio.cross(glob("/*"), vio.glob("other@main", "/*"), vio.glob("other@main", "/", name="whole")),
+    vio.cross(vio.union(glob("/*"), glob("/*/*")), vio.group(vio.glob("other@main", "/(*)/*", group_by="$1"))),
+    vio.union(vio.cross(glob("/*"), vio.glob("other@main", "/*")), vio.group(glob("/(*)/*", group_by="$1"))),
+    vio.join(
+        vio.cross(glob("/(*)", join_on="$1"), vio.glob("other@main", "/", name="whole")),
+        vio.glob("other@main", "/(*)", join_on="$1"),
+    ),
 ]
 CHANGES = st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from(["x", "y", "attributes", None])), max_size=5)
 
@@ -58,12 +72,24 @@ def seen(spec, snapshots):
     return dict(zip(found.keys.to_pylist(), found.seen_page(0, len(found)), strict=True))
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(changes=CHANGES, others=CHANGES, spec=st.sampled_from(SPECS), is_reversed=st.booleans())
-def test_affected_is_what_a_comparison_of_all_datums_finds(store, changes, others, spec, is_reversed):
+def by_key(source):
+    found = DatumSet(source)
+    keys = found.keys.to_pylist()
+    assert keys == sorted(set(keys), key=str.encode)
+    return dict(zip(keys, found.seen_page(0, len(found)), strict=True))
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    changed=st.tuples(CHANGES, CHANGES),
+    spec=st.sampled_from(SPECS),
+    also=st.sets(st.sampled_from(PATHS), max_size=2),
+    is_reversed=st.booleans(),
+)
+def test_affected_is_what_a_comparison_of_all_datums_finds(store, changed, spec, also, is_reversed):
     before = {f"{repo}@main": store.snapshot(f"{repo}@main") for repo in ("r", "other")}
-    write(store, "r", changes)
-    write(store, "other", others)
+    write(store, "r", changed[0])
+    write(store, "other", changed[1])
     after = {ref: store.snapshot(ref) for ref in before}
     if is_reversed:
         before, after = after, before
@@ -72,6 +98,13 @@ def test_affected_is_what_a_comparison_of_all_datums_finds(store, changes, other
     assert found.changed == tuple(sorted(key for key in olds.keys() & news.keys() if olds[key] != news[key]))
     assert found.added == tuple(sorted(news.keys() - olds.keys()))
     assert found.gone == tuple(sorted(olds.keys() - news.keys()))
+    touched = touched_datums(store._backend, spec, before, after, also={"r": also})
+    some_old, some_new = by_key(touched.before), by_key(touched.after)
+    assert some_old.items() <= olds.items()
+    assert some_new.items() <= news.items()
+    assert {*found.changed, *found.gone} <= some_old.keys()
+    of_also = {one.key for one in list_datums(spec, after) if any(f.path in also for f in one.inputs.get("r", ()))}
+    assert {*found.changed, *found.added, *of_also} <= some_new.keys()
 
 
 @pytest.mark.parametrize("pattern", ["/", "/*", "/**"])

@@ -7,6 +7,7 @@ import versioned_io as vio
 from versioned_io.errors import PathClaimedError
 from versioned_io.processing.inputs.selecting import list_datums
 from versioned_io.processing.inputs.specs import refs_of
+from versioned_io.processing.running.planning import begin_planning, make_plan
 
 NAMES = ["a", "b", "c", "d/a", "d/b", "e/x/y", "f"]
 CONTENTS = [b"0", b"1", b"2", b"3", b"none", b"two"]
@@ -50,6 +51,20 @@ def compute(version, files):
     return made | {f"more/{name[:200]}/x": b"more"} if b"two" in contents else made
 
 
+def plan_in_both_ways(pipe):
+    """Return whether a plan was made of what changed, after comparing it with the plan that looks at everything."""
+    found = make_plan(pipe._store, pipe._definition)
+    whole = begin_planning(pipe._store, pipe._definition).whole()
+    for datums in ("runs", "reuses"):
+        both = [[(one.key, one.place, one.fingerprint) for one in getattr(plan, datums)] for plan in (found, whole)]
+        assert both[0] == both[1], datums
+    for fact in ("skips", "gone", "results", "unsettled", "basis"):
+        assert getattr(found, fact) == getattr(whole, fact), fact
+    assert found.skipped_keys() == whole.skipped_keys()
+    assert found.empty_inputs() == [one.name for one in whole.datums.empty_inputs]
+    return found.is_partial
+
+
 class History:
     """A store with inputs and a pipeline, changed at random, and a model of its output."""
 
@@ -58,6 +73,7 @@ class History:
         self.dice = random.Random(seed)
         self.spec = spec
         self.ran = []
+        self.partial_plans = 0
         self.known = set()
         self.version = "A"
         self.on_failure = on_failure
@@ -164,6 +180,7 @@ class History:
         """Run the pipeline, and compare everything that it says and leaves with the model."""
         made, failed, collides = self.expected(output)
         pipe, before = self.pipe(output), self.contents(output)
+        self.partial_plans += plan_in_both_ways(pipe)
         plan = pipe.plan()
         self.ran.clear()
         try:
