@@ -12,6 +12,7 @@ from typing import Any, Final
 from benchmarks.ancestry import ancestry
 from benchmarks.bench import Bench
 from benchmarks.data import MIB, make_edited_file
+from benchmarks.datum_lineage import datum_lineage
 from benchmarks.datums import datums
 from benchmarks.growth import growth, growth_history
 from benchmarks.measures import OURS, CaseResult
@@ -303,6 +304,7 @@ CASES: Final[dict[str, Case]] = {
     "commit-told": Case(commit_told, shared="tree", once_mib=600, full_mib=1_500),
     "questions": Case(questions, shared="tree"),
     "datums": Case(datums, shared="tree"),
+    "datum-lineage": Case(datum_lineage, once_mib=1_000),
     "growth": Case(growth, once_mib=500, full_mib=5_000),
     "growth-history": Case(growth_history, once_mib=100, full_mib=1_500),
     "years": Case(years, once_mib=8_000, is_quick=False),

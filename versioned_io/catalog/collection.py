@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, select, te
 from versioned_io.catalog.chunk_index import LIVE
 from versioned_io.catalog.damages import forget_damages
 from versioned_io.catalog.dates import settle_dates
+from versioned_io.catalog.datum_uses import forget_datums
 from versioned_io.catalog.held_cursors import commits_held
 from versioned_io.catalog.row_locks import hold_commits, hold_packs
 from versioned_io.catalog.tables import (
@@ -319,15 +320,19 @@ def forget_commits(connection: Connection, commit_ids: Iterable[CommitId]) -> No
 def forget_expired_results(connection: Connection, commit_ids: Sequence[CommitId]) -> None:
     """Delete what points at the data of *commit_ids*, which has expired.
 
-    Cost: 1 SELECT for each 500 commits; for commits of repos of results 3 DELETEs that scan their tables.
+    Cost: 1 SELECT for each 500 commits. For commits of repos of results also 3 DELETEs that scan their tables. For
+        commits of repos of datums also 1 SELECT and 2 DELETEs for each 500.
     """
-    of_results = select(commits.c.id).join(repos, repos.c.id == commits.c.repo_id)
-    of_results = of_results.where(repos.c.kind == RepoKind.RESULTS.value).limit(1)
-    asked = (of_results.where(commits.c.id.in_(batch)) for batch in _batches(commit_ids))
-    if any(connection.execute(one).one_or_none() is not None for one in asked):
+    of_system = select(commits.c.id, repos.c.kind).join(repos, repos.c.id == commits.c.repo_id)
+    of_system = of_system.where(repos.c.kind != RepoKind.USER.value)
+    found = [
+        row for batch in _batches(commit_ids) for row in connection.execute(of_system.where(commits.c.id.in_(batch)))
+    ]
+    if any(kind == RepoKind.RESULTS.value for _, kind in found):
         expired = select(commits.c.id).where(commits.c.state == CommitState.FORGOTTEN.value)
         for table in (results, failures, disagreements):
             connection.execute(delete(table).where(table.c.commit_id.in_(expired)))
+    forget_datums(connection, [CommitId(one) for one, kind in found if kind == RepoKind.DATUMS.value])
 
 
 def catalog_time(connection: Connection, now: datetime) -> datetime:

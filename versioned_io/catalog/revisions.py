@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from versioned_io.catalog.plain import AnyConnection
 
-REVISION = "0012"
+REVISION = "0013"
 """The newest migration that this version knows."""
 # The same statement as Alembic's.
 _VERSION_TABLE = """CREATE TABLE alembic_version (

@@ -389,6 +389,25 @@ disagreements = Table(
     comment="commits of repos of results that hold other bytes for a fingerprint than its first result",
 )
 
+datum_states = Table(
+    "datum_states",
+    metadata,
+    Column("number", RowId, primary_key=True, autoincrement=True),
+    Column("commit_id", String(32), ForeignKey("commits.id"), nullable=False, unique=True),
+    Column("output_id", String(32), ForeignKey("commits.id"), nullable=False, index=True),
+    comment="which commit of a repo of datums describes which commit of a pipeline's output; the newest counts",
+)
+
+datum_uses = Table(
+    "datum_uses",
+    metadata,
+    Column("digest", Blob(6), primary_key=True),
+    Column("state", BigInteger, ForeignKey("datum_states.number"), primary_key=True, index=True),
+    Column("datum", Text, primary_key=True),
+    comment="which datums of a commit were made from a content",
+)
+"""``digest`` is the beginning of a content's digest, and ``datum`` the name of a row in the datum tree."""
+
 
 def tables_for(dialect: str) -> MetaData:
     """Return the tables with the options that only the DDL of *dialect* has: ``sqlite`` or ``postgresql``.
@@ -396,7 +415,7 @@ def tables_for(dialect: str) -> MetaData:
     An option loads its dialect, and PostgreSQL's takes 50 ms, so the tables do without until somebody creates them.
     """
     if dialect == "sqlite":
-        for one in (results, claims, failures):
+        for one in (results, claims, failures, datum_uses):
             one.dialect_options[dialect]["with_rowid"] = False
     _CONFIRMED.dialect_options[dialect]["where"] = input_files.c.confirmed_by.is_not(None)
     return metadata

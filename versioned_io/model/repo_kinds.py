@@ -22,6 +22,9 @@ INVALIDATED: Final = "i/"
 INDEXED_KEY: Final = "indexed"
 """In the metadata of a commit of results: false if no other run may find them, as with ``cache="never"``."""
 
+STATE_KEY: Final = "datums"
+"""The metadata key that an output commit shares with the commits of the datum tree that describe it."""
+
 
 class RepoKind(StrEnum):
     """The kind of a repo. A system repo is found by its owner and its kind, never by its name."""

@@ -520,9 +520,9 @@ CASES = [
     ),
     Case(
         "Store.downstream",
-        "as `upstream`",
+        "as `upstream`, and 1 SELECT more",
         lambda store: store.downstream(f"{MAIN}:{FEBRUARY}"),
-        counts="9 SELECTs, 1 GET",
+        counts="10 SELECTs, 1 GET",
     ),
     Case("Store.stats", "3 SELECTs", lambda store: store.stats()),
     Case(

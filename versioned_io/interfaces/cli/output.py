@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from versioned_io.model.commits import Commit, RepoInfo
     from versioned_io.store import Store
     from versioned_io.versioning.lineage.run_origin import RunOrigin
-    from versioned_io.versioning.lineage.tracing import LineageGraph
+    from versioned_io.versioning.lineage.tracing import DatumOrigin, LineageGraph
     from versioned_io.versioning.snapshots.file_info import FileInfo
 
+_FEW_DIGITS = 12
 _FEW_PATHS = 6
 _DIGITS = 12
 # C0, DEL and C1; what turns the direction of text or ends a line for some; and halves of characters, which no stream
@@ -243,6 +244,7 @@ def graph_json(graph: "LineageGraph") -> dict[str, Any]:
         "files": [{"consumer": use.consumer, **asdict(use.file)} for use in graph.files],
         "asked": [asdict(file) for file in graph.asked],
         "external": [asdict(use) for use in graph.external],
+        "datums": [one._asdict() for one in graph.datums],
     }
 
 
@@ -377,11 +379,20 @@ def print_graph(graph: "LineageGraph", *, newest_first: bool, every_file: bool) 
             if consumer == commit.id:
                 shown = _shown(sorted(set(paths)), every_file=every_file)
                 print_line(f"  from {names.get(source, source)}: {shown}")
+        _print_datums([one for one in graph.datums if one.commit == commit.id], every_file=every_file)
         outside = sorted({f"{use.uri} {use.digest}" for use in graph.external if use.consumer == commit.id})
         for line in outside if every_file or len(outside) <= _FEW_PATHS + 1 else outside[:_FEW_PATHS]:
             print_line(f"  from outside of the store: {line}")
         if not every_file and len(outside) > _FEW_PATHS + 1:
             print_line(f"  and {len(outside) - _FEW_PATHS} more outside of the store (--files shows all)")
+
+
+def _print_datums(datums: "Sequence[DatumOrigin]", *, every_file: bool) -> None:
+    few = datums if every_file or len(datums) <= _FEW_PATHS + 1 else datums[:_FEW_PATHS]
+    for one in few:
+        print_line(f"  {one.path}: by the datum {one.key!r}, code {one.code[:_FEW_DIGITS]}, in the run {one.run_id}")
+    if len(few) < len(datums):
+        print_line(f"  and {len(datums) - len(few)} more outputs of datums (--files shows all)")
 
 
 def _shown(paths: Sequence[str], *, every_file: bool) -> str:

@@ -20,6 +20,7 @@ from versioned_io.errors import InvalidInputError, StorageError
 from versioned_io.maintenance.evidence.contents import read_packs
 from versioned_io.maintenance.evidence.replayed_names import KnownBeside
 from versioned_io.maintenance.evidence.replaying import find_names
+from versioned_io.maintenance.rebuild.datum_rows import index_datums
 from versioned_io.maintenance.rebuild.evaluations import index_results
 from versioned_io.maintenance.rebuild.healed import enter_damages
 from versioned_io.maintenance.rebuild.lines import describe_lines, settle_lines
@@ -132,6 +133,7 @@ def rebuild_catalog(
         found = find_names(contents, KnownBeside.of(beacons))
         enter_names(connection, found, now)
         index_results(connection, objects)
+        index_datums(connection, objects)
         heads = {(repo, name): one.head for repo, of in found.repos.items() for name, one in of.branches.items()}
         parted = describe_lines(found, heads)
         is_owner = may_take_over(connection, catalog, objects, listing)

@@ -27,6 +27,7 @@ from versioned_io.errors import IntegrityError, InvalidInputError, NotOwnerError
 from versioned_io.maintenance.evidence.contents import Contents, read_packs
 from versioned_io.maintenance.evidence.replayed_names import Branch, KnownBeside, ReplayedNames
 from versioned_io.maintenance.evidence.replaying import find_names
+from versioned_io.maintenance.rebuild.datum_rows import index_datums
 from versioned_io.maintenance.rebuild.evaluations import index_results
 from versioned_io.maintenance.rebuild.healed import enter_damages
 from versioned_io.maintenance.rebuild.lines import describe_lines, settle_lines
@@ -233,6 +234,7 @@ class _Recovering:
         add_keys(self.connection, new_commits, found, self.now)
         self._enter_healed(new_commits)
         index_results(self.connection, self.objects)
+        index_datums(self.connection, self.objects)
         parted = describe_lines(found, self._heads())
         held, unheld = self._settle_lines(found, dry_run=dry_run)
         unknown = self.beacons - known_beacons(self.connection, self.beacons)

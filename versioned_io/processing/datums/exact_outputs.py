@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from versioned_io.errors import PathClaimedError, PathCollisionError
+from versioned_io.model.identifiers import CommitId
 from versioned_io.model.paths import parent_directories
 from versioned_io.processing.datums.datum_tree import DatumFacts, find_owner
 from versioned_io.processing.datums.located import OutputState
@@ -27,11 +28,13 @@ class OutputChange:
         writes: Rows to adopt, by path, where content or attributes differ.
         deletes: Paths of files, sorted.
         writers: The keys of the datums that write, by path.
+        stays: The commits that wrote the files that are written as they are, by path.
     """
 
     writes: Mapping[str, FileRow]
     deletes: Sequence[str]
     writers: Mapping[str, str] = field(default_factory=dict)
+    stays: Mapping[str, CommitId] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -72,7 +75,8 @@ def change_outputs(
         raise PathClaimedError(str(output.branch), path, owner, writers[path])
     _refuse_nested(output, writers)
     writes = {path: row for path, row in rows.items() if path not in there or _differs(row, there[path])}
-    return OutputChange(writes, sorted((freed & there.keys()) - rows.keys()), writers)
+    stays = {path: CommitId(there[path].commit.hex()) for path in rows.keys() - writes.keys()}
+    return OutputChange(writes, sorted((freed & there.keys()) - rows.keys()), writers, stays)
 
 
 def name_claimants(

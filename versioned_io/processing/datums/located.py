@@ -8,12 +8,9 @@ from versioned_io.errors import InvalidInputError
 from versioned_io.model.commits import Commit
 from versioned_io.model.places import PageRef
 from versioned_io.model.refs import BranchRef
-from versioned_io.model.repo_kinds import RepoKind
+from versioned_io.model.repo_kinds import STATE_KEY, RepoKind
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.naming.naming import create_branch, ensure_system_branch, move_branch
-
-STATE_KEY = "datums"
-"""The metadata key that an output commit shares with the commits of the datum tree that describe it."""
 
 
 class OutputState(NamedTuple):

@@ -4,17 +4,22 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, NoReturn
 
+from sqlalchemy import Connection
+
+from versioned_io.catalog.datum_uses import NewDatums, enter_datums
 from versioned_io.catalog.evaluated import forget_results
 from versioned_io.errors import ConflictError, InvalidInputError, PathCollisionError
 from versioned_io.model.commits import Commit, JSONValue
 from versioned_io.model.idempotency import parse_idempotency
 from versioned_io.model.identifiers import CommitId, new_uuid7
 from versioned_io.model.refs import BranchRef
+from versioned_io.model.repo_kinds import STATE_KEY
 from versioned_io.processing.datums.basis import encode_unsettled, unsettled_place
+from versioned_io.processing.datums.datum_changes import DatumReads, TreeChange, change_tree, confirmed_outputs
 from versioned_io.processing.datums.datum_plan import DatumPlan, PlannedDatum
 from versioned_io.processing.datums.datum_tree import INVALID, DatumFacts, encode_datum, manifest_place, read_datums
 from versioned_io.processing.datums.exact_outputs import NewOutputs, OutputChange, change_outputs, name_claimants
-from versioned_io.processing.datums.located import STATE_KEY, OutputState, settle_datum_branch
+from versioned_io.processing.datums.located import OutputState, settle_datum_branch
 from versioned_io.processing.results.stored_results import StoredResult, read_results
 from versioned_io.processing.running.definition import PipelineDefinition
 from versioned_io.storage.pages.read import lookup
@@ -61,21 +66,16 @@ class Lacking:
 
 
 class _Change(NamedTuple):
-    """The changes of a commit: the output, rows of the datum tree to write, and paths to delete there.
-
-    Attributes:
-        unsettled: The datums without a result that the datum tree does not name yet.
-    """
+    """The changes of a commit: of the output, of the datum tree, and of the index for lineage."""
 
     output: OutputChange
-    rows: Sequence[DatumFacts]
-    unsettled: Sequence[DatumFacts]
-    gone: Sequence[str]
+    tree: TreeChange
+    lineage: NewDatums
 
     @property
     def is_empty(self) -> bool:
         """Whether the datum tree stays as it is."""
-        return not (self.rows or self.unsettled or self.gone)
+        return not (self.tree.writes or self.tree.deletes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +128,24 @@ class RunCommit:
         changed = [one for one in plan.changed if not lacking.keeps(one)]
         done = [one for one in changed if not lacking.has(one)]
         found = self._read(done, results)
-        new = [NewOutputs(self._facts(one, found[one.fingerprint]), found[one.fingerprint].outputs) for one in done]
+        reads = DatumReads(plan.datums)
+        new = [
+            NewOutputs(self._facts(one, found[one.fingerprint], reads), found[one.fingerprint].outputs) for one in done
+        ]
         known = [one.place for one in changed if one.place in plan.known]
         old = read_datums(backend, plan.output.root, [*known, *plan.gone])
         dropped = [one.place for one in changed if lacking.has(one) and one.place in plan.known]
         output = change_outputs(backend, plan.output, new, old.values())
+        facts = [one.facts for one in new]
         unsettled, settled = self._unsettled(lacking)
-        return _Change(output, [one.facts for one in new], unsettled, [*plan.gone, *dropped, *settled])
+        tree = change_tree(facts, unsettled, old, [*plan.gone, *dropped, *settled])
+        return _Change(output, tree, NewDatums(reads.uses, confirmed_outputs(facts, old, output.stays)))
 
     def _unsettled(self, lacking: Lacking) -> tuple[list[DatumFacts], list[str]]:
         """Return the datums to name as without a result, and the paths of those that are not so any more."""
-        named = self.plan.unsettled
+        named, reads = self.plan.unsettled, DatumReads(self.plan.datums)
         now = {unsettled_place(one.place): one for one in self.plan.changed if lacking.has(one)}
-        facts = {place: self._facts(one, None) for place, one in now.items()}
+        facts = {place: self._facts(one, None, reads) for place, one in now.items()}
         new = [one for place, one in facts.items() if place not in named or named[place].inputs != one.inputs]
         return new, sorted(named.keys() - now.keys())
 
@@ -154,11 +159,10 @@ class RunCommit:
             raise ResultsLostError(lost)
         return found
 
-    def _facts(self, one: PlannedDatum, result: StoredResult | None) -> DatumFacts:
-        files = self.plan.datums.datum(one.row).inputs
-        inputs = {name: tuple((file.path, str(file.digest)) for file in some) for name, some in files.items()}
+    def _facts(self, one: PlannedDatum, result: StoredResult | None, reads: DatumReads) -> DatumFacts:
+        inputs, read_at = reads.of(one.key, one.row)
         outputs, run_id = ((), "") if result is None else (tuple(sorted(result.outputs)), result.run_id)
-        return DatumFacts(one.key, one.fingerprint, outputs, inputs, self.definition.identity, run_id)
+        return DatumFacts(one.key, one.fingerprint, outputs, inputs, self.definition.identity, run_id, read_at)
 
     def _completeness(self, lacking: Lacking) -> dict[str, JSONValue]:
         keys = sorted(one.key for one in self.plan.changed if lacking.has(one))
@@ -170,6 +174,12 @@ class RunCommit:
         datums = settle_datum_branch(self.backend, output)
         state_id = new_uuid7() if writes_output else output.state_id
         metadata: dict[str, JSONValue] = {"pipeline": self.definition.name, STATE_KEY: state_id, **told}
+
+        def enter(connection: Connection, made: Mapping[BranchRef, Commit]) -> None:
+            described = made.get(output.branch) or output.head
+            if datums in made and described is not None:
+                enter_datums(connection, made[datums].id, described.id, described.order, change.lineage)
+
         with self.run.active():
             tx = Transaction(
                 self.backend,
@@ -179,6 +189,7 @@ class RunCommit:
                 completes=(),
                 resolve=_refuse,
                 idempotency_key=parse_idempotency(self.key, "any"),
+                alongside=(enter,),
             )
             with tx:
                 if writes_output:
@@ -202,13 +213,12 @@ class RunCommit:
         draft = draft_of(staged)
         _stay(draft.base, self.plan.output.datums, branch)
         draft.stay_on_base()
-        for path in change.gone:
+        for path in change.tree.deletes:
             draft.delete_exactly(path)
         place = manifest_place(self.definition.identity.code)
-        if change.rows and lookup(self.plan.output.root, place, source=self.backend.pages) is None:
+        if change.tree.writes and lookup(self.plan.output.root, place, source=self.backend.pages) is None:
             staged.write(place, self.definition.code.encode())
-        rows = [*map(encode_datum, change.rows), *map(encode_unsettled, change.unsettled), self.plan.basis.encoded()]
-        for row in rows:
+        for row in [*change.tree.writes, self.plan.basis.encoded()]:
             staged.write(row.path, row.content, attributes=row.attributes)
 
     def _message(self) -> str:
@@ -225,6 +235,11 @@ def mark_invalid(backend: Backend, output: OutputState, pipeline: str, datums: S
     """
     branch = settle_datum_branch(backend, output)
     metadata: dict[str, JSONValue] = {"pipeline": pipeline, STATE_KEY: output.state_id}
+
+    def enter(connection: Connection, made: Mapping[BranchRef, Commit]) -> None:
+        if branch in made and output.head is not None:
+            enter_datums(connection, made[branch].id, output.head.id, output.head.order, NewDatums())
+
     tx = Transaction(
         backend,
         branch,
@@ -232,6 +247,7 @@ def mark_invalid(backend: Backend, output: OutputState, pipeline: str, datums: S
         empty=Empty.SKIP,
         completes=(),
         resolve=_refuse,
+        alongside=(enter,),
     )
     with tx:
         _stay(draft_of(tx).base, output.datums, branch)

@@ -76,6 +76,7 @@ def build_document(graph: LineageGraph) -> dict[str, Any]:
         "commits": [_commit_fields(commit) for commit in graph.commits],
         "edges": edges,
         "external": sorted(external, key=lambda one: (one["commit"], one["uri"], one["output"])),
+        "datums": [one._asdict() for one in sorted(graph.datums)],
     }
 
 

@@ -1,12 +1,15 @@
 """Lineage queries: the commits and the exact files that a commit was made from, and those that were made from it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from versioned_io.catalog import lineage as catalog
+from versioned_io.catalog.commit_edges import Edge
 from versioned_io.catalog.commits import get_commits
 from versioned_io.catalog.confirming import with_confirmations
-from versioned_io.catalog.lineage import Use
+from versioned_io.catalog.lineage import Places, Use
 from versioned_io.model.commits import Commit, InputFile
 from versioned_io.model.identifiers import CommitId, Digest
 from versioned_io.model.paths import parent_directories
@@ -32,6 +35,51 @@ class ExternalUse:
     output: str = ""
 
 
+class DatumOrigin(NamedTuple):
+    """The evaluation that made an output of a pipeline.
+
+    Attributes:
+        commit, path: The output.
+        key: The key of its datum.
+        code, parameters: The digests of the code and of the parameters that made it.
+        run_id: The run that evaluated it.
+    """
+
+    commit: CommitId
+    path: str
+    key: str
+    code: str
+    parameters: str
+    run_id: str
+
+
+class DatumStep(NamedTuple):
+    """Edges of lineage between files, and the evaluations that they are of."""
+
+    uses: Sequence[Use] = ()
+    origins: Sequence[DatumOrigin] = ()
+
+
+class DatumLineage(Protocol):
+    """The edges that are known datum by datum. They replace those of the whole commits."""
+
+    def replaced(self, edges: Collection[Edge]) -> set[Edge]:
+        """Return those edges between whole commits that are known datum by datum."""
+        ...
+
+    def inputs_of(self, outputs: Places) -> DatumStep:
+        """Return the files that outputs of pipelines were made from."""
+        ...
+
+    def uses_of(self, made: Places) -> DatumStep:
+        """Return the outputs that were made from some files."""
+        ...
+
+    def uses_of_content(self, digest: Digest) -> DatumStep:
+        """Return the outputs that were made from files with a content."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LineageGraph:
     """A graph of commits, with edges from each commit to its sources.
@@ -44,6 +92,7 @@ class LineageGraph:
         asked: The versions of files in the query, if it was about files. ``written_by`` is the commit that first wrote
             the bytes. ``made_by`` is the newest commit whose run made or confirmed them; the answer begins there.
         external: The inputs outside of the store, in the order of commits. Only `find_upstream` looks for them.
+        datums: For outputs of pipelines, the evaluations that made them.
     """
 
     roots: tuple[CommitId, ...]
@@ -52,6 +101,7 @@ class LineageGraph:
     files: tuple[Use, ...]
     asked: tuple[InputFile, ...] = field(default=(), compare=False)
     external: tuple[ExternalUse, ...] = ()
+    datums: tuple[DatumOrigin, ...] = ()
 
     def commit(self, commit_id: CommitId) -> Commit:
         """Return the commit of the graph with this ID.
@@ -98,7 +148,7 @@ def makers_of(backend: Backend, files: Sequence[InputFile]) -> tuple[InputFile, 
         return with_confirmations(connection, files)
 
 
-def find_upstream(backend: Backend, roots: Roots) -> LineageGraph:
+def find_upstream(backend: Backend, roots: Roots, datums: DatumLineage) -> LineageGraph:
     """Return everything that *roots* were made from, transitively.
 
     If the exact files are known, the walk continues from the commits whose runs *made or confirmed* those versions. It
@@ -106,34 +156,40 @@ def find_upstream(backend: Backend, roots: Roots) -> LineageGraph:
     a model that read 48 files, written by 2 commits, came from those 48. It did not come from a version that the second
     commit replaced.
 
-    Cost: 2 SELECTs for each 200 files in each generation, which read only the rows of those files. At the end 2 for
-        each 500 commits.
+    Args:
+        datums: Knows the exact inputs of each output of a pipeline.
+
+    Cost: 2 SELECTs for each 200 files in each generation, which read only the rows of those files, and that of *datums*
+        for commits of pipelines. At the end 2 for each 500 commits.
     """
-    return _grow(backend, roots, _inputs)
+    return _grow(backend, roots, partial(_inputs, datums), with_external=True)
 
 
-def find_downstream(backend: Backend, roots: Roots) -> LineageGraph:
+def find_downstream(backend: Backend, roots: Roots, datums: DatumLineage) -> LineageGraph:
     """Return everything that was made from *roots*, transitively: the same edges in the other direction.
 
     Cost: that of `find_upstream`.
     """
-    return _grow(backend, roots, _consumers)
+    return _grow(backend, roots, partial(_consumers, datums))
 
 
-def find_uses_of_content(backend: Backend, digest: Digest) -> LineageGraph:
+def find_uses_of_content(backend: Backend, digest: Digest, datums: DatumLineage) -> LineageGraph:
     """Return everything that was made, transitively, from files with this content, by any writer.
 
     Cost: 1 SELECT, and that of `find_downstream`.
     """
     with backend.catalog.read() as connection:
-        uses = catalog.uses_of_content(connection, digest)
+        recorded = catalog.uses_of_content(connection, digest)
+    told = datums.uses_of_content(digest)
+    uses = [*recorded, *told.uses]
     first = _Step(
         {(use.consumer, use.file.made_by) for use in uses},
         uses,
         {(use.consumer, use.file.output or None) for use in uses},
+        told.origins,
     )
     makers = tuple(sorted({use.file.made_by for use in uses}))
-    found = _walk(backend, _Places(), first, _consumers)
+    found = _walk(backend, _Places(), first, partial(_consumers, datums))
     return replace(found, roots=makers, commits=_in_order(backend, {*makers, *(one.id for one in found.commits)}))
 
 
@@ -197,17 +253,18 @@ class _Step:
     edges: set[tuple[CommitId, CommitId]]
     uses: list[Use]
     reached: set[tuple[CommitId, str | None]]
+    origins: Sequence[DatumOrigin] = ()
 
 
 _Stepper = Callable[[Backend, _Places], _Step]
 
 
-def _grow(backend: Backend, roots: Roots, step: _Stepper) -> LineageGraph:
+def _grow(backend: Backend, roots: Roots, step: _Stepper, *, with_external: bool = False) -> LineageGraph:
     seen, first = _Places(), set[tuple[CommitId, str | None]]()
     for commit_id, paths in roots.places.items():
         first |= {(commit_id, path) for path in ([None] if paths is None else paths)}
     found = _walk(backend, seen, _Step(set(), [], first), step)
-    external = _external_inputs(found.commits, seen) if step is _inputs else ()
+    external = _external_inputs(found.commits, seen) if with_external else ()
     return replace(found, roots=tuple(roots.places), asked=roots.asked, external=external)
 
 
@@ -231,35 +288,43 @@ def _walk(backend: Backend, seen: _Places, found: _Step, step: _Stepper) -> Line
     """Walk on from the places in *found*, and return the graph, with the edges and uses of *found*."""
     edges: set[tuple[CommitId, CommitId]] = set()
     files: dict[Use, None] = {}
+    origins: dict[DatumOrigin, None] = {}
     while True:
         edges |= found.edges
         files.update(dict.fromkeys(found.uses))
+        origins.update(dict.fromkeys(found.origins))
         generation = _Places()
         for commit_id, path in sorted(found.reached, key=str):
             if seen.add(commit_id, path):
                 generation.add(commit_id, path)
         if not generation.commits():
-            return LineageGraph((), _in_order(backend, seen.commits()), tuple(sorted(edges)), tuple(files))
+            commits = _in_order(backend, seen.commits())
+            return LineageGraph((), commits, tuple(sorted(edges)), tuple(files), datums=tuple(origins))
         found = step(backend, generation)
 
 
-def _inputs(backend: Backend, places: _Places) -> _Step:
+def _inputs(datums: DatumLineage, backend: Backend, places: _Places) -> _Step:
     with backend.catalog.read() as connection:
         every_use = catalog.inputs_for(connection, places.paths())
         bare = set(catalog.bare_sources(connection, places.commits()))
-    uses = [use for use in every_use if places.touch(use.consumer, use.file.output)]
+    paths = places.paths()
+    told = datums.inputs_of({commit: paths[commit] for commit in sorted({consumer for consumer, _ in bare})})
+    bare -= datums.replaced(bare)
+    uses = [*(use for use in every_use if places.touch(use.consumer, use.file.output)), *told.uses]
     reached: set[tuple[CommitId, str | None]] = {(use.file.made_by, use.file.path) for use in uses}
     reached |= {(source, None) for _, source in bare}
-    return _Step({(use.consumer, use.file.made_by) for use in uses} | bare, uses, reached)
+    return _Step({(use.consumer, use.file.made_by) for use in uses} | bare, uses, reached, told.origins)
 
 
-def _consumers(backend: Backend, places: _Places) -> _Step:
+def _consumers(datums: DatumLineage, backend: Backend, places: _Places) -> _Step:
     with backend.catalog.read() as connection:
         every_use = catalog.uses_of(connection, places.paths())
         bare = set(catalog.bare_consumers(connection, places.commits()))
-    uses = [use for use in every_use if places.touch(use.file.made_by, use.file.path)]
+    told = datums.uses_of(places.paths())
+    bare -= datums.replaced(bare)
+    uses = [*(use for use in every_use if places.touch(use.file.made_by, use.file.path)), *told.uses]
     reached = {(use.consumer, use.file.output or None) for use in uses} | {(commit, None) for commit, _ in bare}
-    return _Step({(use.consumer, use.file.made_by) for use in uses} | bare, uses, reached)
+    return _Step({(use.consumer, use.file.made_by) for use in uses} | bare, uses, reached, told.origins)
 
 
 def _in_order(backend: Backend, commit_ids: Iterable[CommitId]) -> tuple[Commit, ...]:

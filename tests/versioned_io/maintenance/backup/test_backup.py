@@ -85,7 +85,7 @@ def test_a_backup_knows_every_table():
     names |= {"triggers"}
     commits = {"segments", "commits", "provenance", "input_files", "confirmations", "idempotency_keys"}
     contents = {"packs", "chunks", "damages", "leases", "maintenance"}
-    evaluated = {"results", "claims", "failures", "disagreements"}
+    evaluated = {"results", "claims", "failures", "disagreements", "datum_states", "datum_uses"}
     assert {table.name for table in metadata.sorted_tables} == names | commits | contents | evaluated
 
 
