@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from collections import Counter
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from devservers.airflow_server import AirflowServer
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
+REPOS = ["orders", "quality", "labels", "items", "results", "many", "shot", "sales", "photographs", "drawings"]
 DAYS = [f"2026-01-{day:02}" for day in range(1, 13)]
 TOLERANCE = 1.5  # for a machine that does other work, too
 SETTLE_S = 8.0  # longer than a watcher's poll, a relay run and a partition run together, so a run too many would show
@@ -82,6 +84,10 @@ def lab(tmp_path_factory):
     dags = home / "dags"
     shutil.copytree(ROOT / "example_projects" / "airflow_only" / "dags", dags)
     shutil.copytree(ROOT / "example_projects" / "write_audit_publish" / "dags", dags, dirs_exist_ok=True)
+    edges = ROOT / "example_projects" / "edges"
+    shutil.copytree(edges / "airflow_dags", dags, dirs_exist_ok=True)
+    for module in ("edges.py", "sobel.py"):  # above the DAGs, as in the example
+        shutil.copy(edges / module, home)
     shutil.copytree(Path(__file__).parent / "dags", dags, dirs_exist_ok=True)
     journal = home / "journal.jsonl"
     journal.touch()
@@ -98,10 +104,10 @@ def lab(tmp_path_factory):
     config.mkdir(parents=True)
     (config / "airflow_local_settings.py").write_text("import versioned_io.store\n")  # docs/airflow.md, "Faster tasks"
     with vio.create_store(home / "store") as store:
-        for repo in ("orders", "quality", "labels", "items", "results", "many", "shot", "sales"):
+        for repo in REPOS:
             store.create_repo(repo)
         with AirflowServer(home / "airflow", dags, env=env, settings=settings) as airflow:
-            for dag_id in ("check_orders", "relay.orders.main.date", "copy_items", "use_labels", "train"):
+            for dag_id in ("check_orders", "relay.orders.main.date", "copy_items", "use_labels", "train", "pictures"):
                 airflow.api.wait_for_dag(dag_id)
             yield Lab(airflow, store, journal)
 
@@ -453,6 +459,38 @@ def test_a_worker_that_dies_while_it_announces_delays_the_branch_by_a_minute_at_
     assert time.monotonic() - died < 60 * TOLERANCE
 
 
+def test_one_new_photograph_is_one_datum_and_the_montage_is_drawn_again(lab):
+    def add(*names):
+        with lab.store.transaction("photographs@main") as tx:
+            for name in names:
+                tx.write(name, (resources.files("skimage") / "data" / name).read_bytes())
+        return tx.commit
+
+    def counts(run, task_id):
+        return {name: one for name, one in lab.api.xcom("pictures", run.run_id, task_id)["counts"].items() if one}
+
+    add("camera.png", "coins.png", "moon.png")
+    (first,) = lab.new_runs("pictures", 0, 1, settle_s=0)
+    assert (counts(first, "edges.commit"), counts(first, "montage")) == ({"run": 3}, {"run": 1})
+    added = add("rocket.jpg")
+    (second,) = lab.new_runs("pictures", 1, 1)
+    assert (counts(second, "edges.commit"), counts(second, "montage")) == ({"run": 1, "skipped": 3}, {"run": 1})
+    made = [lab.store.commit(f"{repo}@main") for repo in ("edges", "montage")]
+    assert {(one.lineage_id, one.run.run_id) for one in made} == {(added.lineage_id, second.run_id)}
+
+
+def test_a_killed_worker_of_a_pipeline_is_retried_without_repeating_what_was_stored(lab):
+    lab.commit("drawings@main", {f"{name}.txt": name for name in "abcd"})
+    flag = lab.flag("kill-measure")
+    run_id = lab.api.trigger("measure")
+    assert lab.api.wait_for_run("measure", run_id).state == "success"
+    assert not flag.exists()
+    ran = Counter(line["key"] for line in lab.journal("measure"))
+    assert ran.keys() == set("abcd")
+    assert ran["a"] == ran["b"] == 1  # their results were stored before the kill
+    assert [info.path for info in lab.store.snapshot("measures@main").walk()] == ["a", "b", "c", "d"]
+
+
 def test_the_triggers_stay_the_same_while_files_are_parsed_again(lab):
     engine = sqlalchemy.create_engine(lab.airflow.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
 
@@ -461,7 +499,7 @@ def test_the_triggers_stay_the_same_while_files_are_parsed_again(lab):
             return sorted(connection.execute(sqlalchemy.text("select id from trigger")).scalars())
 
     before = triggers()
-    assert len(before) == 6  # one for each branch that is watched, however many DAGs name it
+    assert len(before) == 7  # one for each branch that is watched, however many DAGs name it
     time.sleep(12)  # two rounds of parsing
     assert triggers() == before
     engine.dispose()

@@ -4,12 +4,14 @@ import json
 import os
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
 from airflow.sdk import DAG, ObjectStoragePath, get_current_context, task
 
-from airflow_versioned import versioned_asset
+import versioned_io as vio
+from airflow_versioned import VersionedDatumOperator, versioned_asset
 
 ORDERS = versioned_asset("orders@main", partitions="{date}.csv")
 LABELS = versioned_asset("labels@main", partitions="{name}.txt", redeliver_after_s=5)
@@ -149,3 +151,21 @@ with DAG("publish", schedule=None):
         ObjectStoragePath("versioned://drafts@next/echo.txt").write_text(f"{text} {column}")
 
     wait >> shout() >> echo() >> merge
+
+
+@vio.pipeline("measure", inputs=vio.glob("drawings@main", "/(*).txt"), output="measures@main", code_version="1")
+def measure(datum, out):
+    """Measure a drawing so slowly that each result is stored alone, and die once before the last one."""
+    name = datum["drawings"].captures[0]
+    with JOURNAL.open("a") as file:
+        file.write(json.dumps({"consumer": "measure", "key": name}) + "\n")
+    time.sleep(0.6)
+    flag = JOURNAL.with_name("kill-measure")
+    if name == "d" and flag.exists():
+        flag.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    out.write(name, str(len(datum["drawings"].read())).encode())
+
+
+with DAG("measure", schedule=None):
+    VersionedDatumOperator(task_id="measure", pipeline=measure, retries=1, retry_delay=timedelta(seconds=1))

@@ -1,0 +1,63 @@
+"""The example of edges: as functions, as Dagster assets and as a command; one photograph added is one datum."""
+
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+import versioned_io as vio
+from dagster_versioned import VersionedStoreResource
+
+EXAMPLE = Path(__file__).parents[2] / "example_projects" / "edges"
+MODULES = ("edges", "sobel", "ingest", "edges_by_command", "dagster_definitions")
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """The example's modules, as its scripts import them."""
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def counts(run):
+    return {name: count for name, count in run.counts.items() if count}
+
+
+def contents(store, ref):
+    return {file.path: file.digest for file in store.snapshot(ref).walk()}
+
+
+@pytest.mark.usefixtures("example")
+def test_functions_assets_and_a_command_draw_the_same_edges_and_evaluate_one_added_photograph(tmp_path):
+    from dagster_definitions import assets
+    from edges import edges, montage
+    from edges_by_command import edges_by_command
+    from ingest import ingest
+
+    with vio.create_store(tmp_path / "store") as store:
+        for repo in ("edges", "montage", "edges_by_command"):
+            store.create_repo(repo)
+        ingest(store, ("camera.png", "coins.png"))
+        assert [counts(store.pipeline(one).run()) for one in (edges, montage)] == [{"run": 2}, {"run": 1}]
+
+        ingest(store, ("rocket.jpg",))
+        resources = {"versioned_store": VersionedStoreResource(store=str(tmp_path / "store"))}
+        result = dg.materialize(assets, resources=resources)
+        drawn, shown = (result.asset_materializations_for_node(name)[0].metadata for name in ("edges", "montage"))
+        assert [drawn[f"versioned/datums_{name}"].value for name in ("run", "skipped")] == [1, 2]
+        assert shown["versioned/datums_run"].value == 1
+        assert all(store.pipeline(one).plan().is_empty for one in (edges, montage))  # Dagster has done it
+
+        assert counts(store.pipeline(edges_by_command).run()) == {"run": 3}  # other code, other results
+        assert contents(store, "edges_by_command@main") == contents(store, "edges@main")
+        assert sorted(contents(store, "edges@main")) == ["camera.png", "coins.png", "rocket.png"]
+
+        store.reset("edges@main", "edges@main~1")
+        run = store.pipeline(edges).run()
+        assert counts(run) == {"reused": 1, "skipped": 2}  # the result that Dagster's run has stored
