@@ -48,7 +48,7 @@ class DatumReads:
 
     def of(self, key: str, row: int) -> DatumInputs:
         """Return the inputs of the datum *key*, which is in a row of the set. Cost: of a table its files, once."""
-        files = self._datums.datum(row).inputs
+        files = self._datums.files_of(row)
         name = name_of(key)
         inputs = {of: tuple((file.path, str(file.digest)) for file in some) for of, some in files.items()}
         commits = [file.snapshot.commit.id for some in files.values() for file in some]

@@ -156,11 +156,15 @@ class DatumSet:
         seen: list[bytes] = self.source.seen_at(self._rows_from(start, count)).to_pylist()
         return seen
 
-    def _datum(self, key: str, row: int) -> DatumRow:
+    def files_of(self, row: int) -> dict[str, tuple[DatumFile, ...]]:
+        """Return the files of a row, by the name of the input."""
         inputs: dict[str, tuple[DatumFile, ...]] = {}
         for name, files in self.source.matches(row):
             inputs[name] = inputs.get(name, ()) + files
-        return DatumRow(key, inputs)
+        return inputs
+
+    def _datum(self, key: str, row: int) -> DatumRow:
+        return DatumRow(key, self.files_of(row))
 
     def _rows_from(self, start: int, count: int) -> np.ndarray:
         first = min(parse_count(start, "start"), len(self))

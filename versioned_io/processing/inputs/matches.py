@@ -101,7 +101,9 @@ class Matches:
         captures = tuple(column[row].as_py() for column in self.captures)
         fields = {name: captures[number] for name, number in self.fields.items()}
         start, count = int(self.found.starts[row]), int(self.found.counts[row])
-        columns = (column.slice(start, count).to_pylist() for column in self.files)
+        columns = (
+            [column[start].as_py()] if count == 1 else column.slice(start, count).to_pylist() for column in self.files
+        )
         files = tuple(
             DatumFile(
                 path, Digest(digest.hex()), size, captures, fields, self.snapshot, self.column, self.is_names_only

@@ -69,7 +69,7 @@ def _why(
         return "it is new"
     if old.fingerprint == INVALID:
         return "it was invalidated"
-    files = plan.datums.datum(planned.row).inputs
+    files = plan.datums.files_of(planned.row)
     now = {name: tuple((file.path, str(file.digest)) for file in some) for name, some in files.items()}
     changes = [*_changed_files(old.inputs, now), *_changed_parts(backend, plan.output.root, old.identity, definition)]
     return ", and ".join(changes) or "a path or a capture changed"

@@ -184,7 +184,7 @@ class Pipeline:
             ConflictError: Other runs of the pipeline committed each time. Run again.
             StorageError: The store failed. Run again: stored results are reused.
 
-        Cost: that of `plan`; for each batch of at most 256 datums a commit; and a commit for the output.
+        Cost: that of `plan`; for each batch of at most 1,024 datums a commit; and a commit for the output.
         """
         with self._runner(executor, max_workers, on_progress, owner) as runner:
             return runner.run()
@@ -217,7 +217,7 @@ class Pipeline:
             InvalidInputError: An argument is malformed, or the pipeline has ``cache="never"``: call `run`.
             StorageError: The store failed. Call again: stored results stay.
 
-        Cost: that of `plan`; for each batch of at most 256 datums a commit.
+        Cost: that of `plan`; for each batch of at most 1,024 datums a commit.
         """
         if batch is not None and not isinstance(batch, PendingBatch):
             msg = f"batch={batch!r} is not a batch of datums: take one of plan().batches()"

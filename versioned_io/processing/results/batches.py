@@ -16,6 +16,7 @@ from versioned_io.model.identifiers import CommitId
 from versioned_io.model.refs import BranchRef
 from versioned_io.model.repo_kinds import FAILURES, INDEXED_KEY, INVALIDATED, LOGS, MANIFESTS, OUTPUTS
 from versioned_io.versioning.backend.backend import Backend
+from versioned_io.versioning.snapshots.file_info import encode_attributes
 from versioned_io.versioning.transactions.facts import CommitFacts, Empty
 from versioned_io.versioning.transactions.plan import Alongside
 from versioned_io.versioning.transactions.transaction import Transaction, draft_of
@@ -140,20 +141,22 @@ def _begin(backend: Backend, place: BatchPlace, message: str, alongside: Alongsi
 
 
 def _write(tx: Transaction, place: BatchPlace, one: Produced) -> None:
-    name = one.fingerprint.hex()
+    name, draft = one.fingerprint.hex(), draft_of(tx)
     facts = {"key": one.key, "run": place.run_id, "seconds": f"{one.seconds:.6f}"}
     if one.log:
-        tx.write(f"{LOGS}{name}", one.log.encode())
+        draft.take_in(f"{LOGS}{name}", one.log.encode(), None)
     if one.error is not None:
-        tx.write(f"{FAILURES}{name}", one.error.encode(), attributes=facts)
+        draft.take_in(f"{FAILURES}{name}", one.error.encode(), encode_attributes(facts))
         return
-    written = [
-        (file.path, tx.write(f"{OUTPUTS}{name}/{file.path}", file.data, attributes=file.attributes))
-        for file in one.outputs
-    ]
-    listed = [[path, info.digest, dict(info.attributes)] for path, info in sorted(written)]
-    digest = blake3(json.dumps(listed).encode(), derive_key_context=_CONTEXT).hexdigest()
-    tx.write(f"{MANIFESTS}{name}", b"", attributes={**facts, "files": str(len(listed)), "outputs": digest})
+    listed = []
+    for file in one.outputs:
+        attributes = file.attributes or {}
+        taken = draft.take_in(f"{OUTPUTS}{name}/{file.path}", file.data, encode_attributes(attributes))
+        listed.append([file.path, taken.digest.hex(), dict(sorted(attributes.items()))])
+    digest = blake3(json.dumps(sorted(listed)).encode(), derive_key_context=_CONTEXT).hexdigest()
+    size = sum(len(file.data) for file in one.outputs)
+    facts |= {"files": str(len(listed)), "outputs": digest, "bytes": str(size)}
+    draft.take_in(f"{MANIFESTS}{name}", b"", encode_attributes(facts))
 
 
 def _enter(

@@ -25,6 +25,7 @@ from versioned_io.processing.running.definition import PipelineDefinition
 from versioned_io.storage.pages.read import lookup
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.runs.run import Run
+from versioned_io.versioning.snapshots.file_info import encode_attributes
 from versioned_io.versioning.transactions.facts import CommitFacts, Empty
 from versioned_io.versioning.transactions.transaction import Transaction, draft_of, stage_system_branch
 
@@ -219,7 +220,7 @@ class RunCommit:
         if change.tree.writes and lookup(self.plan.output.root, place, source=self.backend.pages) is None:
             staged.write(place, self.definition.code.encode())
         for row in [*change.tree.writes, self.plan.basis.encoded()]:
-            staged.write(row.path, row.content, attributes=row.attributes)
+            draft.take_in(row.path, row.content, encode_attributes(row.attributes))
 
     def _message(self) -> str:
         return f"{self.definition.name}: {len(self.plan.changed)} datums changed, {len(self.plan.gone)} deleted"

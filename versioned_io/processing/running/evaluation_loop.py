@@ -18,7 +18,7 @@ from versioned_io.processing.running.evaluating import DatumTask, Evaluation, Ta
 from versioned_io.versioning.backend.backend import Backend
 
 MOST_SECONDS: Final = 0.5
-MOST_DATUMS: Final = 256
+MOST_DATUMS: Final = 1024
 MOST_BYTES: Final = 32 * 1024 * 1024
 """A batch is stored after this time, or with this many datums or bytes: small ones lose less in a crash."""
 _MOST_TOGETHER: Final = 64
@@ -159,7 +159,7 @@ class PendingDatums:
         return max(1, min(_MOST_TOGETHER, int(_WORTH_A_CALL_S / max(self._seconds / self._count, 1e-6))))
 
     def _task(self, one: PlannedDatum) -> DatumTask:
-        files = self._plan.datums.datum(one.row).inputs
+        files = self._plan.datums.files_of(one.row)
         return DatumTask(self._evaluation, one.fingerprint, one.key, files)
 
     def _gather(self, *, block: bool) -> None:

@@ -1,6 +1,7 @@
 """The facts of a file or a directory of a snapshot that are known without reading it."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +22,7 @@ from versioned_io.storage.pages.read import FileRow
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 _NO_DIGEST = Digest("")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 EXECUTABLE: Final = "executable"
 """The attribute for the execute bit of a file: ``true`` or ``false``; unknown without it."""
@@ -88,7 +90,7 @@ def encode_attributes(attributes: Mapping[str, str] | None) -> str | None:
         if not isinstance(name, str) or not isinstance(value, str):
             msg = f"the attribute {name!r}: {value!r} is not text: names and values of attributes must be strings"
             raise InvalidInputError(msg)
-        if any("\ud800" <= character <= "\udfff" for character in name + value):
+        if _SURROGATE.search(name + value) is not None:
             msg = f"the attribute {name!r}: {value!r} is not valid Unicode: it has a lone surrogate"
             raise InvalidInputError(msg)
     return json.dumps(dict(attributes), sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -8,6 +8,7 @@ from versioned_io.model.commits import Commit, InputFile
 from versioned_io.model.identifiers import CommitId, Digest
 from versioned_io.model.paths import parse_path
 from versioned_io.platform.process import HomeProcess
+from versioned_io.storage.chunks.chunk_columns import TakenFile
 from versioned_io.storage.chunks.intake import FileIntake
 from versioned_io.storage.pages.read import FileRow
 from versioned_io.versioning.backend.backend import Backend
@@ -121,6 +122,18 @@ class BranchDraft:
         """
         self.check_open("adopt a file")
         self.staging.write(parse_path(path), StagedFile(row, row.attributes))
+
+    def take_in(self, path: str, data: bytes, attributes: str | None) -> TakenFile:
+        """Stage new bytes at a path that this library made, which obeys the path rules.
+
+        Args:
+            attributes: As `encode_attributes` returns them.
+
+        Cost: as `FileIntake.write`; a third of the CPU time of `Transaction.write`.
+        """
+        taken = self.intake.write(data)
+        self.staging.write(path, StagedFile(taken, attributes))
+        return taken
 
     def delete_exactly(self, path: str) -> None:
         """Stage the deletion of the file *path*, and of nothing below it. Cost: none."""
