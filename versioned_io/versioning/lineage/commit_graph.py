@@ -17,7 +17,7 @@ from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import CommitId
 from versioned_io.versioning.backend.backend import Backend
 
-_SCANNED = 16
+_SCANNED = 40
 """A walk that reaches more than this part of the store is given up: one pass over all edges is faster."""
 _FEW = 1_000
 
