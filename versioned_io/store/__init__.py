@@ -141,6 +141,7 @@ class Store:
     downstream = forward("_lineage", Lineage.downstream)
 
     pipeline = forward("_computing", Computing.pipeline)
+    rerun = forward("_computing", Computing.rerun)
 
     status = forward("_maintenance", Maintenance.status)
     fsck = forward("_maintenance", Maintenance.fsck)

@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from versioned_io.model.commits import Commit
     from versioned_io.processing.inputs.specs import InputSpec
     from versioned_io.processing.pipelines.declaring import Caching, PipelineFunction
     from versioned_io.processing.pipelines.pipeline import Pipeline
+    from versioned_io.processing.pipelines.rerunning import Rerun
     from versioned_io.processing.running.definition import OnFailure
 
 
@@ -21,6 +23,52 @@ class Computing:
     def __init__(self, backend: Backend, resolver: Resolver) -> None:
         self._backend = backend
         self._resolver = resolver
+
+    def rerun(
+        self,
+        commit: "Commit | str",
+        path: str | None = None,
+        *,
+        pipeline: "PipelineFunction | None" = None,
+        any_code: bool = False,
+    ) -> "Rerun":
+        """Evaluate the datums of a pipeline's commit again, with exactly its inputs, and compare the bytes.
+
+        Nothing is published, and no stored result is used. Evaluations are in this process, one after the other.
+
+        >>> run = store.pipeline(upper).run()
+        >>> again = store.rerun(run.commit, pipeline=upper)
+        >>> again.is_equal, again.datums
+        (True, ('2012/01.csv', '2012/02.csv'))
+
+        Args:
+            commit: A commit, or its ID or ref as in `Store.commit`.
+            path: One output: only its datum is evaluated. By default all are.
+            pipeline: The pipeline. By default it is found by the module and the name that the commit records.
+            any_code: Whether to accept other code or parameters than the commit's. `Rerun.code_is_same` tells them.
+
+        Raises:
+            InvalidInputError: No pipeline made the commit; name another one. Or the pipeline can't be found; pass it.
+                Or its code or parameters differ; check out the code, or pass *any_code*.
+            NotFoundError: The commit does not exist, or no datum wrote *path*.
+            CommitForgottenError: The data of an input has expired.
+
+        Cost: as `commit`, 6 SELECTs, the pages of the datums and the inputs, and that of the evaluations.
+        """
+        from versioned_io.errors import InvalidInputError
+        from versioned_io.model.arguments import parse_flag, parse_text
+        from versioned_io.model.commits import Commit
+        from versioned_io.processing.pipelines.declaring import find_declared
+        from versioned_io.processing.pipelines.rerunning import function_place_of
+
+        chosen = commit if isinstance(commit, Commit) else self._resolver.commit(commit)
+        output = None if path is None else parse_text(path, "path")
+        place = function_place_of(chosen)
+        if pipeline is None and place is None:
+            msg = f"a command made the commit {chosen.id}: pass the pipeline (pipeline=, --pipeline FILE.py:NAME)"
+            raise InvalidInputError(msg)
+        declared = find_declared(place or "") if pipeline is None else pipeline
+        return self.pipeline(declared).rerun(chosen, output, any_code=parse_flag(any_code, "any_code"))
 
     def pipeline(
         self,

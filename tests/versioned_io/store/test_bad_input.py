@@ -39,6 +39,7 @@ NO_LIST = [None, 1, True, "ab", b"ab", {"a": 1}, object(), [1], [object()]]
 STORE_CALLS = [
     ("inputs", "spec", [None, *NO_TEXT, "w@main"]),
     ("pipeline", "function", [None, *NO_TEXT, "w", print]),
+    ("rerun", "path", NO_TEXT),
     *((call, argument, [None, *NO_TEXT, *NO_NAME]) for call, argument in [
         ("delete_repo", "name"), ("restore_repo", "name"), ("rename_repo", "old"), ("rename_repo", "new"),
         ("repo", "name"), ("branches", "repo"), ("tags", "repo"), ("create_repo", "name"), ("create_branch", "branch"),
@@ -50,7 +51,7 @@ STORE_CALLS = [
         ("subscription", "branch"), ("subscriptions", "branch"), ("upstream", "ref"), ("downstream", "ref"),
         ("lineage_graph", "of"), ("export_lineage", "of"),
         ("checkout_lineage", "lineage_id"), ("run_of", "ref"),
-        ("merge", "source"), ("merge", "into"), ("cherry_pick", "commit"), ("cherry_pick", "onto"),
+        ("rerun", "commit"), ("merge", "source"), ("merge", "into"), ("cherry_pick", "commit"), ("cherry_pick", "onto"),
         ("revert", "commit"), ("revert", "on"), ("squash", "branch"), ("purge", "repo"), ("purge", "path"),
         ("purge_glob", "repo"), ("purge_glob", "pattern"), ("retention", "branch"), ("reflog", "branch"),
         ("transaction", "branch"), ("relay", "branch"), ("watch", "branch"),
@@ -170,6 +171,7 @@ GOOD = {
     "run_of": {"ref": "w@main"},
     "lineage_graph": {"of": "w@main"},
     "upstream": {"ref": "w@main"},
+    "rerun": {"commit": "w@main"},
     "downstream": {"ref": "w@main"},
     "merge": {"source": "w@dev", "into": "w@main"},
     "foresee_merge": {"source": "w@dev", "into": "w@main"},

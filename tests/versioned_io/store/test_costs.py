@@ -30,6 +30,7 @@ UNCOUNTED = {
     "Store.purge": GROWS,
     "Store.purge_glob": GROWS,
     "Store.redact": GROWS,
+    "Store.rerun": "evaluates code of the user",
     "rebuild_store": GROWS,
     "list_backups": GROWS,
     "prune_backups": GROWS,

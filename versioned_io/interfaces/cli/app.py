@@ -22,6 +22,7 @@ from versioned_io.interfaces.cli import (
     maintenance,
     merging,
     pipelining,
+    reproducing_pipelines,
     searching,
     stats,
     status,
@@ -105,6 +106,7 @@ app.command("due")(due.due)
 app.add_typer(lineage.app, name="lineage")
 app.add_typer(pipelining.pipeline_app, name="pipeline")
 app.add_typer(pipelining.datums_app, name="datums")
+app.command("rerun")(reproducing_pipelines.rerun)
 app.add_typer(triggering.app, name="trigger")
 
 _INTERRUPTED = 130

@@ -44,6 +44,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "Pipelines": {
         "pipeline": "Run pipelines, and show them.",
         "datums": "Show the datums of a pipeline, and why they run.",
+        "rerun": "Evaluate a pipeline's commit again, and compare the bytes.",
     },
     "Maintenance": {
         "maintain": "Run the maintenance that is due.",

@@ -50,6 +50,13 @@ class PipelineFunction:
         """The refs that its inputs read, each once."""
         return tuple(refs_of(self.inputs))
 
+    @property
+    def place(self) -> str | None:
+        """The place of the function, as ``module:name``; None for a command."""
+        if isinstance(self.function, CommandProgram):
+            return None
+        return f"{self.function.__module__}:{self.function.__qualname__}"
+
     def __call__(self, datum: Datum, out: DatumOutput) -> object:
         """Call the function, as in a test of it."""
         return self.function(datum, out)
@@ -214,6 +221,25 @@ def _refuse_own_output(name: str, inputs: InputSpec, output: BranchRef) -> None:
         if (ref.repo, ref.name) == (output.repo, output.branch) and ref.at is None:
             msg = f"the pipeline {name!r} reads its own output {output}: write to another branch"
             raise InvalidInputError(msg)
+
+
+def find_declared(place: str) -> PipelineFunction:
+    """Return the pipeline at ``module:name``.
+
+    Raises:
+        InvalidInputError: The module can't be imported, or it does not have this pipeline. Pass the pipeline itself.
+    """
+    module, _, name = place.partition(":")
+    advice = "run it where the module can be imported, or pass the pipeline (pipeline=, --pipeline FILE.py:NAME)"
+    try:
+        found = _find(module, name)
+    except ImportError as error:
+        msg = f"the function {place} of the commit can't be imported ({error}): {advice}"
+        raise InvalidInputError(msg) from error
+    if not isinstance(found, PipelineFunction):
+        msg = f"{place}, which made the commit, is not a pipeline here: {advice}"
+        raise InvalidInputError(msg)
+    return found
 
 
 def _find(module: str, name: str) -> object:

@@ -15,6 +15,7 @@ from versioned_io.model.arguments import (
     parse_optional_count,
     parse_text,
 )
+from versioned_io.model.commits import Commit
 from versioned_io.model.identifiers import new_uuid7
 from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.processing.datums.datum_plan import DatumPlan
@@ -27,6 +28,7 @@ from versioned_io.processing.inputs.specs import refs_of
 from versioned_io.processing.pipelines.declaring import PipelineFunction
 from versioned_io.processing.pipelines.explaining import explain_datum
 from versioned_io.processing.pipelines.pipeline_plan import PipelinePlan
+from versioned_io.processing.pipelines.rerunning import Rerun, rerun_commit
 from versioned_io.processing.results.batches import BatchPlace, invalidate_results
 from versioned_io.processing.results.stored_results import read_log
 from versioned_io.processing.running.as_command import CommandProgram
@@ -101,6 +103,7 @@ class Pipeline:
             found.manifest.to_json(),
             function.is_cached,
             function.replaces,
+            function.place,
         )
 
     def __repr__(self) -> str:
@@ -377,6 +380,20 @@ class Pipeline:
                 return read_log(backend, found[fingerprint], fingerprint)
         msg = f"the datum {key!r} was not evaluated, or its result has expired: no log of it is kept"
         raise InvalidInputError(msg)
+
+    def rerun(self, commit: Commit, path: str | None = None, *, any_code: bool = False) -> Rerun:
+        """Evaluate the datums of a commit again, and compare the bytes, as `Store.rerun` does.
+
+        >>> pipe = store.pipeline(upper)
+        >>> pipe.rerun(pipe.run().commit).is_equal
+        True
+
+        Raises:
+            InvalidInputError, NotFoundError, CommitForgottenError: As for `Store.rerun`.
+
+        Cost: as `Store.rerun`.
+        """
+        return rerun_commit(self._store.backend, self._definition, commit, path=path, any_code=any_code)
 
     def datums(self) -> list[DatumFacts]:
         """Return the datums of the output as it is, sorted by key.

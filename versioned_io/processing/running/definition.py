@@ -25,6 +25,7 @@ class PipelineDefinition:
         code: The text of the code's manifest, kept once for each digest.
         uses_index: Whether results are shared between runs.
         replaces: The name of the pipeline that owned the output before; None if it was this one.
+        function_place: The function as ``module:name``; None for a command.
     """
 
     name: str
@@ -37,6 +38,7 @@ class PipelineDefinition:
     code: str
     uses_index: bool = True
     replaces: str | None = None
+    function_place: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

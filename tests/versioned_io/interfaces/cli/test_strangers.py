@@ -114,6 +114,7 @@ COMMANDS = [
     ["datums", "explain", f"{EVIL}.py:f", EVIL],
     ["datums", "invalidate", f"{EVIL}.py:f", EVIL],
     ["datums", "log", f"{EVIL}.py:f", EVIL],
+    ["rerun", f"r@{EVIL}", "--path", EVIL, "--pipeline", f"{EVIL}.py:f"],
     ["trigger", "list"],
     ["trigger", "tick"],
     ["trigger", "delete", f"r@{EVIL}"],
