@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final
 
 import numpy as np
@@ -10,7 +11,6 @@ import pyarrow.compute as pc
 
 from versioned_io.model.columns import bytes_scalar, number_array, number_column, text_column, text_scalar
 from versioned_io.processing.inputs.datum_set import DatumSource, Match
-from versioned_io.processing.inputs.matches import escaped
 from versioned_io.processing.inputs.seen_bytes import framed, joined
 
 SEPARATOR: Final = " "
@@ -18,6 +18,9 @@ SEPARATOR: Final = " "
 
 ABSENT: Final = "%"
 """The part of an input that has no partner in an outer join. An escaped part is never a single ``%``."""
+
+BETWEEN_VALUES: Final = "\0"
+"""The text between the values of several inputs, by which a nested input is joined or grouped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,9 +282,10 @@ def names_in(arms: Sequence[DatumSource]) -> tuple[str, ...]:
 
 
 def combined_values(arms: Sequence[DatumSource], rows: Sequence[np.ndarray], rule: str) -> pa.StringArray | None:
-    """Return the values of a rule in the rows of several arms: that of the arm that has it, or those of all that do.
+    """Return the values of a rule in the rows of several arms: the value of the one that has it and takes part.
 
-    The value is null if its only arm does not take part.
+    Where several do, their values are one text, which no single value equals: a path has no NUL. Where none does, the
+    value is null.
     """
     found = []
     for arm, of in zip(arms, rows, strict=True):
@@ -294,8 +298,9 @@ def combined_values(arms: Sequence[DatumSource], rows: Sequence[np.ndarray], rul
             )
     if len(found) < 2:
         return found[0] if found else None
-    parts = [pc.fill_null(escaped(values), text_scalar(ABSENT)) for values in found]
-    return pc.binary_join_element_wise(*parts, text_scalar(SEPARATOR))
+    texts = pc.binary_join_element_wise(*found, text_scalar(BETWEEN_VALUES), null_handling="skip")
+    are_there = [pc.is_valid(values) for values in found]
+    return pc.if_else(reduce(pc.or_, are_there), texts, pa.nulls(len(texts), pa.string()))
 
 
 def _present(

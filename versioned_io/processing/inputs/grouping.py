@@ -31,11 +31,13 @@ class Grouped:
 
     Attributes:
         keys: The values as keys, sorted.
+        grouped_by: The values, in the order of their keys.
         members: The rows of each arm.
     """
 
     arms: tuple[DatumSource, ...]
     keys: pa.StringArray
+    grouped_by: pa.StringArray
     members: tuple[RowsByValue, ...]
 
     @property
@@ -81,7 +83,7 @@ class Grouped:
 
     def values(self, rule: str) -> pa.StringArray | None:
         """Return the values that were grouped by; a group has no ``join_on``."""
-        return self.keys if rule == "group_by" else None
+        return self.grouped_by if rule == "group_by" else None
 
 
 def group_of(arms: Sequence[DatumSource]) -> Grouped:
@@ -92,10 +94,12 @@ def group_of(arms: Sequence[DatumSource]) -> Grouped:
     codes, count = codes_of(arms, "group_by")
     columns = [values for arm in arms if (values := arm.values("group_by")) is not None]
     members = tuple(RowsByValue(*grouped_rows(one, count)) for one in codes)
-    keys = _keys_of(sorted_values(columns)) if columns else pa.nulls(0, pa.string())
+    values = sorted_values(columns) if columns else pa.nulls(0, pa.string())
+    keys = _keys_of(values)
     order = np.argsort(np.array(keys.to_pylist(), dtype=object), kind="stable") if len(keys) else np.arange(0)
+    places = number_column(order, pa.int64())
     return Grouped(
-        tuple(arms), keys.take(number_column(order, pa.int64())), tuple(_reordered(one, order) for one in members)
+        tuple(arms), keys.take(places), values.take(places), tuple(_reordered(one, order) for one in members)
     )
 
 
@@ -108,6 +112,9 @@ def _reordered(members: RowsByValue, order: np.ndarray) -> RowsByValue:
 
 
 def _keys_of(values: pa.StringArray) -> pa.StringArray:
-    """Return values as keys: readable text, in which ``%`` and control characters are escaped."""
-    values = escaped_values(values, r"[%\x00-\x1f]", "%")
+    """Return values as keys: readable text, in which ``%`` and control characters are escaped.
+
+    Between the values of several inputs is a lone ``%``.
+    """
+    values = pc.replace_substring(escaped_values(values, r"[%\x00-\x1f]", "%"), "%00", f" {_EMPTY} ")
     return pc.if_else(pc.equal(values, text_scalar("")), text_scalar(_EMPTY), values)

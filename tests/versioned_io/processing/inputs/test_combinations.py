@@ -137,6 +137,16 @@ def test_inputs_nest(store, first, second, build):
     assert [key.encode() for key in keys] == sorted({key.encode() for key in keys})
 
 
+def test_a_datum_without_a_partner_has_the_group_of_the_input_that_takes_part(store):
+    joined = vio.join(
+        leaf("left", outer=True, group_by="$1", name="l"), leaf("right", outer=True, group_by="$2", name="r")
+    )
+    found = list_datums(vio.group(joined, leaf("third", group_by="$1", name="t")), store.snapshot)
+    pairs = ["%25 % 1", "a % 1", "a % 2", "a b % 1", "a b % 3"]
+    of_one = ["1", "a", "a!", "a%2520b", "b", "y", "ä"]
+    assert found.keys.to_pylist() == sorted(pairs + of_one)
+
+
 def test_a_cross_pages_anywhere_without_being_built(store):
     spec = vio.cross(*(leaf("left", name=f"n{at}") for at in range(12)))
     found = list_datums(spec, store.snapshot)
