@@ -53,8 +53,10 @@ if TYPE_CHECKING:
     )
     from versioned_io.processing.pipelines.commanding import command
     from versioned_io.processing.pipelines.declaring import PipelineFunction, pipeline
+    from versioned_io.processing.pipelines.own_specs import spec_schema
     from versioned_io.processing.pipelines.pipeline import Pipeline
     from versioned_io.processing.pipelines.pipeline_plan import PipelinePlan
+    from versioned_io.processing.pipelines.spec_files import read_pipeline
     from versioned_io.processing.running.datum_access import Datum, DatumOutput
     from versioned_io.processing.running.evaluated_batch import EvaluatedBatch, PendingBatch
     from versioned_io.processing.running.progress_of_run import PipelineRun, RunProgress
@@ -154,9 +156,11 @@ _HOMES = {
     "open_store": "store.opening",
     "pipeline": "processing.pipelines.declaring",
     "prune_backups": "store.backups",
+    "read_pipeline": "processing.pipelines.spec_files",
     "rebuild_store": "store.recovering",
     "recover_store": "store.recovering",
     "restore_store": "store.recovering",
+    "spec_schema": "processing.pipelines.own_specs",
     "table": "processing.inputs.specs",
     "union": "processing.inputs.specs",
     "upgrade_store": "store.recovering",
@@ -238,9 +242,11 @@ __all__ = [
     "open_store",
     "pipeline",
     "prune_backups",
+    "read_pipeline",
     "rebuild_store",
     "recover_store",
     "restore_store",
+    "spec_schema",
     "table",
     "union",
     "upgrade_store",

@@ -92,6 +92,7 @@ class Computing:
         timeout_s: float | None = None,
         tries: int = 1,
         code_version: str | None = None,
+        same_code_as: str | None = None,
         share: bool = True,
         cache: "Caching" = "reuse",
         replaces: str | None = None,
@@ -140,6 +141,7 @@ class Computing:
                 timeout_s=timeout_s,
                 tries=tries,
                 code_version=code_version,
+                same_code_as=same_code_as,
                 share=share,
                 cache=cache,
                 replaces=replaces,
@@ -152,6 +154,58 @@ class Computing:
             msg = f"{function!r} is not a pipeline: decorate a function with @vio.pipeline(...)"
             raise InvalidInputError(msg)
         return self._of_store(function)
+
+    def load_pipeline(
+        self,
+        path: "str | Path",
+        name: str | None = None,
+        *,
+        branch: str | None = None,
+        code_version: str | None = None,
+        same_code_as: str | None = None,
+    ) -> "Pipeline":
+        """Return the pipeline of this store that a YAML or JSON file declares, also one of Pachyderm.
+
+        >>> from pathlib import Path
+        >>> _ = Path("shout.json").write_text('''{"name": "shout", "output": "upper@main", "command": ["./shout.sh"],
+        ...     "inputs": {"glob": {"ref": "weather@main", "pattern": "/2012/*"}}}''')
+        >>> store.load_pipeline("shout.json").name
+        'shout'
+
+        Args:
+            path: Paths in the file are relative to its directory.
+            name: The name of the pipeline, if the file declares several.
+            branch: The branch that a spec of Pachyderm means where it names none. By default that is ``master`` in
+                repos that have such a branch, and else ``main``.
+            code_version: As in `pipeline`.
+            same_code_as: As in `command`.
+
+        Raises:
+            InvalidInputError: The file can't be read, or a field is unknown, missing, not valid or not offered. The
+                message names the line.
+
+        This reads the file and the files that it names, and of the store only whether a branch ``master`` exists.
+        """
+        from versioned_io.processing.pipelines.spec_files import read_pipeline
+
+        found = read_pipeline(
+            path,
+            name,
+            branch=self._branch_of if branch is None else branch,
+            code_version=code_version,
+            same_code_as=same_code_as,
+        )
+        return self._of_store(found)
+
+    def _branch_of(self, repo: str) -> str:
+        """Return the branch that a spec of Pachyderm means by none."""
+        from versioned_io.errors import NotFoundError
+
+        try:
+            self._resolver.resolve(self._resolver.parse_commit(f"{repo}@master"))
+        except NotFoundError:
+            return "main"
+        return "master"
 
     def _of_store(self, function: "PipelineFunction") -> "Pipeline":
         from versioned_io.processing.pipelines.pipeline import Pipeline

@@ -40,6 +40,7 @@ STORE_CALLS = [
     ("inputs", "spec", [None, *NO_TEXT, "w@main"]),
     ("pipeline", "function", [None, *NO_TEXT, "w", print]),
     ("rerun", "path", NO_TEXT),
+    ("load_pipeline", "path", [None, *NO_TEXT, "nope.yaml"]),
     *((call, argument, [None, *NO_TEXT, *NO_NAME]) for call, argument in [
         ("delete_repo", "name"), ("restore_repo", "name"), ("rename_repo", "old"), ("rename_repo", "new"),
         ("repo", "name"), ("branches", "repo"), ("tags", "repo"), ("create_repo", "name"), ("create_branch", "branch"),

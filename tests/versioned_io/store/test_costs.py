@@ -42,7 +42,10 @@ UNCOUNTED = {
 }
 FREE = {
     "Store.pipeline": "reads code only",
+    "Store.load_pipeline": "reads files only; of a spec of Pachyderm a SELECT for each repo",
     "command": "reads code only",
+    "read_pipeline": "reads files only",
+    "spec_schema": "a value",
     "pipeline": "a value",
     "Store.close": "asks nothing",
     "Store.url": "a value",

@@ -1,8 +1,6 @@
 """Commands about pipelines and their datums: ``pipeline`` and ``datums``."""
 
-import sys
-from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,9 +21,12 @@ from versioned_io.interfaces.cli.session import (
 
 if TYPE_CHECKING:
     from versioned_io.processing.datums.datum_tree import DatumFacts
-    from versioned_io.processing.pipelines.declaring import PipelineFunction
+    from versioned_io.processing.pipelines.pipeline import Pipeline
+    from versioned_io.store import Store
 
-Target = Annotated[str, typer.Argument(help="The function: file.py:name or module:name.")]
+Target = Annotated[
+    str, typer.Argument(help="The pipeline: file.py:name, module:name, or a spec: file.yaml, file.json.")
+]
 Key = Annotated[str, typer.Argument(help="The key of a datum, as `versioned datums list` prints it.")]
 
 pipeline_app = typer.Typer(cls=Commands, help="Run pipelines, and show them.", no_args_is_help=True)
@@ -34,6 +35,7 @@ datums_app = typer.Typer(
 )
 
 _FAILED = 1
+_SPEC = re.compile(r"(?P<path>.+\.(json|yaml|yml))(:(?P<name>[^:/]+))?", re.DOTALL)
 
 
 @pipeline_app.command("run", short_help="Evaluate the datums that changed, and commit the output.")
@@ -47,7 +49,7 @@ def run(
 ) -> None:
     """Evaluate the datums that changed, and commit the output. If failed datums refuse the commit, exit with 1."""
     with open_named_store(store, catalog) as opened:
-        done = opened.pipeline(load_pipeline(target)).run(max_workers=workers)
+        done = open_pipeline(opened, target).run(max_workers=workers)
     if as_json:
         commit = None if done.commit is None else done.commit.id
         print_json(
@@ -71,16 +73,13 @@ def run(
 @reports_errors
 def show(target: Target, store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False) -> None:
     """Show a pipeline, and what the next run would do."""
-    declared = load_pipeline(target)
     with open_named_store(store, catalog) as opened:
-        pipe = opened.pipeline(declared)
+        pipe = open_pipeline(opened, target)
         plan, disagreements = pipe.plan(), pipe.disagreements
     if as_json:
-        print_json(
-            {"name": declared.name, "output": str(declared.output), "plan": plan.counts, "disagreements": disagreements}
-        )
+        print_json({"name": pipe.name, "output": pipe.output, "plan": plan.counts, "disagreements": disagreements})
         return
-    echo(f"{declared.name} -> {declared.output}")
+    echo(f"{pipe.name} -> {pipe.output}")
     echo(f"  next run: {_counts(plan.counts)}")
     if disagreements:
         echo(f"  not deterministic: {disagreements} evaluations gave other bytes than the first one")
@@ -108,6 +107,15 @@ def list_pipelines(store: StoreOption = None, catalog: CatalogOption = None, as_
         echo(f"{one['output']}  {one['name']}" + ("" if one["complete"] else "  incomplete"))
 
 
+@pipeline_app.command("schema", short_help="Print the JSON Schema of a pipeline's spec.")
+@reports_errors
+def schema() -> None:
+    """Print the JSON Schema of the YAML and JSON files that declare pipelines. Editors and checkers read it."""
+    from versioned_io.processing.pipelines.own_specs import spec_schema
+
+    print_json(spec_schema())
+
+
 @datums_app.command("list", short_help="List the datums of an output, with their files.")
 @reports_errors
 @pages
@@ -116,7 +124,7 @@ def list_all(
 ) -> None:
     """List the datums of the output as it is, with the files of each."""
     with open_named_store(store, catalog) as opened:
-        found = opened.pipeline(load_pipeline(target)).datums()
+        found = open_pipeline(opened, target).datums()
     if as_json:
         print_json({"datums": [_datum_json(one) for one in found]})
         return
@@ -132,7 +140,7 @@ def plan_datums(
 ) -> None:
     """Show which datums the next run evaluates, reuses or deletes. Nothing is written."""
     with open_named_store(store, catalog) as opened:
-        plan = opened.pipeline(load_pipeline(target)).plan()
+        plan = open_pipeline(opened, target).plan()
     lists = {"runs": plan.runs, "reuses": plan.reuses, "deletes": plan.deletes}
     if as_json:
         print_json({**lists, "skips": plan.skips, "counts": plan.counts, "warnings": plan.warnings})
@@ -152,7 +160,7 @@ def explain(
 ) -> None:
     """Explain in one sentence why a datum runs, is reused or is skipped."""
     with open_named_store(store, catalog) as opened:
-        sentence = opened.pipeline(load_pipeline(target)).explain(key)
+        sentence = open_pipeline(opened, target).explain(key)
     print_json({"key": key, "explanation": sentence}) if as_json else echo(sentence)
 
 
@@ -167,7 +175,7 @@ def invalidate(
 ) -> None:
     """End the results of datums permanently, so that the next run evaluates them. Their outputs stay until then."""
     with open_named_store(store, catalog) as opened:
-        count = opened.pipeline(load_pipeline(target)).invalidate(keys)
+        count = open_pipeline(opened, target).invalidate(keys)
     print_json({"invalidated": count}) if as_json else echo(f"the next run evaluates {counted(count, 'datum')}")
 
 
@@ -178,7 +186,7 @@ def log(
 ) -> None:
     """Print the text that the last evaluation of a datum printed, with the traceback of one that failed."""
     with open_named_store(store, catalog) as opened:
-        text = opened.pipeline(load_pipeline(target)).log(key)
+        text = open_pipeline(opened, target).log(key)
     print_json({"key": key, "log": text}) if as_json else echo(text.rstrip("\n"))
 
 
@@ -187,43 +195,24 @@ def _datum_json(facts: "DatumFacts") -> dict[str, object]:
     return {"key": facts.key, "outputs": list(facts.outputs), "inputs": inputs, "run": facts.run_id}
 
 
-def load_pipeline(target: str) -> "PipelineFunction":
-    """Return the pipeline that ``file.py:name`` or ``module:name`` names.
+def open_pipeline(store: "Store", target: str) -> "Pipeline":
+    """Return the pipeline that ``file.py:name``, ``module:name``, ``file.yaml`` or ``file.json:name`` names.
 
     Raises:
         InvalidInputError: The file, the module or the name does not exist, or it is not a pipeline.
     """
+    from versioned_io.processing.pipelines.code_loading import load_object
     from versioned_io.processing.pipelines.declaring import PipelineFunction
 
-    place, colon, name = target.rpartition(":")
-    if not colon or not place or not name or (place.startswith(".") and not place.endswith(".py")):
-        msg = f"{target!r} names no pipeline: write file.py:name or module:name"
-        raise InvalidInputError(msg)
-    found = getattr(_load_module(place), name, None)
+    spec = _SPEC.fullmatch(target)
+    if spec is not None:
+        return store.load_pipeline(spec["path"], spec["name"])
+    found = load_object(target, Path.cwd())
     if not isinstance(found, PipelineFunction):
+        place, _, name = target.rpartition(":")
         msg = f"{name!r} in {place!r} is not a pipeline: decorate a function with @vio.pipeline(...)"
         raise InvalidInputError(msg)
-    return found
-
-
-def _load_module(place: str) -> object:
-    if not place.endswith(".py"):
-        sys.path.insert(0, str(Path.cwd()))
-        try:
-            return import_module(place)
-        except ModuleNotFoundError as error:
-            msg = f"the module {place!r} can't be imported: {error}"
-            raise InvalidInputError(msg) from error
-    path = Path(place).absolute()
-    sys.path.insert(0, str(path.parent))
-    spec = spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.exists():
-        msg = f"the file {place!r} does not exist: name a Python file that declares a pipeline"
-        raise InvalidInputError(msg)
-    module = module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
+    return store.pipeline(found)
 
 
 def _counts(counts: object) -> str:

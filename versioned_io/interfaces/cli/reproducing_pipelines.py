@@ -7,7 +7,7 @@ import typer
 from versioned_io.errors.root import counted
 from versioned_io.interfaces.cli.completing import complete_ref
 from versioned_io.interfaces.cli.output import echo, print_json
-from versioned_io.interfaces.cli.pipelining import load_pipeline
+from versioned_io.interfaces.cli.pipelining import open_pipeline
 from versioned_io.interfaces.cli.session import (
     CatalogOption,
     JsonOption,
@@ -27,7 +27,7 @@ def rerun(
     commit: Annotated[str, typer.Argument(help="repo@ref, or a commit ID", autocompletion=complete_ref)],
     path: Annotated[str | None, typer.Option(help="Only the datum that wrote this output.")] = None,
     pipeline: Annotated[
-        str | None, typer.Option(help="file.py:name or module:name; by default as the commit records it.")
+        str | None, typer.Option(help="file.py:name, module:name or a spec; by default as the commit records it.")
     ] = None,
     any_code: Annotated[bool, typer.Option("--any-code", help="Accept other code than the commit's.")] = False,
     store: StoreOption = None,
@@ -35,9 +35,11 @@ def rerun(
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate the datums of a commit again, and compare the bytes. Nothing is published. A difference exits with 1."""
-    declared = None if pipeline is None else load_pipeline(pipeline)
     with open_named_store(store, catalog) as opened:
-        done = opened.rerun(commit, path, pipeline=declared, any_code=any_code)
+        if pipeline is None:
+            done = opened.rerun(commit, path, any_code=any_code)
+        else:
+            done = open_pipeline(opened, pipeline).rerun(opened.commit(commit), path, any_code=any_code)
     if as_json:
         print_json(_as_json(done))
     else:

@@ -116,16 +116,20 @@ def files_of_command(
     return tuple(found.values())
 
 
-def code_of_command(text: CommandText, files: Sequence[CodeFile] = (), code_version: str | None = None) -> CodeManifest:
+def code_of_command(
+    text: CommandText, files: Sequence[CodeFile] = (), code_version: str | None = None, called: str = ""
+) -> CodeManifest:
     """Return everything that a command is made of.
 
     Args:
         files: As `files_of_command` returned them.
-        code_version: A text that replaces all of it but the files of ``code_paths``.
+        code_version: A text that replaces all of it but the files of ``code_paths`` and *called*.
+        called: Tells apart the commands that have one code version; without a code version it does not count.
     """
     extra = [one.part for one in files if not one.is_argument]
     if code_version is not None:
-        return CodeManifest((CodePart("code_version", parse_name(code_version, "code_version")), *extra))
+        named = CodePart("function", called)
+        return CodeManifest((CodePart("code_version", parse_name(code_version, "code_version")), named, *extra))
     parts = [CodePart("argv", "\n".join(map(repr, text.argv)))]
     if text.stdin:
         parts.append(CodePart("stdin", "\n".join(text.stdin)))

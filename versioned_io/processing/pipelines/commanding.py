@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from versioned_io.errors import InvalidInputError
-from versioned_io.model.arguments import parse_flag, parse_items, parse_iterable, parse_local_path
+from versioned_io.model.arguments import parse_flag, parse_items, parse_iterable, parse_local_path, parse_name
 from versioned_io.processing.fingerprints.of_command import CodeFile, CommandText, files_of_command, parse_command
 from versioned_io.processing.inputs.specs import INPUT_KINDS, InputSpec, names_of
 from versioned_io.processing.pipelines.declaring import Caching, PipelineFunction, declare
@@ -37,6 +37,7 @@ def command(
     timeout_s: float | None = None,
     tries: int = 1,
     code_version: str | None = None,
+    same_code_as: str | None = None,
     share: bool = True,
     cache: Caching = "reuse",
     replaces: str | None = None,
@@ -68,6 +69,8 @@ def command(
         pfs: Whether the command finds the datum at ``/pfs``, too, as in Pachyderm.
         image: A text that is part of the code. No image is started.
         workers: How many datums are evaluated at once if the run does not say.
+        same_code_as: With a *code_version*, a function as ``module:name``. The command shares the results of the
+            function with the same code version. By default it shares those of commands for pipelines with its name.
 
     The other arguments are those of `pipeline`.
 
@@ -85,7 +88,8 @@ def command(
     views = views_of(inputs) if isinstance(inputs, INPUT_KINDS) else ()
     more = [parse_local_path(one, "code_paths") for one in parse_iterable(code_paths, "code_paths")]
     files = files_of_command(text.argv, place, more)
-    program = CommandProgram(text, files, views, codes, is_kept, parse_flag(pfs, "pfs"))
+    called = f"command {name}" if same_code_as is None else parse_name(same_code_as, "same_code_as")
+    program = CommandProgram(text, files, views, codes, is_kept, parse_flag(pfs, "pfs"), called)
     handler = None
     if error_command is not None:
         failing = parse_command(error_command, stdin=error_stdin, env=env)

@@ -44,6 +44,7 @@ class PipelineFunction:
     replaces: str | None = None
     error_handler: ErrorHandler | None = None
     workers: int | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def input_refs(self) -> tuple[str, ...]:
@@ -62,10 +63,14 @@ class PipelineFunction:
         return self.function(datum, out)
 
     def __reduce__(self) -> tuple[object, ...]:
+        facts = tuple(getattr(self, one.name) for one in dataclasses.fields(self))
         if isinstance(self.function, CommandProgram):
-            return PipelineFunction, tuple(getattr(self, one.name) for one in dataclasses.fields(self))
+            return PipelineFunction, facts
         module, name = self.function.__module__, self.function.__qualname__
-        if _find(module, name) is not self:
+        found = _find(module, name)
+        if found is self.function:  # a plain function, which a spec made a pipeline
+            return PipelineFunction, facts
+        if found is not self:
             msg = (
                 f"the pipeline {self.name!r} can't be sent to other processes: {module}.{name} is not its function; "
                 f"define it at the top of a module"
@@ -180,6 +185,7 @@ def declare(
         raise InvalidInputError(msg)
     _refuse_own_output(name, inputs, branch)
     check_callable(error_handler, "error_handler")
+    check_callable(function, "function")
     return PipelineFunction(
         function,
         checked,

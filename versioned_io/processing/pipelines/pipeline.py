@@ -83,7 +83,7 @@ class Pipeline:
         self._store = store
         self._function = function
         found = identify(function)
-        self._warnings = found.manifest.warnings
+        self._warnings = (*function.warnings, *found.manifest.warnings)
         is_command = isinstance(function.function, CommandProgram)
         self._definition = PipelineDefinition(
             function.name,
@@ -393,7 +393,10 @@ class Pipeline:
 
         Cost: as `Store.rerun`.
         """
-        return rerun_commit(self._store.backend, self._definition, commit, path=path, any_code=any_code)
+        try:
+            return rerun_commit(self._store.backend, self._definition, commit, path=path, any_code=any_code)
+        finally:
+            end_kept_programs()
 
     def datums(self) -> list[DatumFacts]:
         """Return the datums of the output as it is, sorted by key.

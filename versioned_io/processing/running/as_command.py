@@ -69,6 +69,7 @@ class CommandProgram:
         accepted: The exit codes that count as success.
         is_kept: Whether it stays alive for many datums, by the worker protocol.
         is_mounted: Whether it finds its datum at ``/pfs``.
+        called: Tells it apart from other commands with the same code version.
     """
 
     text: CommandText
@@ -77,6 +78,7 @@ class CommandProgram:
     accepted: tuple[int, ...] = (0,)
     is_kept: bool = False
     is_mounted: bool = False
+    called: str = ""
 
     def __call__(self, datum: Datum, out: DatumOutput) -> None:
         """Evaluate a datum without a time limit."""
@@ -84,7 +86,7 @@ class CommandProgram:
 
     def code(self, code_version: str | None) -> CodeManifest:
         """Return everything that the command is made of."""
-        return code_of_command(self.text, self.files, code_version)
+        return code_of_command(self.text, self.files, code_version, self.called)
 
     def run(self, datum: Datum, out: DatumOutput, timeout_s: float | None) -> None:
         """Evaluate a datum: run the command, print its log, and write the files below ``out`` to *out*.

@@ -685,6 +685,7 @@ def test_every_command_of_the_installed_program_runs(run_fresh, tmp_path):
     assert run("datums", "plan", pipe)["runs"] == ["a.csv"]
     assert run("pipeline", "run", pipe)["counts"]["run"] == 1
     assert run("pipeline", "show", pipe)["plan"]["skips"] == 1
+    assert run("pipeline", "schema")["required"] == ["name", "inputs", "output"]
     assert run("pipeline", "list")["pipelines"] == [{"output": "copies@main", "name": "copies", "complete": True}]
     assert [one["outputs"] for one in run("datums", "list", pipe)["datums"]] == [["a.csv"]]
     assert run("datums", "log", pipe, "a.csv")["log"] == "copying\n"

@@ -1,12 +1,37 @@
 """The names of pipelines on the command line."""
 
+import json
+
 import pytest
 
+import versioned_io as vio
 from versioned_io.errors import InvalidInputError
-from versioned_io.interfaces.cli.pipelining import load_pipeline
+from versioned_io.interfaces.cli.pipelining import open_pipeline
+
+SPEC = {
+    "name": "copies",
+    "inputs": {"glob": {"ref": "r@main", "pattern": "/*"}},
+    "output": "out@main",
+    "command": ["true"],
+}
 
 
-@pytest.mark.parametrize("target", ["copies", ":", "made.py:", ".made:copies", "..:copies"])
-def test_a_text_that_names_no_pipeline_is_refused(target):
+@pytest.mark.parametrize("target", ["copies", ":", "made.py:", ".made:copies", "..:copies", "json", ".json:a"])
+def test_a_text_that_names_no_pipeline_is_refused(store, target):
     with pytest.raises(InvalidInputError, match=r"write file\.py:name or module:name"):
-        load_pipeline(target)
+        open_pipeline(store, target)
+
+
+def test_a_spec_is_named_by_its_file_and_one_of_several_by_its_name(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.json").write_text(json.dumps(SPEC))
+    (tmp_path / "two.json").write_text(json.dumps([SPEC, {**SPEC, "name": "other"}]))
+    assert open_pipeline(store, "one.json").name == "copies"
+    assert open_pipeline(store, f"{tmp_path}/two.json:other").name == "other"
+    with pytest.raises(InvalidInputError, match="name one of them"):
+        open_pipeline(store, "two.json")
+    (tmp_path / "code.py").write_text("import versioned_io as vio\nmade = vio.read_pipeline('one.json')\nother = 1\n")
+    assert open_pipeline(store, "code.py:made").output == "out@main"
+    with pytest.raises(InvalidInputError, match="is not a pipeline"):
+        open_pipeline(store, "code.py:other")
+    assert vio.read_pipeline("one.json").input_refs == ("r@main",)

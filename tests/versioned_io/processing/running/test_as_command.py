@@ -15,6 +15,7 @@ import pytest
 
 import versioned_io as vio
 from versioned_io.errors import InvalidInputError
+from versioned_io.processing.running import kept_programs
 from versioned_io.processing.running.mounting import can_mount
 
 INPUT = vio.glob("r@main", "/(*)")
@@ -171,6 +172,9 @@ def test_a_program_that_stays_alive_evaluates_many_datums_and_ends_with_the_run(
     assert {path: data.split()[1] for path, data in found.items()}["07"] == b"7"
     assert len(found) == 22
     assert not Path(f"/proc/{int(process)}").exists()
+    again = pipe.rerun(run.commit, "07")
+    assert (again.datums, list(again.differing)) == (("07",), ["07"])  # it writes the number of its process
+    assert kept_programs._idle == []
     assert sorted(pipe.log("07").splitlines()) == ["aside 07", "looking at 07"]
     assert "it is bad" in pipe.log("bad")
 
