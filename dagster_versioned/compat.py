@@ -279,12 +279,6 @@ def describe_unfinished_work(
     return _describe_reserved_runs(instance, lambda carried: carries(instance, carried, values))
 
 
-def unfinished_run(instance: dg.DagsterInstance, tag: str, value: str) -> str | None:
-    """Return the ID of a run with this tag that is unfinished; None if no run is. Cost: 1 query."""
-    found = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES, tags={tag: value}), limit=1)
-    return found[0].run_id if found else None
-
-
 def _describe_reserved_runs(instance: dg.DagsterInstance, carries: Callable[[Mapping[str, str]], bool]) -> str | None:
     """Return a phrase for runs that a tick has reserved and the daemon is launching, or will when it restarts."""
     from dagster._core.scheduler.instigation import InstigatorType, TickStatus

@@ -1,7 +1,7 @@
 """Assets that are computed datum by datum: a run evaluates what changed, and reuses every other result."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import dagster as dg
 
@@ -40,6 +40,7 @@ def datum_asset(
     output: str | None = None,
     name: str | None = None,
     batch_size: int | None = None,
+    partitions: Literal["datums"] | None = None,
     max_workers: int = 1,
     pipeline_options: Mapping[str, Any] | None = None,
     resource_key: str = "versioned_store",
@@ -77,6 +78,9 @@ def datum_asset(
         name: The pipeline's name; by default the function's.
         batch_size: Divides the work into steps of about this many datums, at most 1,000 steps, which the executor may
             run at the same time. By default one step does it all.
+        partitions: ``datums`` makes each datum a dynamic partition, which `build_datum_sensor` adds and deletes. A run
+            evaluates the datums of its partitions. The run after which no datum is pending commits. By default there
+            are no partitions: one run for all datums costs less, and any number of them fits.
         max_workers: How many processes a step evaluates datums in. For more than one, the function must be in the top
             level of a module, decorated with ``@vio.pipeline``.
         pipeline_options: Other arguments of ``vio.pipeline``, such as ``on_failure``.
@@ -84,14 +88,18 @@ def datum_asset(
         options: Arguments of ``dagster.asset``, such as ``group_name`` and ``automation_condition``.
 
     Raises:
-        DagsterInvalidDefinitionError: Neither a pipeline nor *inputs* and *output* were given, or both.
+        DagsterInvalidDefinitionError: Neither a pipeline nor *inputs* and *output* were given, or both. Or *partitions*
+            was given with *batch_size*.
     """
+    if partitions is not None and batch_size is not None:
+        raise dg.DagsterInvalidDefinitionError("a partition for each datum leaves nothing to divide by batch_size")
+    how = _How(batch_size, partitions == "datums", max_workers, resource_key)
     if pipeline is not None:
         if inputs is not None or output is not None or name is not None or pipeline_options is not None:
             raise dg.DagsterInvalidDefinitionError(
                 f"the pipeline {getattr(pipeline, 'name', pipeline)!r} has inputs, an output and options already"
             )
-        return build_datum_asset(DeclaredPipeline.of(pipeline), batch_size, max_workers, resource_key, options)
+        return _build(DeclaredPipeline.of(pipeline), how, options)
     if inputs is None or output is None:
         raise dg.DagsterInvalidDefinitionError("datum_asset needs a pipeline, or inputs= and output=")
 
@@ -100,29 +108,33 @@ def datum_asset(
         made = vio.pipeline(called, inputs=inputs, output=output, **(pipeline_options or {}))(function)
         declared = DeclaredPipeline.of(made)
         described = {"description": function.__doc__, **options}
-        return build_datum_asset(declared, batch_size, max_workers, resource_key, described)
+        return _build(declared, how, described)
 
     return decorate
 
 
-def build_datum_asset(
-    declared: DeclaredPipeline,
-    batch_size: int | None,
-    max_workers: int,
-    resource_key: str,
-    options: Mapping[str, Any],
-) -> dg.AssetsDefinition:
-    """Return the asset of a declared pipeline; see `datum_asset`."""
+class _How(NamedTuple):
+    """How an asset divides its datums over runs, steps and processes."""
+
+    batch_size: int | None
+    is_partitioned: bool
+    max_workers: int
+    resource_key: str
+
+
+def _build(declared: DeclaredPipeline, how: _How, options: Mapping[str, Any]) -> dg.AssetsDefinition:
     given = {
         "key": dg.AssetKey.from_coercible(options.get("key") or declared.asset_key),
         "metadata": {tags.REF: declared.output, tags.PIPELINE: declared.name},
         "kinds": {"versioned"},
         **{name: value for name, value in options.items() if name != "key"},
     }
-    if batch_size is not None:
-        made = build_batched_asset(declared, batch_size, max_workers, resource_key, given)
+    if how.is_partitioned:
+        made = _build_partitioned_asset(declared, how.max_workers, how.resource_key, given)
+    elif how.batch_size is not None:
+        made = build_batched_asset(declared, how.batch_size, how.max_workers, how.resource_key, given)
     else:
-        made = _build_whole_asset(declared, max_workers, resource_key, given)
+        made = _build_whole_asset(declared, how.max_workers, how.resource_key, given)
     declared_by[made.node_def] = declared
     return made
 
@@ -144,5 +156,39 @@ def _build_whole_asset(
 
     asset: Callable[..., dg.AssetsDefinition] = dg.asset(
         **{**options, "deps": deps}, required_resource_keys={resource_key}
+    )
+    return asset(evaluate_datums)
+
+
+def _partitions_of(key: dg.AssetKey) -> dg.DynamicPartitionsDefinition:
+    """Return the partitions of an asset of datums."""
+    return dg.DynamicPartitionsDefinition(name=f"{key.to_user_string()}_datums")
+
+
+def _build_partitioned_asset(
+    declared: DeclaredPipeline, max_workers: int, resource_key: str, options: Mapping[str, Any]
+) -> dg.AssetsDefinition:
+    """Return the asset: a run evaluates the datums of its partitions, and the last one of a plan commits."""
+    deps: Sequence[Any] = [*declared.dep_keys, *(options.get("deps") or ())]
+    partitions = _partitions_of(options["key"])
+
+    def evaluate_datums(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        step = StepPipeline(declared, context, getattr(context.resources, resource_key))
+        if step.pipe.on_failure != "refuse":
+            raise dg.DagsterInvalidDefinitionError(
+                f"the pipeline {declared.name!r} with on_failure={step.pipe.on_failure!r} can't have a partition for "
+                "each datum: no run knows which datums of other runs have failed"
+            )
+        reports = [step.evaluate(vio.PendingBatch(key, key, 1), max_workers) for key in context.partition_keys]
+        refuse_failed(declared.name, {one.key: one.error for report in reports for one in report.failed})
+        plan = step.pipe.plan()
+        if plan.runs:
+            context.log.info("%s: the commit waits for %d other datums", declared.name, len(plan.runs))
+            return dg.MaterializeResult(metadata={tags.STATE: "stored", tags.PENDING_DATUMS: len(plan.runs)})
+        run = step.commit(reports)
+        return dg.MaterializeResult(metadata=metadata_of_run(run, input_heads(step.store, declared.input_refs)))
+
+    asset: Callable[..., dg.AssetsDefinition] = dg.asset(
+        **{**options, "deps": deps}, partitions_def=partitions, required_resource_keys={resource_key}
     )
     return asset(evaluate_datums)

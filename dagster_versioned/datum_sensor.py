@@ -1,6 +1,9 @@
 """The sensor of pipelines: it requests a run when a plan is not empty."""
 
+import json
 import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import dagster as dg
 
@@ -8,6 +11,7 @@ import versioned_io as vio
 from dagster_versioned import compat, tags
 from dagster_versioned.datum_runs import DeclaredPipeline, declared_by, ensure_output
 from dagster_versioned.lazy_store import LazyStore
+from dagster_versioned.sorted_out import add_requests_for
 from dagster_versioned.store_fields import StoreLike, settings_of
 from versioned_io.errors import RefNotFoundError, RepoNotFoundError, StoreNotFoundError
 
@@ -25,7 +29,8 @@ def build_datum_sensor(
 
     Each tick plans each pipeline. A plan that is not empty requests a run, once for each state of inputs, code and
     output. While a run that the sensor has requested is unfinished, the pipeline's next one waits: the run itself reads
-    newer inputs. A run whose datums failed is not requested again before something changes.
+    newer inputs. A run whose datums failed is not requested again before something changes. For an asset with a
+    partition for each datum it adds the pending partitions, and requests them as one backfill.
 
     The run has the lineage ID of the newest input commit as a tag. A missing repo of the output is created.
 
@@ -37,7 +42,7 @@ def build_datum_sensor(
     Raises:
         DagsterInvalidDefinitionError: No assets were given, or one was not made by `datum_asset`.
 
-    Cost: a tick costs a plan of each pipeline (`vio.Pipeline.plan`), and 1 query of the instance.
+    Cost: a tick costs a plan of each pipeline (`vio.Pipeline.plan`), and 3 queries of the instance.
 
     Example:
         >>> import versioned_io as vio
@@ -81,30 +86,72 @@ def _evaluate(
     pipelines: list[tuple[dg.AssetsDefinition, DeclaredPipeline]],
     opened: LazyStore,
 ) -> dg.SensorResult:
-    found = [_request_for(context, asset, declared, opened) for asset, declared in pipelines]
-    requests = [one for one in found if isinstance(one, dg.RunRequest)]
-    return dg.SensorResult(run_requests=requests, skip_reason=None if requests else "; ".join(map(str, found)))
+    asked: dict[str, str] = json.loads(context.cursor or "{}")
+    found = [_wanted_of(context, asset, declared, opened, asked) for asset, declared in pipelines]
+    wanted = [one for one in found if isinstance(one, _Wanted)]
+    asked |= {one.name: one.state for one in wanted}
+    requests = [one.request for one in wanted if one.request is not None]
+    return dg.SensorResult(
+        run_requests=requests,
+        dynamic_partitions_requests=[one for each in wanted for one in each.partitions],
+        skip_reason=None if requests else "; ".join(one for one in found if isinstance(one, str)) or "nothing to run",
+        cursor=json.dumps(asked),
+    )
 
 
-def _request_for(
-    context: dg.SensorEvaluationContext, asset: dg.AssetsDefinition, declared: DeclaredPipeline, opened: LazyStore
-) -> dg.RunRequest | str:
+class _Wanted(NamedTuple):
+    """A run, or a backfill, that is requested for one state of a pipeline; and partitions to add or to delete."""
+
+    name: str
+    state: str
+    request: dg.RunRequest | None
+    partitions: Sequence[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = ()
+
+
+def _wanted_of(
+    context: dg.SensorEvaluationContext,
+    asset: dg.AssetsDefinition,
+    declared: DeclaredPipeline,
+    opened: LazyStore,
+    asked: Mapping[str, str],
+) -> _Wanted | str:
     """Return the request for a pipeline, or the reason why there is none."""
-    under_way = compat.unfinished_run(context.instance, tags.PIPELINE, declared.name)
+    under_way = compat.describe_unfinished_work(context.instance, tags.PIPELINE, [declared.name])
     if under_way is not None:
-        return f"{declared.name} waits for its run {under_way}"
+        return f"{declared.name} waits for {under_way}"
     try:
         store = opened.get()
         ensure_output(store, declared)
         plan = declared.of_store(store).plan()
     except (StoreNotFoundError, RepoNotFoundError, RefNotFoundError) as error:
         return f"{declared.name} waits: {error}"
+    state = plan.state
     if plan.is_empty:
-        return f"{declared.name}: no datum has changed"
+        gone = _gone_partitions(context, asset, plan)
+        return _Wanted(declared.name, state, None, gone) if gone else f"{declared.name}: no datum has changed"
+    if asked.get(declared.name) == state:
+        return f"{declared.name}: a run for this state was requested before, and has not brought the output up to date"
     context.log.info("%s: %s", declared.name, plan.counts)
-    return dg.RunRequest(
-        run_key=f"{declared.name}/{plan.state}", asset_selection=[asset.key], tags=_tags_of(declared, plan)
-    )
+    labels = _tags_of(declared, plan)
+    if isinstance(asset.partitions_def, dg.DynamicPartitionsDefinition):
+        keys = plan.runs or plan.reuses[:1] or plan.deletes[:1]  # a run of any one commits what needs no evaluation
+        with compat.partitions_loaded_from(context.instance):
+            added = add_requests_for(keys, asset.partitions_def, context.instance)
+            request = compat.backfill_request({asset.key: asset.partitions_def}, keys, labels)
+        return _Wanted(declared.name, state, request, added)
+    request = dg.RunRequest(run_key=f"{declared.name}/{state}", asset_selection=[asset.key], tags=labels)
+    return _Wanted(declared.name, state, request)
+
+
+def _gone_partitions(
+    context: dg.SensorEvaluationContext, asset: dg.AssetsDefinition, plan: "vio.PipelinePlan"
+) -> list[dg.DeleteDynamicPartitionsRequest]:
+    """Return the request to delete the partitions of datums that the inputs do not have any more."""
+    definition = asset.partitions_def
+    if not isinstance(definition, dg.DynamicPartitionsDefinition):
+        return []
+    gone = sorted(set(context.instance.get_dynamic_partitions(str(definition.name))) - set(plan.skips))
+    return [definition.build_delete_request(gone)] if gone else []
 
 
 def _tags_of(declared: DeclaredPipeline, plan: "vio.PipelinePlan") -> dict[str, str]:

@@ -46,7 +46,10 @@ DATUMS = "versioned/datums"
 """Metadata: a number of datums; what became of them follows, such as ``_run`` or ``_skipped``."""
 
 STATE = "versioned/state"
-"""Metadata: how the run of a pipeline ended; ``partial`` if its commit lacks outputs of failed datums."""
+"""Metadata: how the run of a pipeline ended: ``succeeded``, ``partial``, or ``stored`` without a commit."""
+
+PENDING_DATUMS = "versioned/pending_datums"
+"""Metadata: of an asset with a partition for each datum, how many datums the commit waits for."""
 
 FAILED_DATUMS = "versioned/failed_datums"
 """Metadata: the errors of failed datums by key, at most 20."""

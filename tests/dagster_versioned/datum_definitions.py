@@ -26,11 +26,12 @@ def measure(datum, out):
 
 def build_job():
     """Return the job of the asset; every step is a process of its own."""
-    return dg.Definitions(
+    definitions = dg.Definitions(
         assets=[datum_asset(measure)],
         jobs=[dg.define_asset_job("measures", "*")],
         resources={"versioned_store": VersionedStoreResource(store=os.environ["VERSIONED_TEST_STORE"])},
-    ).get_job_def("measures")
+    )
+    return getattr(definitions, "resolve_job_def", definitions.get_job_def)("measures")
 
 
 if __name__ == "__main__":

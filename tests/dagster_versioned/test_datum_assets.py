@@ -183,21 +183,25 @@ class TestSensor:
             assets=[asset], sensors=[sensor], resources={"versioned_store": VersionedStoreResource(store=images.url)}
         )
 
-        def tick():
-            with dg.build_sensor_context(images.instance, repository_def=definitions.get_repository_def()) as context:
+        def tick(cursor=None):
+            with dg.build_sensor_context(
+                images.instance, cursor=cursor, repository_def=definitions.get_repository_def()
+            ) as context:
                 return sensor(context)
 
         return tick
 
     def test_it_requests_a_run_for_each_state_until_the_output_is_up_to_date(self, images, tick):
         caused = images.commit(a="apple")
-        (request,) = tick().run_requests
+        first = tick()
+        (request,) = first.run_requests
         assert request.asset_selection == [EDGES]
         assert request.tags["versioned/lineage_id"] == caused.lineage_id
         assert tick().run_requests[0].run_key == request.run_key
         images.bad = {"a"}
         images.materialize()
         assert tick().run_requests[0].run_key == request.run_key  # which Dagster requests once
+        assert "was requested before" in tick(first.cursor).skip_reason.skip_message
         images.commit(a="almond")
         images.bad = set()
         assert tick().run_requests[0].run_key != request.run_key
@@ -208,7 +212,7 @@ class TestSensor:
     def test_it_waits_for_a_run_that_is_under_way(self, images, tick):
         images.commit(a="apple")
         run = images.instance.create_run_for_job(dg.job(name="j")(lambda: None), tags={"versioned/pipeline": "edges"})
-        assert f"waits for its run {run.run_id}" in tick().skip_reason.skip_message
+        assert f"waits for run {run.run_id}" in tick().skip_reason.skip_message
 
     def test_it_waits_for_repos_that_do_not_exist_yet(self, images, tick):
         assert "edges waits" in tick().skip_reason.skip_message
@@ -223,3 +227,66 @@ def test_an_asset_needs_either_a_pipeline_or_its_parts(images):
         build_datum_sensor(dg.asset(name="other")(lambda: None))
     with pytest.raises(dg.DagsterInvalidDefinitionError, match="at least one asset"):
         build_datum_sensor()
+
+
+class TestPartitions:
+    """An asset with a partition for each datum."""
+
+    @pytest.fixture
+    def asset(self, images):
+        return images.asset(partitions="datums")
+
+    def run(self, images, asset, *keys):
+        images.instance.add_dynamic_partitions("edges_datums", list(keys))
+        return [images.materialize(asset, partition_key=key).success for key in keys]
+
+    def test_a_run_evaluates_its_datum_and_the_last_one_commits(self, images, asset):
+        images.commit(a="apple", b="bean")
+        assert self.run(images, asset, "a.txt") == [True]
+        assert (images.ran, list(images.store.log("edges@main"))) == (["a"], [])
+        assert images.last().metadata["versioned/pending_datums"].value == 1
+        assert self.run(images, asset, "b.txt") == [True]
+        assert images.ran == ["a", "b"]
+        assert [file.path for file in images.store.snapshot("edges@main").walk()] == ["a", "b"]
+
+    def test_the_sensor_adds_partitions_and_requests_the_pending_ones_as_a_backfill(self, images, asset):
+        images.commit(a="apple", b="bean", c="corn")
+        resources = {"versioned_store": VersionedStoreResource(store=images.url)}
+        sensor = build_datum_sensor(asset, store=images.url)
+        repository = dg.Definitions([asset], sensors=[sensor], resources=resources).get_repository_def()
+
+        def tick():
+            with dg.build_sensor_context(images.instance, repository_def=repository) as context:
+                result = sensor(context)
+            for one in result.dynamic_partitions_requests:
+                if isinstance(one, dg.AddDynamicPartitionsRequest):
+                    images.instance.add_dynamic_partitions(one.partitions_def_name, one.partition_keys)
+                else:
+                    for key in one.partition_keys:
+                        images.instance.delete_dynamic_partition(one.partitions_def_name, key)
+            return result
+
+        def requested():
+            (request,) = tick().run_requests
+            return sorted(request.asset_graph_subset.get_partitions_subset(EDGES).get_partition_keys())
+
+        keys = requested()
+        assert keys == ["a.txt", "b.txt", "c.txt"]
+        assert self.run(images, asset, *keys) == [True] * 3
+        images.commit(b="pea")
+        assert requested() == ["b.txt"]
+        assert self.run(images, asset, "b.txt") == [True]
+        images.commit(deletes=["c"])
+        assert requested() == ["c.txt"]
+        assert self.run(images, asset, "c.txt") == [True]
+        assert images.ran == ["a", "b", "c", "b"]
+        assert [file.path for file in images.store.snapshot("edges@main").walk()] == ["a", "b"]
+        assert tick().run_requests == []
+        assert images.instance.get_dynamic_partitions("edges_datums") == ["a.txt", "b.txt"]
+        assert tick().dynamic_partitions_requests == []
+
+    def test_what_the_commit_can_not_wait_for_is_refused(self, images):
+        images.commit(a="apple")
+        assert self.run(images, images.asset(partitions="datums", on_failure="drop"), "a.txt") == [False]
+        with pytest.raises(dg.DagsterInvalidDefinitionError, match="nothing to divide by batch_size"):
+            images.asset(partitions="datums", batch_size=2)
