@@ -15,7 +15,7 @@ SOURCES := versioned_io dagster_versioned airflow_versioned devservers
 # A developer's own settings of these must not reach tests or demo.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV AIRFLOW_HOME DAGSTER_HOME
 
-.PHONY: help demo test check docs pictures soak azurite fuse e2e dagster dagster-suite ranges core-alone coverage bench bench-peers lock release release-check \
+.PHONY: help demo test check check-types check-rest docs pictures soak azurite fuse e2e dagster dagster-suite ranges core-alone coverage bench bench-peers lock release release-check \
 	set-up clean
 
 help: ## say what there is
@@ -33,20 +33,25 @@ EXAMPLES := versioned_io/interfaces/settings.py versioned_io/model versioned_io/
 
 test: check ## check, then run all tests (the summary is the last line)
 	@echo "test: pytest, the examples in docstrings"
-	@$(BIN)/python -m pytest --quiet --doctest-modules --durations 0 --durations-min 2 $(EXAMPLES)
+	@$(BIN)/python -m pytest --quiet --doctest-modules --numprocesses 2 --durations 0 --durations-min 2 $(EXAMPLES)
 	@echo "test: pytest, the tests without servers of orchestrators, on two cores"
 	@TMPDIR=$(SCRATCH) $(BIN)/python -m pytest -m "not e2e and not soak" --numprocesses 2 --dist worksteal $(ARGS)
 	@echo "test: pytest, the tests against real Dagster and Airflow servers"
 	@$(BIN)/python -m pytest -m "e2e and not soak" --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(STAMP) ## lint, format, prose, types, layers
+	@$(MAKE) --jobs 2 --output-sync check-types check-rest
+
+check-types:
+	@echo "check: mypy --strict"
+	@$(BIN)/mypy
+
+check-rest:
 	@echo "check: ruff"
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { echo "check: not formatted: run $(BIN)/ruff format ."; exit 1; }
 	@echo "check: prose"
 	@$(BIN)/python scripts/check_prose.py
-	@echo "check: mypy --strict"
-	@$(BIN)/mypy
 	@echo "check: import-linter"
 	@$(BIN)/lint-imports --no-cache
 

@@ -86,8 +86,9 @@ def run_tests(environment, directory, *arguments, timeout_s):
     return result.stdout
 
 
+@pytest.mark.soak
 def test_every_test_of_the_core_can_be_collected_with_the_core_alone(core_environment, copied_tests):
-    out = run_tests(core_environment, copied_tests, "--collect-only", "tests/versioned_io", timeout_s=120)
+    out = run_tests(core_environment, copied_tests, "--collect-only", "tests/versioned_io", timeout_s=600)
     assert " tests collected" in out
 
 

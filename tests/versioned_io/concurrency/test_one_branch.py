@@ -11,6 +11,7 @@ from versioned_io.errors import ConflictError
 pytestmark = pytest.mark.slow
 
 WRITERS = 8
+COMMITS = 8
 FEW_WRITERS = 4  # where what matters is that they collide, not how many there are
 
 DISJOINT = """
@@ -108,23 +109,23 @@ def content_of(store, ref):
 
 
 def test_disjoint_commits_of_many_processes_all_land(place, store, run_writers):
-    run_writers(DISJOINT, place, writers=WRITERS, commits=25)
+    run_writers(DISJOINT, place, writers=WRITERS, commits=COMMITS)
     commits = check_line(store)
-    assert len(commits) == 1 + WRITERS * 25
-    wanted = {f"w{writer}/{n}.txt": f"w{writer} {n}".encode() for writer in range(WRITERS) for n in range(25)}
+    assert len(commits) == 1 + WRITERS * COMMITS
+    wanted = {f"w{writer}/{n}.txt": f"w{writer} {n}".encode() for writer in range(WRITERS) for n in range(COMMITS)}
     assert content_of(store, "data@main") == {**wanted, "counter.txt": b"0"}
     # Each writer's own commits are in its own order, and each added exactly its one file.
     messages = [commit.message for commit in reversed(commits[:-1])]
     for writer in range(WRITERS):
         own = [message for message in messages if message.startswith(f"w{writer}/")]
-        assert own == [f"w{writer}/{number}" for number in range(25)]
+        assert own == [f"w{writer}/{number}" for number in range(COMMITS)]
     assert {(commit.stats.added, commit.stats.deleted) for commit in commits} == {(1, 0)}
 
 
 def test_writers_of_one_file_that_retry_on_conflict_lose_no_update(place, store, run_writers):
-    run_writers(COUNTER, place, writers=FEW_WRITERS, commits=10)
-    assert len(check_line(store)) == 1 + FEW_WRITERS * 10
-    assert store.snapshot("data@main").read("counter.txt") == b"%d" % (FEW_WRITERS * 10)
+    run_writers(COUNTER, place, writers=FEW_WRITERS, commits=5)
+    assert len(check_line(store)) == 1 + FEW_WRITERS * 5
+    assert store.snapshot("data@main").read("counter.txt") == b"%d" % (FEW_WRITERS * 5)
 
 
 def test_transactions_over_two_branches_neither_wait_for_each_other_for_ever_nor_land_by_half(

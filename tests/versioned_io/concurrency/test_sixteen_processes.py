@@ -55,7 +55,7 @@ with vio.open_store(location, catalog=catalog) as store:
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)])
 def place(request, tmp_path):
     """The location of a store and the URL of its catalog, empty for SQLite."""
     catalog = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None

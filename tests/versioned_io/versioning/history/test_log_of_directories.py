@@ -12,14 +12,26 @@ from versioned_io.errors import PackLostError, PathNotFoundError
 from versioned_io.model.places import pack_key
 
 
-@pytest.fixture
-def grown(new_store, write):
-    store = new_store()
+def grow(store):
     store.create_repo("r")
     random.seed(3)
     for number in range(120):
-        write(store, "r@main", {f"{random.choice(['a', 'a/b', 'c', 'c/d'])}/{number % 9}": b"%d" % number})
+        with store.transaction("r@main") as tx:
+            tx.write(f"{random.choice(['a', 'a/b', 'c', 'c/d'])}/{number % 9}", b"%d" % number)
     return store
+
+
+@pytest.fixture
+def changed(new_store):
+    """A grown store of the test's own."""
+    return grow(new_store())
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory):
+    """A store that the tests only read."""
+    with vio.create_store(tmp_path_factory.mktemp("grown") / "store") as store:
+        yield grow(store)
 
 
 def compared(store, path):
@@ -60,10 +72,10 @@ def test_a_directory_that_never_was_is_told(grown):
         list(grown.log("r@main", path="nowhere"))
 
 
-def test_it_ends_where_the_data_of_commits_was_let_go_of(grown):
-    grown.set_retention("r@main", keep_last=40)
-    grown.gc(grace=timedelta(0), expire=timedelta(0))
-    found = [commit.number for commit in grown.log("r@main", path="a")]
+def test_it_ends_where_the_data_of_commits_was_let_go_of(changed):
+    changed.set_retention("r@main", keep_last=40)
+    changed.gc(grace=timedelta(0), expire=timedelta(0))
+    found = [commit.number for commit in changed.log("r@main", path="a")]
     assert found
     assert min(found) > 80
 
@@ -89,9 +101,9 @@ def test_the_pages_of_each_commit_are_read_once(grown):
     assert counted.calls["ranges"] < 1.5 * changes
 
 
-def test_a_limit_of_one_reads_few_commits(grown, write):
-    write(grown, "r@main", {"a/new": b"1"})
-    with vio.open_store(grown.url) as store:
+def test_a_limit_of_one_reads_few_commits(changed, write):
+    write(changed, "r@main", {"a/new": b"1"})
+    with vio.open_store(changed.url) as store:
         counted = CountingObjects(store._backend.objects)
         store._backend.pages._objects = counted
         assert len(list(store.log("r@main", path="a", limit=1))) == 1
@@ -108,11 +120,11 @@ def test_pages_of_one_pack_are_read_in_groups(grown):
     assert counted.calls["ranges"] < 0.5 * len(found)
 
 
-def test_an_unreadable_page_hides_no_newer_change(grown):
-    expected = compared(grown, "a")
-    lost = grown.commit(expected[20]).root.pack.hex()
-    grown._backend.objects.delete([pack_key(lost)])
-    with vio.open_store(grown.url) as store:
+def test_an_unreadable_page_hides_no_newer_change(changed):
+    expected = compared(changed, "a")
+    lost = changed.commit(expected[20]).root.pack.hex()
+    changed._backend.objects.delete([pack_key(lost)])
+    with vio.open_store(changed.url) as store:
         history = store.log("r@main", path="a")
         assert [next(history).id for _ in range(19)] == expected[:19]
         with pytest.raises(PackLostError):
