@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from airflow_versioned.maintenance import build_maintenance_dag
     from airflow_versioned.merging import VersionedMergeOperator
     from airflow_versioned.operators import VersionedCommitOperator
+    from airflow_versioned.pipeline_dags import build_pipeline_dag
     from airflow_versioned.pushing import push_events
     from airflow_versioned.run_branch import RunBranch, branch_per_run
     from airflow_versioned.sensors import VersionedCommitSensor
@@ -32,6 +33,7 @@ __all__ = [
     "Work",
     "branch_per_run",
     "build_maintenance_dag",
+    "build_pipeline_dag",
     "datum_task_group",
     "push_events",
     "versioned_asset",
@@ -49,6 +51,7 @@ _HOME = {
     "Work": "airflow_versioned.work",
     "branch_per_run": "airflow_versioned.run_branch",
     "build_maintenance_dag": "airflow_versioned.maintenance",
+    "build_pipeline_dag": "airflow_versioned.pipeline_dags",
     "datum_task_group": "airflow_versioned.datums",
     "push_events": "airflow_versioned.pushing",
     "versioned_asset": "airflow_versioned.assets",

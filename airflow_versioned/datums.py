@@ -13,6 +13,7 @@ from airflow_versioned.branch import make_missing_repo
 from airflow_versioned.events import event_extra
 from airflow_versioned.hooks import VersionedHook
 from airflow_versioned.links import CommitLink
+from airflow_versioned.naming import escape_word
 from airflow_versioned.notes import describe_outlets
 from airflow_versioned.runs import name_task
 from airflow_versioned.uris import DEFAULT_CONNECTION
@@ -241,7 +242,7 @@ def datum_task_group(
         options: Arguments of all three tasks, such as ``store``, ``max_workers`` and ``retries``.
     """
     held = HeldPipeline(pipeline)
-    with TaskGroup(group_id or pipeline.name) as group:
+    with TaskGroup(group_id or escape_word(pipeline.name)) as group:
         plan = PlanDatums(task_id="plan", pipeline=held, batch_size=batch_size, most_batches=most_batches, **options)
         evaluate = EvaluateDatums.partial(task_id="evaluate", pipeline=held, **options).expand(batch=plan.output)
         CommitDatums(

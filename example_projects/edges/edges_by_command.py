@@ -1,7 +1,6 @@
 """The pipeline of edges as a command, which could be a program in any language."""
 
 import os
-import sys
 from pathlib import Path
 
 import versioned_io as vio
@@ -10,11 +9,10 @@ HERE = Path(__file__).parent
 
 edges_by_command = vio.command(
     "edges_by_command",
-    [sys.executable, "outline.py"],
+    ["python3", "outline.py", "sobel.py"],  # files that arguments name are there, and count as code
     inputs=vio.glob("photographs@main", "/(*).{png,jpg}"),
     output="edges_by_command@main",
     directory=HERE,
-    code_paths=[HERE / "sobel.py"],
 )
 
 
