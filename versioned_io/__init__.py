@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from versioned_io.processing.pipelines.declaring import PipelineFunction, pipeline
     from versioned_io.processing.pipelines.own_specs import spec_schema
     from versioned_io.processing.pipelines.pipeline import Pipeline
+    from versioned_io.processing.pipelines.pipeline_history import PipelineInfo, PipelineVersion
     from versioned_io.processing.pipelines.pipeline_plan import PipelinePlan
     from versioned_io.processing.pipelines.spec_files import read_pipeline
     from versioned_io.processing.running.datum_access import Datum, DatumOutput
@@ -115,8 +116,10 @@ _HOMES = {
     "PendingBatch": "processing.running.evaluated_batch",
     "Pipeline": "processing.pipelines.pipeline",
     "PipelineFunction": "processing.pipelines.declaring",
+    "PipelineInfo": "processing.pipelines.pipeline_history",
     "PipelinePlan": "processing.pipelines.pipeline_plan",
     "PipelineRun": "processing.running.progress_of_run",
+    "PipelineVersion": "processing.pipelines.pipeline_history",
     "Relay": "processing.announcing",
     "Repetition": "model.due_states",
     "RepoInfo": "model.commits",
@@ -201,8 +204,10 @@ __all__ = [
     "PendingBatch",
     "Pipeline",
     "PipelineFunction",
+    "PipelineInfo",
     "PipelinePlan",
     "PipelineRun",
+    "PipelineVersion",
     "Relay",
     "Repetition",
     "RepoInfo",

@@ -242,6 +242,7 @@ CASES = [
     ),
     Case("Store.repo", "1 SELECT", lambda store: store.repo("weather")),
     Case("Store.repos", "1 SELECT", lambda store: store.repos()),
+    Case("Store.pipelines", "2 SELECTs", lambda store: store.pipelines()),
     Case("Store.branches", "1 SELECT", lambda store: store.branches("weather")),
     Case(
         "Store.create_branch",

@@ -20,8 +20,12 @@ from versioned_io.interfaces.cli.session import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from versioned_io.processing.datums.datum_tree import DatumFacts
+    from versioned_io.processing.fingerprints.code_manifest import CodeChange
     from versioned_io.processing.pipelines.pipeline import Pipeline
+    from versioned_io.processing.pipelines.pipeline_history import PipelineVersion
     from versioned_io.store import Store
 
 Target = Annotated[
@@ -90,21 +94,52 @@ def show(target: Target, store: StoreOption = None, catalog: CatalogOption = Non
 @pages
 def list_pipelines(store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False) -> None:
     """List the branches whose newest commit a pipeline made, with the pipeline."""
-    found = []
     with open_named_store(store, catalog) as opened:
-        for repo in opened.repos():
-            for branch in repo.branches:
-                facts = {} if branch.head is None else opened.commit(branch.head).metadata
-                if "pipeline" in facts:
-                    complete = facts.get("complete", True)
-                    found.append(
-                        {"output": f"{repo.name}@{branch.name}", "name": facts["pipeline"], "complete": complete}
-                    )
+        found = [{"output": one.output, "name": one.name, "complete": one.is_complete} for one in opened.pipelines()]
     if as_json:
         print_json({"pipelines": found})
         return
     for one in found:
         echo(f"{one['output']}  {one['name']}" + ("" if one["complete"] else "  incomplete"))
+
+
+@pipeline_app.command("create", short_help="Create the output of a pipeline, and show its first plan.")
+@reports_errors
+def create(
+    target: Target, store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False
+) -> None:
+    """Create the repo and the branch of a pipeline's output if they are missing, and show the work of the next run."""
+    with open_named_store(store, catalog) as opened:
+        pipe = open_pipeline(opened, target)
+        repo, _, branch = pipe.output.partition("@")
+        found = opened.create_repo(repo, exist_ok=True)
+        if branch not in {one.name for one in found.branches}:
+            opened.create_branch(pipe.output, at=f"{repo}@{found.branches[0].name}")
+        plan = pipe.plan()
+    if as_json:
+        print_json({"name": pipe.name, "output": pipe.output, "plan": plan.counts, "warnings": plan.warnings})
+        return
+    echo(f"{pipe.name} -> {pipe.output}")
+    echo(f"  next run: {_counts(plan.counts)}")
+    for warning in plan.warnings:
+        echo(f"warning: {warning}", err=True)
+
+
+@pipeline_app.command("history", short_help="Show the codes that a pipeline had, with their diffs.")
+@reports_errors
+@pages
+def history(
+    target: Target, store: StoreOption = None, catalog: CatalogOption = None, as_json: JsonOption = False
+) -> None:
+    """Show the codes that made a pipeline's output, newest first, with the diff to the one before."""
+    with open_named_store(store, catalog) as opened:
+        versions = open_pipeline(opened, target).history()
+    if as_json:
+        print_json({"versions": [_version_json(one) for one in versions]})
+        return
+    for one in versions:
+        echo(f"{one.number}  {one.created_at:%Y-%m-%d %H:%M}  {one.code[:12]}  {counted(one.runs, 'commit')}")
+        _print_changes(one.changes)
 
 
 @pipeline_app.command("schema", short_help="Print the JSON Schema of a pipeline's spec.")
@@ -160,8 +195,13 @@ def explain(
 ) -> None:
     """Explain in one sentence why a datum runs, is reused or is skipped."""
     with open_named_store(store, catalog) as opened:
-        sentence = open_pipeline(opened, target).explain(key)
-    print_json({"key": key, "explanation": sentence}) if as_json else echo(sentence)
+        pipe = open_pipeline(opened, target)
+        sentence, changes = pipe.explain(key), pipe.code_changes(key)
+    if as_json:
+        print_json({"key": key, "explanation": sentence, "changes": [one._asdict() for one in changes]})
+        return
+    echo(sentence)
+    _print_changes(changes)
 
 
 @datums_app.command("invalidate", short_help="End the results of datums, so that the next run evaluates them.")
@@ -188,6 +228,23 @@ def log(
     with open_named_store(store, catalog) as opened:
         text = open_pipeline(opened, target).log(key)
     print_json({"key": key, "log": text}) if as_json else echo(text.rstrip("\n"))
+
+
+def _print_changes(changes: "Iterable[CodeChange]") -> None:
+    for change in changes:
+        echo(f"  {change.change} {change.name}")
+        for line in change.diff.splitlines()[2:]:
+            echo(f"    {line}")
+
+
+def _version_json(version: "PipelineVersion") -> dict[str, object]:
+    return {
+        "number": version.number,
+        "code": version.code,
+        "created_at": version.created_at.isoformat(),
+        "commits": version.runs,
+        "changes": [one._asdict() for one in version.changes],
+    }
 
 
 def _datum_json(facts: "DatumFacts") -> dict[str, object]:

@@ -18,7 +18,7 @@ from versioned_io.processing.datums.datum_tree import (
     read_manifest,
 )
 from versioned_io.processing.datums.located import OutputState
-from versioned_io.processing.fingerprints.code_manifest import CodeManifest, code_difference
+from versioned_io.processing.fingerprints.code_manifest import CodeChange, CodeManifest, code_difference
 from versioned_io.processing.results.stored_results import read_failure, read_results
 from versioned_io.processing.running.definition import PipelineDefinition
 from versioned_io.versioning.backend.backend import Backend
@@ -87,11 +87,22 @@ def _changed_parts(
         yield "the pipeline's name or its sharing changed"
 
 
+def code_changes(backend: Backend, output: OutputState, definition: PipelineDefinition, key: str) -> list[CodeChange]:
+    """Return the symbols and files that differ between the code that evaluated a datum and the code now."""
+    place = place_of(key)
+    old = read_datums(backend, output.root, [place]).get(place)
+    if old is None or old.identity.code == definition.identity.code:
+        return []
+    return _differences(read_manifest(backend, output.root, old.identity.code), definition.code)
+
+
+def _differences(old: str | None, new: str) -> list[CodeChange]:
+    return [] if old is None else code_difference(CodeManifest.from_json(old), CodeManifest.from_json(new))
+
+
 def _changed_symbols(old: str | None, new: str) -> str:
     """Return the names of the symbols and files that differ, as the end of a sentence."""
-    if old is None:
-        return ""
-    changes = code_difference(CodeManifest.from_json(old), CodeManifest.from_json(new))
+    changes = _differences(old, new)
     named = [f"{one.name} ({one.change})" for one in changes]
     return f": {', '.join(named)}" if named else ""
 

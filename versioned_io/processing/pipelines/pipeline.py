@@ -21,12 +21,13 @@ from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.processing.datums.datum_plan import DatumPlan
 from versioned_io.processing.datums.datum_tree import DatumFacts, Identity, list_facts, place_of, read_datums
 from versioned_io.processing.datums.located import OutputState, find_output
-from versioned_io.processing.fingerprints.code_manifest import CodeManifest
+from versioned_io.processing.fingerprints.code_manifest import CodeChange, CodeManifest
 from versioned_io.processing.fingerprints.computation import computation_digest, fingerprints
 from versioned_io.processing.fingerprints.of_function import code_of_function
 from versioned_io.processing.inputs.specs import refs_of
 from versioned_io.processing.pipelines.declaring import PipelineFunction
-from versioned_io.processing.pipelines.explaining import explain_datum
+from versioned_io.processing.pipelines.explaining import code_changes, explain_datum
+from versioned_io.processing.pipelines.pipeline_history import PipelineVersion, list_versions
 from versioned_io.processing.pipelines.pipeline_plan import PipelinePlan
 from versioned_io.processing.pipelines.rerunning import Rerun, rerun_commit
 from versioned_io.processing.results.batches import BatchPlace, invalidate_results
@@ -317,6 +318,31 @@ class Pipeline:
         parse_text(key, "key")
         plan = make_plan(self._store, self._definition)
         return explain_datum(self._store.backend, plan, self._definition, key)
+
+    def code_changes(self, key: str) -> list[CodeChange]:
+        """Return the parts of the code that changed since a datum of the output was evaluated, each with a diff.
+
+        Empty if nothing changed, or the output does not have the datum.
+
+        >>> _ = store.pipeline(upper).run()
+        >>> store.pipeline(upper).code_changes("2012/01.csv")
+        []
+
+        Cost: 2 SELECTs, and reads the pages of the datum and the text of its code.
+        """
+        output = find_output(self._store.backend, self._definition.output)
+        return code_changes(self._store.backend, output, self._definition, parse_text(key, "key"))
+
+    def history(self) -> list[PipelineVersion]:
+        """Return the codes that made the output over time, newest first, each with its changes.
+
+        >>> _ = store.pipeline(upper).run()
+        >>> [(version.number, version.runs) for version in store.pipeline(upper).history()]
+        [(1, 1)]
+
+        Cost: 2 SELECTs for each 200 runs, and reads the text of each code.
+        """
+        return list_versions(self._store.backend, find_output(self._store.backend, self._definition.output))
 
     def invalidate(self, keys: Iterable[str]) -> int:
         """End the results of datums, so that the next run evaluates them; return how many there were.

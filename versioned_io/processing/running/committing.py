@@ -32,6 +32,8 @@ from versioned_io.versioning.transactions.transaction import Transaction, draft_
 _MOST_NAMED = 100
 COMPLETE_KEY = "complete"
 """False in the metadata of a commit that lacks outputs of failed or recovered datums."""
+CODE_KEY = "code"
+"""In the metadata of a commit: the digest of the code of the pipeline that made it."""
 FUNCTION_KEY = "function"
 """The place of the pipeline's function in the metadata of a commit, as ``module:name``; a command has none."""
 
@@ -178,7 +180,13 @@ class RunCommit:
         state_id = new_uuid7() if writes_output else output.state_id
         place = self.definition.function_place
         known: dict[str, JSONValue] = {} if place is None else {FUNCTION_KEY: place}
-        metadata: dict[str, JSONValue] = {"pipeline": self.definition.name, **known, STATE_KEY: state_id, **told}
+        metadata: dict[str, JSONValue] = {
+            "pipeline": self.definition.name,
+            CODE_KEY: self.definition.identity.code,
+            **known,
+            STATE_KEY: state_id,
+            **told,
+        }
 
         def enter(connection: Connection, made: Mapping[BranchRef, Commit]) -> None:
             described = made.get(output.branch) or output.head

@@ -680,11 +680,12 @@ def test_every_command_of_the_installed_program_runs(run_fresh, tmp_path):
     assert run("restore", str(tmp_path / "backup"), str(tmp_path / "again"))["id"] == kept["id"]
     assert run("recover", "--dry-run")["commits"] == 0
     (tmp_path / "made.py").write_text(PIPELINE)
-    assert run("repo", "create", "copies")["name"] == "copies"
     pipe = f"{tmp_path / 'made.py'}:copies"
+    assert run("pipeline", "create", pipe)["output"] == "copies@main"
     assert run("datums", "plan", pipe)["runs"] == ["a.csv"]
     assert run("pipeline", "run", pipe)["counts"]["run"] == 1
     assert run("pipeline", "show", pipe)["plan"]["skips"] == 1
+    assert [one["commits"] for one in run("pipeline", "history", pipe)["versions"]] == [1]
     assert run("pipeline", "schema")["required"] == ["name", "inputs", "output"]
     assert run("pipeline", "list")["pipelines"] == [{"output": "copies@main", "name": "copies", "complete": True}]
     assert [one["outputs"] for one in run("datums", "list", pipe)["datums"]] == [["a.csv"]]

@@ -108,6 +108,8 @@ COMMANDS = [
     ["trigger", "set", f"r@{EVIL}", "--on", f"r@{EVIL}", "--cron", EVIL],
     ["pipeline", "list"],
     ["pipeline", "show", f"{EVIL}.py:f"],
+    ["pipeline", "create", f"{EVIL}.json"],
+    ["pipeline", "history", f"{EVIL}.py:f"],
     ["pipeline", "run", f"{EVIL}.py:f"],
     ["datums", "list", f"{EVIL}.py:f"],
     ["datums", "plan", f"{EVIL}.py:f"],
