@@ -21,7 +21,7 @@ from versioned_io.model.identifiers import CommitId
 from versioned_io.model.places import PageRef
 from versioned_io.model.repo_kinds import STATE_KEY, RepoKind
 
-_T = TypeVar("_T", CommitId, bytes)
+_T = TypeVar("_T", CommitId, bytes, str)
 
 _BATCH: Final = 500
 _ROWS: Final = 20_000
@@ -100,6 +100,12 @@ def find_trees(connection: AnyConnection, commit_ids: Collection[CommitId]) -> d
     return found
 
 
+def list_states(connection: AnyConnection) -> list[DescribedBy]:
+    """Return every commit of datums with the commit of the output that it describes, oldest first. Cost: 1 SELECT."""
+    found = rows(connection, "SELECT output_id, commit_id FROM datum_states ORDER BY number")
+    return [DescribedBy(CommitId(output), CommitId(datums)) for output, datums in found]
+
+
 def find_datums_with(connection: AnyConnection, digests: Collection[bytes]) -> set[DatumPlace]:
     """Return the datums that may have been made from contents with these digests.
 
@@ -153,6 +159,14 @@ def forget_datums(connection: Connection, commit_ids: Sequence[CommitId]) -> Non
         if gone:
             connection.execute(delete(datum_uses).where(datum_uses.c.state.in_(gone)))
             connection.execute(delete(datum_states).where(datum_states.c.number.in_(gone)))
+
+
+def forget_uses(connection: Connection, commit_id: CommitId, names: Collection[str]) -> None:
+    """Delete the uses of some datums of a commit of datums. Cost: 1 SELECT, and 1 DELETE for each 500."""
+    number = connection.execute(select(datum_states.c.number).where(datum_states.c.commit_id == commit_id)).scalar()
+    for batch in _batches(sorted(names)):
+        own = (datum_uses.c.state == number) & datum_uses.c.datum.in_(batch)
+        connection.execute(delete(datum_uses).where(own))
 
 
 def states_without_rows(connection: Connection) -> list[DescribedBy]:

@@ -145,6 +145,14 @@ def forget_results(connection: Connection, fingerprints: Collection[bytes], comm
         connection.execute(delete(results).where(stale))
 
 
+def forget_fingerprints(connection: Connection, fingerprints: Collection[bytes]) -> None:
+    """Delete everything that is known of *fingerprints*. Cost: 4 DELETEs for each 500."""
+    for table in (claims, disagreements, failures, results):
+        for batch in _batches(fingerprints):
+            _hold(connection, table, batch)
+            connection.execute(delete(table).where(table.c.fingerprint.in_(batch)))
+
+
 def enter_disagreements(
     connection: Connection, commit_id: CommitId, fingerprints: Collection[bytes], pipeline: str, now: datetime
 ) -> None:

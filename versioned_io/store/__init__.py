@@ -142,6 +142,7 @@ class Store:
 
     pipeline = forward("_computing", Computing.pipeline)
     rerun = forward("_computing", Computing.rerun)
+    forget = forward("_computing", Computing.forget)
     pipelines = forward("_computing", Computing.pipelines)
     load_pipeline = forward("_computing", Computing.load_pipeline)
 

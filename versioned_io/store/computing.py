@@ -1,14 +1,15 @@
 """Pipelines of a store."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from versioned_io.store.resolving import Resolver
 from versioned_io.versioning.backend.backend import Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from versioned_io.maintenance.erasure.forgetting import ForgetReport
     from versioned_io.model.commits import Commit
     from versioned_io.processing.inputs.specs import InputSpec
     from versioned_io.processing.pipelines.declaring import Caching, PipelineFunction
@@ -70,6 +71,77 @@ class Computing:
             raise InvalidInputError(msg)
         declared = find_declared(place or "") if pipeline is None else pipeline
         return self.pipeline(declared).rerun(chosen, output, any_code=parse_flag(any_code, "any_code"))
+
+    def forget(
+        self,
+        path: str,
+        *,
+        recompute: bool = False,
+        pipelines: "Iterable[PipelineFunction | Pipeline]" = (),
+        reason: str = "",
+        author: str = "",
+        dry_run: bool = False,
+        progress: "Callable[[str, int], None] | None" = None,
+    ) -> "ForgetReport":
+        """Remove files from every commit of a repo, with everything that pipelines derived from them, permanently.
+
+        Results, logs, datums and outputs go on all branches, also those of failed evaluations and of pipelines that
+        read the outputs. A scan of all packs proves it. Runs that are not of pipelines keep their files, and the report
+        names them.
+
+        >>> _ = store.pipeline(upper).run()
+        >>> report = store.forget("weather:2012/01.csv", recompute=True, pipelines=[upper])
+        >>> report.outputs, report.gone
+        ({'upper': ('2012/01.csv',)}, True)
+
+        Args:
+            path: ``repo:path``, a file or a directory.
+            recompute: Run the pipelines again whose outputs depended on the files, so that the outputs are as if the
+                files had never been there. By default their next run does that.
+            pipelines: The pipelines to recompute. Others are found by the module and name that their commits record.
+            dry_run: Change nothing, and report what would be forgotten.
+
+        Raises:
+            RepoNotFoundError, PathNotFoundError: The repo does not exist, or no kept commit has such a file.
+            InvalidInputError: A pipeline to recompute can't be found, and nothing was changed; pass it.
+            IntegrityError, StorageError: As for `purge`.
+
+        Cost: as `purge`. It also reads the pages of the datums found in each commit of an output, and all manifests of
+            results.
+        """
+        from versioned_io.maintenance.erasure.doomed import parse_doomed_path
+        from versioned_io.maintenance.erasure.forgetting import forget_files, with_recomputed
+        from versioned_io.model.arguments import check_callable, parse_flag, parse_items, parse_text
+        from versioned_io.model.refs import parse_repo_name
+        from versioned_io.processing.pipelines.pipeline import Pipeline
+
+        repo, _, below = parse_text(path, "path").partition(":")
+        name, doomed, again = parse_repo_name(repo), parse_doomed_path(below), parse_flag(recompute, "recompute")
+        listed = parse_items(pipelines, object, "pipelines")
+        given = [one if isinstance(one, Pipeline) else self.pipeline(cast("PipelineFunction", one)) for one in listed]
+        said, by = parse_text(reason, "reason"), parse_text(author, "author")
+        check_callable(progress, "progress")
+        affected: list[Pipeline] = []
+        if again and not parse_flag(dry_run, "dry_run"):
+            affected = self._owners_of(forget_files(self._backend, name, doomed, dry_run=True).datums, given)
+        report = forget_files(self._backend, name, doomed, reason=said, author=by, dry_run=dry_run, progress=progress)
+        return with_recomputed(report, _run_until_done(affected))
+
+    def _owners_of(self, repos: "Iterable[str]", given: "Sequence[Pipeline]") -> "list[Pipeline]":
+        """Return the pipelines whose outputs are in these repos: those that are given, or as their commits record."""
+        from versioned_io.catalog.commits import get_commits
+        from versioned_io.catalog.repo_rows import branch_heads
+
+        found = [one for one in given if one.output.partition("@")[0] in set(repos)]
+        outputs = {one.output for one in found}
+        for repo in repos:
+            with self._backend.catalog.ask() as connection:
+                heads = {name: head for name, head in branch_heads(connection, repo).items() if head is not None}
+                commits = get_commits(connection, sorted(set(heads.values())))
+            # Another branch may have been made from the pipeline's own.
+            own = [commits[head] for name, head in heads.items() if commits[head].branch == name]
+            found += [self.pipeline(_owner_of(commit)) for commit in own if f"{repo}@{commit.branch}" not in outputs]
+        return found
 
     def pipeline(
         self,
@@ -228,3 +300,26 @@ class Computing:
         resolver = self._resolver
         places = PipelineStore(self._backend, lambda ref: resolver.snapshot(resolver.parse_commit(ref), is_noted=False))
         return Pipeline(places, function)
+
+
+def _owner_of(commit: "Commit") -> "PipelineFunction":
+    """Return the pipeline that made a commit, by the module and the name that the commit records."""
+    from versioned_io.errors import InvalidInputError
+    from versioned_io.processing.pipelines.declaring import find_declared
+    from versioned_io.processing.pipelines.rerunning import function_place_of
+
+    place = function_place_of(commit)
+    if place is None:
+        msg = f"a command made {commit.repo}@{commit.branch}: pass its pipeline (pipelines=, --pipeline FILE.py:NAME)"
+        raise InvalidInputError(msg)
+    return find_declared(place)
+
+
+def _run_until_done(pipelines: "Sequence[Pipeline]") -> dict[str, str]:
+    """Run pipelines until none of them has work; return the last state of each that ran."""
+    states: dict[str, str] = {}
+    for _ in pipelines:
+        for one in pipelines:
+            if not one.plan().is_empty:
+                states[one.name] = one.run().state
+    return states

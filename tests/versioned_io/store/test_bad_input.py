@@ -41,6 +41,7 @@ STORE_CALLS = [
     ("pipeline", "function", [None, *NO_TEXT, "w", print]),
     ("rerun", "path", NO_TEXT),
     ("load_pipeline", "path", [None, *NO_TEXT, "nope.yaml"]),
+    ("forget", "path", [None, *NO_TEXT, "w", "w:", ":c"]),
     *((call, argument, [None, *NO_TEXT, *NO_NAME]) for call, argument in [
         ("delete_repo", "name"), ("restore_repo", "name"), ("rename_repo", "old"), ("rename_repo", "new"),
         ("repo", "name"), ("branches", "repo"), ("tags", "repo"), ("create_repo", "name"), ("create_branch", "branch"),
@@ -173,6 +174,7 @@ GOOD = {
     "lineage_graph": {"of": "w@main"},
     "upstream": {"ref": "w@main"},
     "rerun": {"commit": "w@main"},
+    "forget": {"path": "w:c"},
     "downstream": {"ref": "w@main"},
     "merge": {"source": "w@dev", "into": "w@main"},
     "foresee_merge": {"source": "w@dev", "into": "w@main"},

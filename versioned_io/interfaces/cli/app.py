@@ -107,6 +107,7 @@ app.add_typer(lineage.app, name="lineage")
 app.add_typer(pipelining.pipeline_app, name="pipeline")
 app.add_typer(pipelining.datums_app, name="datums")
 app.command("rerun")(reproducing_pipelines.rerun)
+app.command("forget")(reproducing_pipelines.forget)
 app.add_typer(triggering.app, name="trigger")
 
 _INTERRUPTED = 130

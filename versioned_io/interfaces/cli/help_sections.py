@@ -45,6 +45,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "pipeline": "Run pipelines, and show them.",
         "datums": "Show the datums of a pipeline, and why they run.",
         "rerun": "Evaluate a pipeline's commit again, and compare the bytes.",
+        "forget": "Remove a file permanently, with all that pipelines made of it.",
     },
     "Maintenance": {
         "maintain": "Run the maintenance that is due.",

@@ -125,8 +125,43 @@ class DoomedResults:
         return sorted(found)
 
 
+@dataclass(frozen=True, slots=True)
+class DoomedRows:
+    """Exact rows of trees.
+
+    Attributes:
+        paths: The paths of the rows, by the root of the tree.
+        unnamed: Paths that say nothing, so dead pages may name them.
+    """
+
+    paths: Mapping[PageRef, Sequence[str]]
+    unnamed: frozenset[str] = frozenset()
+
+    def rows(self, root: PageRef | None, source: PageSource) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows of a tree. Cost: reads the pages of the paths."""
+        wanted = () if root is None else self.paths.get(root, ())
+        own = lookup_many(root, wanted, source=source)
+        yield from (batch for batch in own.to_batches() if batch.num_rows)
+
+    def mask(self, paths: pa.Array) -> pa.Array:
+        """Return which of *paths* match in any tree, as booleans."""
+        named = {path for some in self.paths.values() for path in some} - self.unnamed
+        return pc.is_in(paths, value_set=text_column(sorted(named)))
+
+    def deletes(self, root: PageRef, _source: PageSource) -> Sequence[str]:
+        """Return the *deletes* of `edit_tree` for a tree."""
+        return self.paths.get(root, ())
+
+    def named(self, paths: pa.Array) -> list[str]:
+        """Return the matching paths."""
+        named: list[str] = paths.filter(self.mask(paths)).to_pylist()
+        return named
+
+
 Doomed: TypeAlias = DoomedPath | DoomedGlob
 """The files of a repo."""
+DoomedInRepo: TypeAlias = DoomedPath | DoomedGlob | DoomedResults | DoomedRows
+"""The target in the trees of one repo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +173,7 @@ class PurgeTarget:
     """
 
     files: Doomed
-    repos: Mapping[str, "Doomed | DoomedResults"]
+    repos: Mapping[str, "DoomedInRepo"]
 
     def named(self, paths: Sequence[str]) -> list[str]:
         """Return those of *paths* that match in any of the repos, as the repo of the files has them."""

@@ -1,6 +1,6 @@
 """Purging: removing files from a repo's whole history, and their bytes from the store, with proof."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -17,7 +17,7 @@ from versioned_io.maintenance.collection.guard import Guard
 from versioned_io.maintenance.collection.marking import Marks, mark_trees
 from versioned_io.maintenance.compaction.moving import Edit, move_packs, rewrite_healed_trees
 from versioned_io.maintenance.compaction.pack_series import PackSeries
-from versioned_io.maintenance.erasure.doomed import Doomed, DoomedResults, PurgeTarget
+from versioned_io.maintenance.erasure.doomed import Doomed, DoomedInRepo, DoomedResults, PurgeTarget
 from versioned_io.maintenance.erasure.removing import read_footers, remove_packs, still_there
 from versioned_io.model.columns import number_column
 from versioned_io.model.identifiers import CommitId, Digest, PackName
@@ -78,7 +78,7 @@ class PurgeReport:
 class _FoundFiles:
     """The files to purge: the trees of the commits that have them with their targets, paths, and all chunks."""
 
-    trees: dict[CommitId, tuple[PageRef, Doomed | DoomedResults]]
+    trees: dict[CommitId, tuple[PageRef, DoomedInRepo]]
     paths: set[str]
     chunks: set[bytes]
     doubtful: set[FrameRef] = field(default_factory=set)  # frames that may refer to objects elsewhere
@@ -133,14 +133,39 @@ def purge_files(
 
     Source: docs/design/0005-garbage-collection.md, "Purging".
     """
-    report = progress or (lambda _stage, _done: None)
     target = _everywhere(backend, repo, doomed)
     entry = JournalEntry(repo, "", Action.PURGE, details={**doomed.details, "reason": reason}, author=author)
+    return purge_target(backend, target, [entry], dry_run=dry_run, progress=progress)
+
+
+def purge_target(
+    backend: Backend,
+    target: PurgeTarget,
+    entries: Sequence[JournalEntry],
+    *,
+    dry_run: bool = False,
+    progress: Callable[[str, int], None] | None = None,
+    alongside: Callable[[Connection], None] | None = None,
+) -> PurgeReport:
+    """Remove the files of several repos, as `purge_files` does those of one.
+
+    Args:
+        entries: The entries of the journal; the first one names the repo of the files.
+        alongside: Called in the SQL transaction in which the trees move.
+    """
+    report = progress or (lambda _stage, _done: None)
+
+    def enter(connection: Connection) -> None:
+        for entry in entries:
+            append_entry(connection, backend.objects, entry, backend.clock())
+        if alongside is not None:
+            alongside(connection)
+
     if not dry_run:
         rewrite_healed_trees(backend, progress=progress)
     while True:
         try:
-            return _purge_once(backend, target, entry, report, dry_run=dry_run)
+            return _purge_once(backend, target, entries[0].repo, report, enter, dry_run=dry_run)
         except PackLostError as error:
             if not is_collected(backend, error.pack):
                 raise
@@ -160,12 +185,12 @@ def _everywhere(backend: Backend, repo: str, doomed: Doomed) -> PurgeTarget:
 def _purge_once(
     backend: Backend,
     doomed: PurgeTarget,
-    entry: JournalEntry,
+    repo: str,
     report: Callable[[str, int], None],
+    enter: Callable[[Connection], None],
     *,
     dry_run: bool,
 ) -> PurgeReport:
-    repo = entry.repo
     guard = Guard.survey(backend)
     source = PageSource(backend.objects, damages=backend.damages)
     found = _find(backend, doomed, source)
@@ -199,7 +224,7 @@ def _purge_once(
             marks,
             edits=edits,
             blank=chunks,
-            enter=lambda connection: _note(connection, backend, entry),
+            enter=enter,
             progress=report,
         )
         removed = set(remove_packs(guard, victims, report))
@@ -273,10 +298,10 @@ def _add_dead_versions(
 
 def _without(found: _FoundFiles, source: PageSource, packs: PackSeries) -> dict[CommitId, Edit]:
     """Write each tree without the doomed files, once, and return the new trees by commit."""
-    new: dict[tuple[PageRef, bool], PageRef | None] = {}
+    new: dict[tuple[PageRef, int], PageRef | None] = {}
     edits: dict[CommitId, Edit] = {}
     for commit, (root, target) in found.trees.items():
-        tree = (root, isinstance(target, DoomedResults))
+        tree = (root, id(target))
         if tree not in new:
             deletes = target.deletes(root, source)
             new[tree] = edit_tree(root, None, deletes, source=source.overlaid(packs.read_open), sink=packs)
@@ -350,10 +375,6 @@ def _dead_pages(backend: Backend, name: PackName, footer: Footer, marks: Marks) 
         return [decode_page(payload) for payload in fetch_frames(backend.objects, dead, FrameKind.PAGE)]
     except PackLostError:
         return []
-
-
-def _note(connection: Connection, backend: Backend, entry: JournalEntry) -> None:
-    append_entry(connection, backend.objects, entry, backend.clock())
 
 
 def _report(

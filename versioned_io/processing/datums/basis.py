@@ -25,7 +25,7 @@ from versioned_io.storage.pages.read import lookup
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.snapshots.file_info import decode_attributes
 
-_PLACE: Final = "s/basis"
+BASIS_PLACE: Final = "s/basis"
 _UNSETTLED: Final = "u/"
 _CONTEXT: Final = "versioned-io 2026 inputs of a plan v1"
 _FORMAT: Final = 1
@@ -63,7 +63,7 @@ class Basis:
     def encoded(self) -> EncodedDatum:
         """Return the row of the datum tree."""
         return EncodedDatum(
-            _PLACE,
+            BASIS_PLACE,
             b"",
             {"spec": self.spec, "computation": self.computation, "commits": json.dumps(self.commits, sort_keys=True)},
         )
@@ -71,7 +71,7 @@ class Basis:
 
 def read_basis(backend: Backend, root: PageRef | None) -> Basis | None:
     """Return the basis of a datum tree; None if it does not say. Cost: reads 1 page of each level."""
-    row = lookup(root, _PLACE, source=backend.pages)
+    row = lookup(root, BASIS_PLACE, source=backend.pages)
     if row is None:
         return None
     attributes = decode_attributes(row.attributes)

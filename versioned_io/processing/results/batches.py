@@ -14,13 +14,23 @@ from versioned_io.errors import InvalidInputError
 from versioned_io.model.commits import Commit, JSONValue
 from versioned_io.model.identifiers import CommitId
 from versioned_io.model.refs import BranchRef
-from versioned_io.model.repo_kinds import FAILURES, INDEXED_KEY, INVALIDATED, LOGS, MANIFESTS, OUTPUTS
+from versioned_io.model.repo_kinds import (
+    FAILURES,
+    INDEXED_KEY,
+    INPUTS,
+    INVALIDATED,
+    LOGS,
+    MANIFESTS,
+    OUTPUTS,
+    SOURCES_KEY,
+)
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.snapshots.file_info import encode_attributes
 from versioned_io.versioning.transactions.facts import CommitFacts, Empty
 from versioned_io.versioning.transactions.plan import Alongside
 from versioned_io.versioning.transactions.transaction import Transaction, draft_of
 
+_LONGEST_ATTRIBUTE: Final = 2048
 _CONTEXT: Final = "versioned-io 2026 outputs of a datum v1"
 
 
@@ -45,6 +55,7 @@ class Produced:
         error: The failure as text; None if the evaluation succeeded.
         log: The text that it printed.
         is_recovered: Whether the error was handled, so that the run ends without the datum's outputs.
+        sources: The input files: pairs of a commit's ID and the paths that were read at it.
     """
 
     fingerprint: bytes
@@ -54,6 +65,7 @@ class Produced:
     log: str = ""
     seconds: float = 0.0
     is_recovered: bool = False
+    sources: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -143,6 +155,11 @@ def _begin(backend: Backend, place: BatchPlace, message: str, alongside: Alongsi
 def _write(tx: Transaction, place: BatchPlace, one: Produced) -> None:
     name, draft = one.fingerprint.hex(), draft_of(tx)
     facts = {"key": one.key, "run": place.run_id, "seconds": f"{one.seconds:.6f}"}
+    sources = json.dumps(one.sources, separators=(",", ":"), ensure_ascii=False)
+    if len(sources) <= _LONGEST_ATTRIBUTE:
+        facts[SOURCES_KEY] = sources
+    else:
+        tx.write(f"{INPUTS}{name}", sources.encode())
     if one.log:
         draft.take_in(f"{LOGS}{name}", one.log.encode(), None)
     if one.error is not None:

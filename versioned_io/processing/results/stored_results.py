@@ -1,5 +1,6 @@
 """Reading stored results: the rows of their outputs, to be adopted by reference, their logs and their failures."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -9,7 +10,7 @@ from versioned_io.errors import PackLostError
 from versioned_io.model.commits import Commit, CommitState
 from versioned_io.model.identifiers import CommitId
 from versioned_io.model.places import PageRef
-from versioned_io.model.repo_kinds import FAILURES, LOGS, MANIFESTS, OUTPUTS
+from versioned_io.model.repo_kinds import FAILURES, INPUTS, LOGS, MANIFESTS, OUTPUTS, SOURCES_KEY, fingerprint_in
 from versioned_io.storage.pages.read import FileRow, file_rows, lookup, lookup_many, scan
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.snapshots.file_info import decode_attributes
@@ -67,6 +68,26 @@ def read_log(backend: Backend, commit_id: CommitId, fingerprint: bytes) -> str:
 def read_failure(backend: Backend, commit_id: CommitId, fingerprint: bytes) -> str:
     """Return the error of an evaluation that failed. Cost: as `read_log`."""
     return _read_text(backend, commit_id, f"{FAILURES}{fingerprint.hex()}")
+
+
+def read_sources(
+    backend: Backend, root: PageRef | None, prefix: str
+) -> Iterator[tuple[bytes, list[tuple[CommitId, str]]]]:
+    """Yield the fingerprints of a batch with the input files, each with the commit that it was read from.
+
+    Args:
+        prefix: That of manifests or failures.
+
+    Cost: reads the pages of the manifests or failures.
+    """
+    for batch in scan(root, prefix, source=backend.pages):
+        for row in file_rows(batch):
+            text = decode_attributes(row.attributes).get(SOURCES_KEY)
+            if text is None:
+                own = lookup(root, f"{INPUTS}{row.path.removeprefix(prefix)}", source=backend.pages)
+                text = "[]" if own is None else backend.chunks.read_file(own.chunks).decode()
+            sources = [(CommitId(commit), path) for commit, paths in json.loads(text) for path in paths]
+            yield fingerprint_in(row.path), sources
 
 
 def _read_text(backend: Backend, commit_id: CommitId, path: str) -> str:

@@ -7,7 +7,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from versioned_io.errors import UncertainCodeError
@@ -162,7 +162,15 @@ def _storable(text: str) -> str:
 
 def evaluate_all(group: TaskGroup) -> list[Produced]:
     """Return what several datums evaluate to: one call for an executor, whose calls cost more than small datums do."""
-    return [evaluate(task) for task in group.load()]
+    return [replace(evaluate(task), sources=_sources(task)) for task in group.load()]
+
+
+def _sources(task: DatumTask) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    paths: dict[str, list[str]] = {}
+    for files in task.files.values():
+        for file in files:
+            paths.setdefault(file.snapshot.commit.id, []).append(file.path)
+    return tuple((commit, tuple(found)) for commit, found in paths.items())
 
 
 def _handle(how: Evaluation, datum: Datum, error: BaseException) -> bool:

@@ -117,6 +117,7 @@ COMMANDS = [
     ["datums", "invalidate", f"{EVIL}.py:f", EVIL],
     ["datums", "log", f"{EVIL}.py:f", EVIL],
     ["rerun", f"r@{EVIL}", "--path", EVIL, "--pipeline", f"{EVIL}.py:f"],
+    ["forget", f"r:{EVIL}", "--yes"],
     ["trigger", "list"],
     ["trigger", "tick"],
     ["trigger", "delete", f"r@{EVIL}"],
