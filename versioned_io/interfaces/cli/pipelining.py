@@ -176,15 +176,19 @@ def plan_datums(
     """Show which datums the next run evaluates, reuses or deletes. Nothing is written."""
     with open_named_store(store, catalog) as opened:
         plan = open_pipeline(opened, target).plan()
-    lists = {"runs": plan.runs, "reuses": plan.reuses, "deletes": plan.deletes}
-    if as_json:
-        print_json({**lists, "skips": plan.skips, "counts": plan.counts, "warnings": plan.warnings})
-        return
+        lists = {"runs": plan.runs, "reuses": plan.reuses, "deletes": plan.deletes}
+        expected = {"seconds": plan.seconds, "bytes": plan.bytes}
+        if as_json:
+            print_json({**lists, "skips": plan.skips, "counts": plan.counts, **expected, "warnings": plan.warnings})
+            return
+        warnings = plan.warnings
     for name, keys in lists.items():
         for key in keys:
             echo(f"{name.removesuffix('s')}  {key}")
     echo(_counts(plan.counts))
-    for warning in plan.warnings:
+    if plan.runs and expected["seconds"] is not None:
+        echo(f"expected: {expected['seconds']:.1f} s of evaluations, {expected['bytes']:,} bytes of outputs")
+    for warning in warnings:
         echo(f"warning: {warning}", err=True)
 
 

@@ -7,6 +7,7 @@ For each output another row names the datum that wrote it.
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from urllib.parse import quote
 
@@ -204,6 +205,13 @@ def find_fingerprints(trees: TreeSource, root: PageRef | None, places: Sequence[
     rows = lookup_many(root, places, source=trees.pages)
     texts = zip(rows["path"].to_pylist(), rows["attributes"].to_pylist(), strict=True)
     return {path: bytes.fromhex(text[start:stop]) for path, text in texts}
+
+
+def sample_fingerprints(trees: TreeSource, root: PageRef | None, most: int) -> list[bytes]:
+    """Return the fingerprints of the first *most* datums. Cost: reads the pages of these."""
+    start, stop = len(_FINGERPRINT), len(_FINGERPRINT) + 64
+    texts = (text for batch in scan(root, DATUMS, source=trees.pages) for text in batch["attributes"].to_pylist())
+    return [bytes.fromhex(text[start:stop]) for text in islice(texts, most)]
 
 
 def count_datums(trees: TreeSource, root: PageRef | None) -> int:

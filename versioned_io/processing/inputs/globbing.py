@@ -15,6 +15,7 @@ from versioned_io.processing.inputs.specs import GlobInput
 from versioned_io.storage.chunks.chunk_columns import DIGEST_TYPE
 from versioned_io.versioning.snapshots.glob import Glob, directories_of, parse_glob
 from versioned_io.versioning.snapshots.snapshot import Snapshot, look_up_rows
+from versioned_io.versioning.transactions.staged_snapshot import StagedSnapshot
 
 ROOT_KEY = "/"
 """The key of the datum that is the whole tree."""
@@ -69,7 +70,7 @@ def files_at(snapshot: Snapshot, paths: Iterable[str], prefixes: Iterable[str]) 
     below = merge_ranges(map(PathRange.of_prefix, shortest))
     batches = [batch for prefix in shortest for batch in snapshot.batches(prefix=prefix)]
     alone = [path for path in paths if not contains(below, path)]
-    found = _as_lists([*look_up_rows(snapshot, alone).to_batches(), *batches])
+    found = _as_lists([*_look_up(snapshot, alone).to_batches(), *batches])
     order = pc.cast(pc.sort_indices(found.paths), pa.int64())
     return FileLists(*(column.take(order) for column in found))
 
@@ -80,6 +81,10 @@ def matches_among(spec: GlobInput, pattern: Glob, snapshot: Snapshot, keys: Sequ
         return Chosen.with_keys(glob_matches(spec, snapshot), keys)
     files = files_at(snapshot, keys, [f"{key}/" for key in keys])
     return Chosen.with_keys(matches_of(spec, pattern, snapshot, files), keys)
+
+
+def _look_up(snapshot: Snapshot, paths: Sequence[str]) -> pa.Table:
+    return snapshot.look_up(paths) if isinstance(snapshot, StagedSnapshot) else look_up_rows(snapshot, paths)
 
 
 def _as_lists(batches: Sequence[pa.RecordBatch]) -> FileLists:

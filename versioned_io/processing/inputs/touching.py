@@ -31,6 +31,7 @@ from versioned_io.storage.pages.diff import diff
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.snapshots.glob import Glob, directories_of, parse_glob
 from versioned_io.versioning.snapshots.snapshot import Snapshot
+from versioned_io.versioning.transactions.staged_snapshot import StagedSnapshot
 
 
 class Touched(NamedTuple):
@@ -68,6 +69,19 @@ def changed_files(backend: Backend, before: Snapshot, after: Snapshot, prefix: s
     found = diff(*roots, source=backend.pages, prefix=prefix)
     same = pc.fill_null(pc.equal(found["old_digest"], found["new_digest"]), False)  # noqa: FBT003 (Arrow takes it so)
     return found.filter(pc.invert(same))
+
+
+def _changed_paths(
+    backend: Backend, before: Snapshot, after: Snapshot, prefix: str, *, are_names_only: bool
+) -> list[str]:
+    """Return the paths of the files that differ, with staged changes those that may."""
+    staged: list[str] = []
+    if isinstance(after, StagedSnapshot):
+        staged, after = after.changed_paths(prefix), after.base
+    found = changed_files(backend, before, after, prefix)
+    if are_names_only:
+        found = found.filter(pc.not_equal(found["change"], text_scalar("modified")))
+    return [*whole_column(found["path"]).to_pylist(), *staged]
 
 
 def touched_paths(pattern: Glob, paths: pa.StringArray) -> tuple[list[str], list[str]]:
@@ -119,10 +133,12 @@ class _Touching:
         """Return the pattern of a glob, and the keys of what it matches that is touched."""
         pattern = parse_glob(spec.pattern, has_fields=True)
         sides = snapshot_of(spec.ref, self.before), snapshot_of(spec.ref, self.after)
-        found = pa.concat_tables([changed_files(self.backend, *sides, prefix) for prefix in pattern.prefixes])
-        if spec.empty_files:
-            found = found.filter(pc.not_equal(found["change"], text_scalar("modified")))
-        paths = sorted({*whole_column(found["path"]).to_pylist(), *self.also.get(spec.name, ())})
+        changed = {
+            path
+            for prefix in pattern.prefixes
+            for path in _changed_paths(self.backend, *sides, prefix, are_names_only=spec.empty_files)
+        }
+        paths = sorted({*changed, *self.also.get(spec.name, ())})
         if pattern.is_root:
             return pattern, [ROOT_KEY] if paths else []
         directories, files = touched_paths(pattern, text_column(paths))

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from versioned_io.catalog.evaluated import count_disagreements, find_failures, find_results
 from versioned_io.errors import InvalidInputError
+from versioned_io.errors.root import quoted
 from versioned_io.model.arguments import (
     check_callable,
     parse_items,
@@ -38,10 +39,11 @@ from versioned_io.processing.running.definition import OnFailure, PipelineDefini
 from versioned_io.processing.running.evaluated_batch import EvaluatedBatch, PendingBatch
 from versioned_io.processing.running.evaluating import Evaluation, ExpectedCode
 from versioned_io.processing.running.kept_programs import end_kept_programs
-from versioned_io.processing.running.planning import make_plan
+from versioned_io.processing.running.planning import make_plan, with_staged
 from versioned_io.processing.running.progress_of_run import PipelineRun, RunProgress
 from versioned_io.processing.running.runner import PipelineRunner
 from versioned_io.versioning.naming.naming import ensure_system_branch
+from versioned_io.versioning.transactions.transaction import Transaction
 
 _POOL: Final = "_max_workers"
 
@@ -134,20 +136,32 @@ class Pipeline:
         """
         return tuple(refs_of(self._definition.inputs))
 
-    def plan(self) -> PipelinePlan:
+    def plan(self, *, staged: Transaction | None = None) -> PipelinePlan:
         """Return what `run` would do for the present heads. Nothing is written.
 
         >>> store.pipeline(upper).plan().runs
         ['2012/01.csv', '2012/02.csv']
+        >>> with store.transaction("weather@main") as tx:
+        ...     _ = tx.write("2012/03.csv", b"date,rain")
+        ...     store.pipeline(upper).plan(staged=tx).runs
+        ['2012/01.csv', '2012/02.csv', '2012/03.csv']
+
+        Args:
+            staged: A transaction that is not committed yet. Then the plan is for the heads after its commit.
 
         Raises:
+            TransactionClosedError: The transaction has ended. Plan without it.
             RepoNotFoundError, RefNotFoundError: An input or the output branch does not exist. Create it.
             InvalidInputError: The head of the output was not made by a pipeline.
 
         Cost: if only files changed since the last run, that of the datums with these files. Otherwise reads the pages
             of the inputs' paths and of the datum tree. And 1 SELECT for each 500 changed datums.
         """
-        plan = make_plan(self._store, self._definition)
+        if not isinstance(staged, Transaction | None):
+            msg = f"staged={quoted(staged)} is not a transaction: pass the one of `with store.transaction(...) as tx`"
+            raise InvalidInputError(msg)
+        store = self._store if staged is None else with_staged(self._store, staged)
+        plan = make_plan(store, self._definition)
         return PipelinePlan(self._store, plan, self._warnings, self._definition.identity)
 
     def run(

@@ -2,16 +2,23 @@
 
 import json
 from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from blake3 import blake3
 
+from versioned_io.catalog.evaluated import find_results
 from versioned_io.model.arguments import parse_count
 from versioned_io.model.commits import Commit
 from versioned_io.processing.datums.datum_plan import DatumPlan
-from versioned_io.processing.datums.datum_tree import Identity
+from versioned_io.processing.datums.datum_tree import Identity, sample_fingerprints
+from versioned_io.processing.results.stored_results import read_costs
 from versioned_io.processing.running.definition import PipelineStore
 from versioned_io.processing.running.evaluated_batch import PendingBatch
 from versioned_io.processing.running.planning import commit_of
+from versioned_io.versioning.backend.backend import Backend
+
+_SAMPLED: Final = 500
+"""Of more datums the costs are not looked up: they count as the mean of the others."""
 
 
 class PipelinePlan:
@@ -21,6 +28,7 @@ class PipelinePlan:
         self._plan = plan
         self._identity = identity
         self._warnings = warnings
+        self._backend = store.backend
         self._gone = plan.gone_keys(store.backend)
 
     def __repr__(self) -> str:
@@ -56,6 +64,23 @@ class PipelinePlan:
             "skips": plan.skips,
             "deletes": len(plan.gone),
         }
+
+    @property
+    def seconds(self) -> float | None:
+        """The expected time of all evaluations, one after the other; None if nothing was evaluated before.
+
+        A datum that changed counts as what it took before, and a new one as the mean.
+
+        Cost: some SELECTs, and the pages of at most 1,000 results.
+        """
+        found = _forecast(self._backend, self._plan)
+        return None if found is None else found.seconds
+
+    @property
+    def bytes(self) -> int | None:
+        """The expected size of the outputs of all evaluations, likewise."""
+        found = _forecast(self._backend, self._plan)
+        return None if found is None else found.size_bytes
 
     @property
     def is_empty(self) -> bool:
@@ -99,3 +124,40 @@ class PipelinePlan:
         """Inputs that match nothing, and code that is looked up at run time and not followed, each as a sentence."""
         empty = [f"the input {name!r} matches nothing" for name in self._plan.empty_inputs()]
         return [*empty, *self._warnings]
+
+
+class _Forecast(NamedTuple):
+    """The cost of the datums that a plan evaluates.
+
+    Attributes:
+        seconds: The time of all evaluations, one after the other.
+        size_bytes: The size of their outputs.
+    """
+
+    seconds: float
+    size_bytes: int
+
+
+def _forecast(backend: Backend, plan: DatumPlan) -> _Forecast | None:
+    """Return the expected cost of a plan; None if nothing was evaluated before.
+
+    A datum that changed is expected to cost what it cost before; any other costs the mean of those that are known.
+
+    Cost: looks up at most 1,000 datums: some SELECTs, and the pages of their manifests.
+    """
+    if not plan.runs:
+        return _Forecast(0.0, 0)
+    own = [plan.known[one.place] for one in plan.runs[:_SAMPLED] if one.place in plan.known]
+    sample = sample_fingerprints(backend, plan.output.root, _SAMPLED)
+    with backend.catalog.look_up() as connection:
+        places = find_results(connection, {*own, *sample})
+    costs = read_costs(backend, places)
+    if not costs:
+        return None
+    seconds, size_bytes = (sum(column) / len(costs) for column in zip(*costs.values(), strict=True))
+    known = [costs[one] for one in own if one in costs]
+    others = len(plan.runs) - len(known)
+    return _Forecast(
+        sum(cost.seconds for cost in known) + others * seconds,
+        round(sum(cost.size_bytes for cost in known) + others * size_bytes),
+    )

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from versioned_io.catalog.commits import get_commits
 from versioned_io.errors import PackLostError
@@ -57,6 +57,38 @@ def read_results(backend: Backend, places: Mapping[bytes, CommitId]) -> dict[byt
         commit = commits.get(commit_id)
         if commit is not None and commit.state is CommitState.LIVE:
             found |= _read_batch(backend, commit, wanted)
+    return found
+
+
+class EvaluationCost(NamedTuple):
+    """The time that an evaluation took, and the size of its outputs."""
+
+    seconds: float
+    size_bytes: int
+
+
+def read_costs(backend: Backend, places: Mapping[bytes, CommitId]) -> dict[bytes, EvaluationCost]:
+    """Return the costs of evaluations whose results are stored; others are left out.
+
+    Args:
+        places: The commit that holds the result of each fingerprint.
+
+    Cost: 1 SELECT for each 500 commits; of each commit the pages of the manifests.
+    """
+    by_commit: dict[CommitId, list[bytes]] = {}
+    for fingerprint, commit_id in places.items():
+        by_commit.setdefault(commit_id, []).append(fingerprint)
+    with backend.catalog.look_up() as connection:
+        commits = get_commits(connection, sorted(by_commit))
+    found: dict[bytes, EvaluationCost] = {}
+    for commit_id, wanted in by_commit.items():
+        commit = commits.get(commit_id)
+        if commit is not None and commit.state is CommitState.LIVE:
+            paths = [f"{MANIFESTS}{one.hex()}" for one in wanted]
+            for row in file_rows(lookup_many(commit.root, paths, source=backend.pages)):
+                facts = decode_attributes(row.attributes)
+                cost = EvaluationCost(float(facts["seconds"]), int(facts["bytes"]))
+                found[bytes.fromhex(row.path.removeprefix(MANIFESTS))] = cost
     return found
 
 

@@ -1,12 +1,14 @@
 """Planning a run: of what changed since the last one, if that is known to be enough, or else of everything."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from versioned_io.catalog.commits import get_commits
 from versioned_io.errors import BoundBranchError, CommitForgottenError, PackLostError, RefNotFoundError
 from versioned_io.model.commits import Commit, CommitState
-from versioned_io.model.identifiers import CommitId
+from versioned_io.model.identifiers import CommitId, is_id
+from versioned_io.model.refs import BranchRef, parse_commit_ref
 from versioned_io.processing.datums.basis import Basis, read_basis
 from versioned_io.processing.datums.datum_plan import DatumPlan, Planning
 from versioned_io.processing.datums.located import OutputState, find_output
@@ -14,6 +16,8 @@ from versioned_io.processing.inputs.specs import refs_of
 from versioned_io.processing.running.definition import PipelineDefinition, PipelineStore
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.snapshots.snapshot import Snapshot
+from versioned_io.versioning.transactions.staged_snapshot import staged_snapshots
+from versioned_io.versioning.transactions.transaction import Transaction
 
 _NO_FILES: Final = b""
 
@@ -59,6 +63,22 @@ def begin_planning(store: PipelineStore, definition: PipelineDefinition) -> Plan
         definition.fingerprints,
         definition.uses_index,
     )
+
+
+def with_staged(store: PipelineStore, tx: Transaction) -> PipelineStore:
+    """Return *store* as it would be after the commit of *tx*.
+
+    Raises:
+        TransactionClosedError: The transaction has ended.
+    """
+    staged = staged_snapshots(tx)
+
+    def snapshot(text: str) -> Snapshot:
+        ref = None if is_id(text) else parse_commit_ref(text)
+        found = None if ref is None or ref.ancestor or ref.at else staged.get(BranchRef(ref.repo, ref.name))
+        return store.snapshot(text) if found is None else found
+
+    return replace(store, snapshot=snapshot)
 
 
 def _basis_of(definition: PipelineDefinition, snapshots: Mapping[str, Snapshot]) -> Basis:
