@@ -27,7 +27,7 @@ def measure(datum, out):
 def build_job():
     """Return the job of the asset; every step is a process of its own."""
     definitions = dg.Definitions(
-        assets=[datum_asset(measure)],
+        assets=[datum_asset(measure, batch_size=int(os.environ["VERSIONED_TEST_BATCH"]) or None)],
         jobs=[dg.define_asset_job("measures", "*")],
         resources={"versioned_store": VersionedStoreResource(store=os.environ["VERSIONED_TEST_STORE"])},
     )
