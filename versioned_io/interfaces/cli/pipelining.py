@@ -223,6 +223,30 @@ def invalidate(
     print_json({"invalidated": count}) if as_json else echo(f"the next run evaluates {counted(count, 'datum')}")
 
 
+@datums_app.command("verify", short_help="Evaluate some datums again, and compare with their results.")
+@reports_errors
+def verify(
+    target: Target,
+    share: Annotated[float, typer.Option(help="The share of datums to evaluate, from 0 to 1.")] = 0.01,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a random share of the datums again, and compare with their results. A difference exits with 1."""
+    with open_named_store(store, catalog) as opened:
+        done = open_pipeline(opened, target).verify(share)
+    if as_json:
+        print_json({"checked": list(done.checked), "differing": list(done.differing), "failed": dict(done.failed)})
+    else:
+        echo(f"{counted(len(done.checked), 'datum')} evaluated again, {len(done.differing)} with other bytes")
+        for key in done.differing:
+            echo(f"  differs  {key}")
+        for key, error in sorted(done.failed.items()):
+            echo(f"  failed  {key}: {error}")
+    if not done.is_deterministic:
+        raise typer.Exit(_FAILED)
+
+
 @datums_app.command("log", short_help="Print the text that the last evaluation of a datum printed.")
 @reports_errors
 def log(

@@ -13,6 +13,7 @@ from versioned_io.model.arguments import (
     check_callable,
     parse_items,
     parse_name,
+    parse_number,
     parse_optional_count,
     parse_text,
 )
@@ -31,6 +32,7 @@ from versioned_io.processing.pipelines.explaining import code_changes, explain_d
 from versioned_io.processing.pipelines.pipeline_history import PipelineVersion, list_versions
 from versioned_io.processing.pipelines.pipeline_plan import PipelinePlan
 from versioned_io.processing.pipelines.rerunning import Rerun, rerun_commit
+from versioned_io.processing.pipelines.verified_sample import Verification, verify_results
 from versioned_io.processing.results.batches import BatchPlace, invalidate_results
 from versioned_io.processing.results.stored_results import read_log
 from versioned_io.processing.running.as_command import CommandProgram
@@ -162,7 +164,8 @@ class Pipeline:
             raise InvalidInputError(msg)
         store = self._store if staged is None else with_staged(self._store, staged)
         plan = make_plan(store, self._definition)
-        return PipelinePlan(self._store, plan, self._warnings, self._definition.identity)
+        warnings = (*self._warnings, *self._of_disagreements())
+        return PipelinePlan(self._store, plan, warnings, self._definition.identity)
 
     def run(
         self,
@@ -331,7 +334,7 @@ class Pipeline:
         """
         parse_text(key, "key")
         plan = make_plan(self._store, self._definition)
-        return explain_datum(self._store.backend, plan, self._definition, key)
+        return "; ".join([explain_datum(self._store.backend, plan, self._definition, key), *self._of_disagreements()])
 
     def code_changes(self, key: str) -> list[CodeChange]:
         """Return the parts of the code that changed since a datum of the output was evaluated, each with a diff.
@@ -450,11 +453,36 @@ class Pipeline:
         output = find_output(self._store.backend, self._definition.output)
         return list_facts(self._store.backend, output.root)
 
+    def verify(self, share: float = 0.01) -> Verification:
+        """Evaluate a random share of the datums again whose results are kept, and compare. The output stays as it is.
+
+        A result that differs is kept as a disagreement, and the first one still counts. From then on `plan`, `explain`
+        and `disagreements` call the pipeline nondeterministic, also after a rebuild.
+
+        >>> pipe = store.pipeline(upper)
+        >>> _ = pipe.run()
+        >>> pipe.verify(share=1).is_deterministic
+        True
+
+        Args:
+            share: From 0 to 1. At least one datum is chosen if it is not 0.
+
+        Raises:
+            InvalidInputError: *share* is not a number from 0 to 1.
+
+        Cost: that of a plan of all datums, and of the evaluations, in this process.
+        """
+        return verify_results(self._store, self._definition, parse_number(share, "share", most=1), self._own_place)
+
     @property
     def disagreements(self) -> int:
         """How often an evaluation gave other bytes than the first one of its fingerprint: 0 if it is deterministic."""
         with self._store.backend.catalog.look_up() as connection:
             return count_disagreements(connection, self.name)
+
+    def _of_disagreements(self) -> list[str]:
+        count = self.disagreements
+        return [f"the pipeline is not deterministic: {count} evaluations gave other bytes"] if count else []
 
     def _fingerprints(self, plan: DatumPlan, row: int) -> list[bytes]:
         return self._definition.fingerprints([plan.datums.seen(row)])

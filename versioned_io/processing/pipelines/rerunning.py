@@ -214,10 +214,11 @@ def _differences(
             yield path, "missing"
         elif row is None:
             yield path, "new"
-        elif not _is_equal(backend, row, file):
+        elif not is_equal_file(backend, row, file):
             yield path, "differs"
 
 
-def _is_equal(backend: Backend, row: FileRow, file: ProducedFile) -> bool:
+def is_equal_file(backend: Backend, row: FileRow, file: ProducedFile) -> bool:
+    """Return whether a stored file has the content and the attributes of one that was produced. Cost: its content."""
     told = (row.size, row.attributes) == (len(file.data), encode_attributes(file.attributes))
     return told and backend.chunks.read_file(row.chunks) == file.data

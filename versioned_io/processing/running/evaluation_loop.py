@@ -7,12 +7,11 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
 from typing import Final
 
-from versioned_io.catalog.evaluated import enter_disagreements
 from versioned_io.errors import StorageError
 from versioned_io.model.identifiers import CommitId
 from versioned_io.processing.datums.datum_plan import DatumPlan, PlannedDatum
 from versioned_io.processing.results.batches import BatchPlace, Produced, store_batch
-from versioned_io.processing.results.stored_results import read_results
+from versioned_io.processing.results.disagreeing import note_disagreements
 from versioned_io.processing.running.claiming import claim, results_of
 from versioned_io.processing.running.evaluating import DatumTask, Evaluation, TaskGroup, evaluate_all
 from versioned_io.versioning.backend.backend import Backend
@@ -226,10 +225,4 @@ class PendingDatums:
         """Take the first results in place of this run's, and record those that differ."""
         first = results_of(self._backend, beaten)
         self._evaluated.results |= first
-        own = read_results(self._backend, dict.fromkeys(beaten, commit))
-        theirs = read_results(self._backend, first)
-        both = own.keys() & theirs.keys()
-        differing = {one for one in both if own[one].digest != theirs[one].digest}
-        if differing:
-            with self._backend.catalog.write() as connection:
-                enter_disagreements(connection, commit, differing, place.pipeline, self._backend.clock())
+        note_disagreements(self._backend, place, commit, first)

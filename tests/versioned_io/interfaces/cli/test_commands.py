@@ -690,6 +690,7 @@ def test_every_command_of_the_installed_program_runs(run_fresh, tmp_path):
     assert run("pipeline", "list")["pipelines"] == [{"output": "copies@main", "name": "copies", "complete": True}]
     assert [one["outputs"] for one in run("datums", "list", pipe)["datums"]] == [["a.csv"]]
     assert run("datums", "log", pipe, "a.csv")["log"] == "copying\n"
+    assert run("datums", "verify", pipe)["checked"] == ["a.csv"]
     assert run("rerun", "copies@main", "--pipeline", pipe)["is_equal"] is True
     assert run("datums", "invalidate", pipe, "a.csv") == {"invalidated": 1}
     assert run("datums", "explain", pipe, "a.csv")["explanation"] == "'a.csv' runs: it was invalidated"

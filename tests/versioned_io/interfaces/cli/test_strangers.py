@@ -116,6 +116,7 @@ COMMANDS = [
     ["datums", "explain", f"{EVIL}.py:f", EVIL],
     ["datums", "invalidate", f"{EVIL}.py:f", EVIL],
     ["datums", "log", f"{EVIL}.py:f", EVIL],
+    ["datums", "verify", f"{EVIL}.py:f"],
     ["rerun", f"r@{EVIL}", "--path", EVIL, "--pipeline", f"{EVIL}.py:f"],
     ["forget", f"r:{EVIL}", "--yes"],
     ["trigger", "list"],
