@@ -221,7 +221,7 @@ class Computing:
                 workers=workers,
             )
         elif any(one is not None for one in (name, command, inputs, output)):
-            msg = "a decorated function has its name, inputs and output: pass it alone, or pass command= in its place"
+            msg = "a decorated function has its name, inputs and output: pass it alone, or a command in its place"
             raise InvalidInputError(msg)
         if not isinstance(function, PipelineFunction):
             msg = f"{function!r} is not a pipeline: decorate a function with @vio.pipeline(...)"

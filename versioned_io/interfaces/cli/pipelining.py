@@ -144,7 +144,7 @@ def history(
 
 @pipeline_app.command("schema", short_help="Print the JSON Schema of a pipeline's spec.")
 @reports_errors
-def schema() -> None:
+def schema(as_json: JsonOption = False) -> None:  # noqa: ARG001 (it is JSON in each case)
     """Print the JSON Schema of the YAML and JSON files that declare pipelines. Editors and checkers read it."""
     from versioned_io.processing.pipelines.own_specs import spec_schema
 

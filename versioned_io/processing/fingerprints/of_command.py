@@ -144,7 +144,8 @@ def _listed(base: Path, place: str | Path) -> Iterator[tuple[Path, str]]:
     """Yield the files of one of *code_paths*, with their names relative to *base*."""
     top = Path(os.path.abspath(base / place))  # noqa: PTH100
     if not _is_below(top, base):
-        msg = f"{str(place)!r} of code_paths is not in the directory {str(base)!r}: copy it there, or pass directory="
+        where = f"is not in the directory {str(base)!r}"
+        msg = f"{str(place)!r} of code_paths {where}: copy it there, or name another directory"
         raise InvalidInputError(msg)
     for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
         name = path.relative_to(base)

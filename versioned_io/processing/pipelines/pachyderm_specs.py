@@ -304,15 +304,15 @@ def _read_pfs(reading: _Reading, value: SpecValue) -> InputSpec:
         fields["repo_type"].refuse("only user repos can be inputs; `versioned datums list` shows the datums")
     found: dict[str, Any] = {
         name: fields[name].text(name) or None
-        for name in ("name", "repo", "branch", "commit", "glob", "join_on", "group_by")
+        for name in ("name", "branch", "commit", "join_on", "group_by")
         if name in fields
     }
     repo = _needed(value, fields, "repo").text("repo")
-    _needed(value, fields, "glob")
+    pattern = _needed(value, fields, "glob").text("glob")
     ref = found.get("commit") or f"{repo}@{found.get('branch') or reading.branch_of(repo)}"
     return glob(
         ref,
-        str(found["glob"]),
+        pattern,
         name=found.get("name") or repo,
         join_on=found.get("join_on"),
         group_by=found.get("group_by"),

@@ -108,6 +108,7 @@ COMMANDS = [
     ["trigger", "set", f"r@{EVIL}", "--on", f"r@{EVIL}", "--cron", EVIL],
     ["pipeline", "list"],
     ["pipeline", "show", f"{EVIL}.py:f"],
+    ["pipeline", "schema"],
     ["pipeline", "create", f"{EVIL}.json"],
     ["pipeline", "history", f"{EVIL}.py:f"],
     ["pipeline", "run", f"{EVIL}.py:f"],
