@@ -40,6 +40,10 @@ PYTHON_ALONE = {
     "open the store with sources={",  # one of several parts of a sentence; see below
     "handle(s) of this run were sent",
     "directories=True '/' is the root",
+    ".to_json() returned",  # batches of a run that an orchestrator divides
+    "take one of plan().batches()",
+    "so its processes can't share results: call run()",
+    "pass any_code=True (--any-code)",
 }
 
 
