@@ -145,6 +145,13 @@ def forget_results(connection: Connection, fingerprints: Collection[bytes], comm
         connection.execute(delete(results).where(stale))
 
 
+def forget_results_at(connection: Connection, commit_ids: Collection[CommitId]) -> None:
+    """Delete every entry that points at one of these commits. Cost: 3 DELETEs, which scan their tables."""
+    wanted = sorted(commit_ids)
+    for table in (disagreements, failures, results):
+        connection.execute(delete(table).where(table.c.commit_id.in_(wanted)))
+
+
 def forget_fingerprints(connection: Connection, fingerprints: Collection[bytes]) -> None:
     """Delete everything that is known of *fingerprints*. Cost: 4 DELETEs for each 500."""
     for table in (claims, disagreements, failures, results):

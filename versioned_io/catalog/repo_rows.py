@@ -153,6 +153,12 @@ def branch_heads(connection: AnyConnection, repo: str) -> dict[str, CommitId | N
     return {str(name): head for name, head in rows(connection, query, repo=repo)}
 
 
+def repos_of_kind(connection: AnyConnection, kind: RepoKind) -> list[str]:
+    """Return the names of the repos of a kind that are not deleted, sorted. Cost: 1 SELECT."""
+    query = "SELECT name FROM repos WHERE kind = :kind AND deleted_at IS NULL ORDER BY name"
+    return [str(name) for (name,) in rows(connection, query, kind=kind.value)]
+
+
 def system_repos_of(connection: AnyConnection, owner_id: int) -> list[str]:
     """Return the names of the system repos that go with a repo, sorted. Cost: 1 SELECT."""
     query = "SELECT name FROM repos WHERE owner_id = :owner AND deleted_at IS NULL ORDER BY name"

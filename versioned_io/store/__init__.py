@@ -154,6 +154,7 @@ class Store:
     maintain = forward("_maintenance", Maintenance.maintain)
     maintenance_status = forward("_maintenance", Maintenance.maintenance_status)
     compact = forward("_maintenance", Maintenance.compact)
+    evict_results = forward("_maintenance", Maintenance.evict_results)
     purge = forward("_maintenance", Maintenance.purge)
     purge_glob = forward("_maintenance", Maintenance.purge_glob)
     redact = forward("_maintenance", Maintenance.redact)

@@ -29,6 +29,7 @@ from versioned_io.versioning.backend.backend import Backend
 if TYPE_CHECKING:
     from versioned_io.maintenance.backup.making import BackupReport
     from versioned_io.maintenance.collection.garbage import GcProgress, GcReport
+    from versioned_io.maintenance.collection.result_eviction import EvictReport
     from versioned_io.maintenance.compaction.compaction import CompactReport
     from versioned_io.maintenance.erasure.doomed import Doomed
     from versioned_io.maintenance.erasure.purge import PurgeReport
@@ -273,6 +274,28 @@ class Maintenance:
             dry_run=dry_run,
             progress=progress,
         )
+
+    def evict_results(self, unused_for: timedelta, *, dry_run: bool = False) -> "EvictReport":
+        """Evict the kept results of runs of which nothing has been used for a time. Outputs stay; `gc` frees the bytes.
+
+        A result is used while a datum of the head of an output has it. A run keeps all its results if one of them was
+        used within that time, or is younger. After an eviction a datum that needs such a result is evaluated again.
+
+        >>> from datetime import timedelta
+        >>> store.evict_results(timedelta(days=90), dry_run=True).runs
+        0
+
+        Raises:
+            InvalidInputError: *unused_for* is negative, or not a `timedelta`.
+            StorageError: Some runs are evicted, perhaps. Call again.
+
+        Cost: the pages of the datum trees of that time, and of all manifests. For each evicted run 1 PUT and 2 SQL
+            transactions.
+        """
+        from versioned_io.maintenance.collection.result_eviction import evict_results
+
+        span = parse_duration(unused_for, "unused_for")
+        return evict_results(self._backend, span, dry_run=parse_flag(dry_run, "dry_run"))
 
     def purge(
         self,

@@ -41,6 +41,7 @@ STORE_CALLS = [
     ("pipeline", "function", [None, *NO_TEXT, "w", print]),
     ("rerun", "path", NO_TEXT),
     ("load_pipeline", "path", [None, *NO_TEXT, "nope.yaml"]),
+    ("evict_results", "unused_for", [None, 1, "1", timedelta(-1)]),
     ("forget", "path", [None, *NO_TEXT, "w", "w:", ":c"]),
     *((call, argument, [None, *NO_TEXT, *NO_NAME]) for call, argument in [
         ("delete_repo", "name"), ("restore_repo", "name"), ("rename_repo", "old"), ("rename_repo", "new"),
@@ -175,6 +176,7 @@ GOOD = {
     "upstream": {"ref": "w@main"},
     "rerun": {"commit": "w@main"},
     "forget": {"path": "w:c"},
+    "evict_results": {"unused_for": timedelta(days=1)},
     "downstream": {"ref": "w@main"},
     "merge": {"source": "w@dev", "into": "w@main"},
     "foresee_merge": {"source": "w@dev", "into": "w@main"},

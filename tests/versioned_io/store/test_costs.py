@@ -30,6 +30,7 @@ UNCOUNTED = {
     "Store.purge": GROWS,
     "Store.purge_glob": GROWS,
     "Store.redact": GROWS,
+    "Store.evict_results": GROWS,
     "Store.forget": GROWS,
     "Store.rerun": "evaluates code of the user",
     "rebuild_store": GROWS,

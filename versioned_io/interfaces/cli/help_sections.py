@@ -55,6 +55,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "gc": "Expire unreachable commits and delete dead packs.",
         "compact": "Merge small packs and drop dead bytes.",
         "retention": "Set or show how much history of a branch gc keeps.",
+        "evict": "Evict results that no pipeline has used for a time.",
         "purge": "Remove a path from every commit, permanently.",
         "redact": "Withhold secrets from the recorded runs.",
         "upgrade": "Migrate the catalog to the revision of this version.",

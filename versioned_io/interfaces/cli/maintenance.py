@@ -169,6 +169,25 @@ def compact(
 
 
 @reports_errors
+def evict(
+    unused_days: Annotated[float, typer.Option("--unused-days", help="Evict results that nothing used for this long.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; count what would be evicted.")] = False,
+    store: StoreOption = None,
+    catalog: CatalogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evict the kept results of pipelines that nothing has used for a time. Outputs stay; gc frees the bytes."""
+    with open_named_store(store, catalog) as opened:
+        report = opened.evict_results(parse_span(unused_days, "--unused-days", unit_s=_DAY_S), dry_run=dry_run)
+    if as_json:
+        print_json(asdict(report))
+        return
+    did = "would be evicted" if report.dry_run else "evicted"
+    runs = f"{counted(report.results, 'result')} of {counted(report.runs, 'run')}"
+    echo(f"{runs} {did}; {counted(report.kept_runs, 'run')} kept")
+
+
+@reports_errors
 def purge(
     target: Annotated[str, typer.Argument(help="The path to remove: repo:path; with --glob, repo or repo:directory.")],
     glob: Annotated[

@@ -694,6 +694,7 @@ def test_every_command_of_the_installed_program_runs(run_fresh, tmp_path):
     assert run("rerun", "copies@main", "--pipeline", pipe)["is_equal"] is True
     assert run("datums", "invalidate", pipe, "a.csv") == {"invalidated": 1}
     assert run("datums", "explain", pipe, "a.csv")["explanation"] == "'a.csv' runs: it was invalidated"
+    assert run("evict", "--unused-days", "1")["runs"] == 0
     assert run("forget", "r:a.csv", "--dry-run")["outputs"] == {"copies": ["a.csv"]}
     (tmp_path / "store" / "catalog.db").rename(tmp_path / "lost.db")
     assert run("rebuild")["repos"] == 2

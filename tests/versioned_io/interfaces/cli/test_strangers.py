@@ -120,6 +120,7 @@ COMMANDS = [
     ["datums", "verify", f"{EVIL}.py:f"],
     ["rerun", f"r@{EVIL}", "--path", EVIL, "--pipeline", f"{EVIL}.py:f"],
     ["forget", f"r:{EVIL}", "--yes"],
+    ["evict", "--unused-days", "1"],
     ["trigger", "list"],
     ["trigger", "tick"],
     ["trigger", "delete", f"r@{EVIL}"],
