@@ -402,11 +402,12 @@ datum_uses = Table(
     "datum_uses",
     metadata,
     Column("digest", Blob(6), primary_key=True),
-    Column("state", BigInteger, ForeignKey("datum_states.number"), primary_key=True, index=True),
+    Column("state", BigInteger, primary_key=True, autoincrement=False),
     Column("datum", Text, primary_key=True),
     comment="which datums of a commit were made from a content",
 )
-"""``digest`` is the beginning of a content's digest, and ``datum`` the name of a row in the datum tree."""
+"""``digest`` is the beginning of a content's digest, and ``datum`` the name of a row in the datum tree. ``state`` is a
+number of `datum_states`; it has no index, which would double the table, and only rare deletions ask by it."""
 
 
 def tables_for(dialect: str) -> MetaData:

@@ -28,7 +28,6 @@ def upgrade() -> None:
         sa.Column("digest", sa.LargeBinary(6), nullable=False),
         sa.Column("state", sa.BigInteger, nullable=False),
         sa.Column("datum", sa.Text, nullable=False),
-        sa.ForeignKeyConstraint(["state"], ["datum_states.number"], name="fk_datum_uses_state"),
         sa.PrimaryKeyConstraint("digest", "state", "datum", name="pk_datum_uses"),
         comment="which datums of a commit were made from a content",
         sqlite_with_rowid=False,
