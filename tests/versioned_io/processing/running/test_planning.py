@@ -118,3 +118,22 @@ def test_a_warning_of_an_input_that_lost_its_last_match_is_told_by_a_partial_pla
             tx.delete(f"{number}")
     assert plan_in_both_ways(pipe(store, INPUTS["union"]))
     assert pipe(store, INPUTS["union"]).plan().warnings == ["the input 'other' matches nothing"]
+
+
+def test_what_was_evaluated_before_an_interrupt_is_kept(store):
+    seen = []
+
+    @vio.pipeline("p", inputs=INPUTS["glob"], output="out@main", code_version="1")
+    def stopped(datum, out):
+        seen.append(datum["r"].path)
+        out.write(datum["r"].path, b"made")
+        if len(seen) == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.pipeline(stopped).run()
+    counts = store.pipeline(stopped).plan().counts
+    assert counts["reuses"] > 0
+    run = store.pipeline(stopped).run()
+    assert run.counts["reused"] == counts["reuses"]
+    assert store.pipeline(stopped).plan().is_empty

@@ -73,6 +73,26 @@ def test_exactly_the_changed_keys_run(stocks):
         assert found.read(f"S{key:04}") == repr(values).encode()
 
 
+@pytest.mark.soak
+def test_of_a_million_rows_exactly_the_changed_keys_run_and_another_layout_runs_none(stocks):
+    keys, rows = 10_000, 1_000_000
+    columns = {"symbol": [f"S{row % keys:05}" for row in range(rows)], "price": [float(row) for row in range(rows)]}
+
+    @vio.pipeline("many", inputs=INPUT, output="sums@main", code_version="1")
+    def many(datum, out):
+        out.write(datum["stocks"].value, repr(sum(datum["stocks"].table().column("price").to_pylist())).encode())
+
+    put(stocks, columns)
+    assert stocks.pipeline(many).run().counts["run"] == keys
+    changed = sorted(random.Random(1).sample(range(keys), 7))
+    for key in changed:
+        columns["price"][key + 3 * keys] += 1
+    put(stocks, columns, row_group_size=10_000)
+    assert stocks.pipeline(many).run().runs == tuple(f"prices.parquet#symbol=S{key:05}" for key in changed)
+    put(stocks, columns, row_group_size=77_777, compression="gzip", use_dictionary=False)
+    assert stocks.pipeline(many).plan().counts == {"runs": 0, "reuses": 0, "skips": keys, "deletes": 0}
+
+
 @pytest.mark.parametrize("options", [{"row_group_size": 7}, {"compression": "gzip"}, {"use_dictionary": False}])
 def test_another_layout_runs_nothing(stocks, options):
     put(stocks, prices_of(50))
