@@ -42,6 +42,7 @@ PYTHON_ALONE = {
     "directories=True '/' is the root",
     ".to_json() returned",  # batches of a run that an orchestrator divides
     "take one of plan().batches()",
+    "pass the one of `with store.transaction(...) as tx`",
     "so its processes can't share results: call run()",
     "pass any_code=True (--any-code)",
 }
