@@ -36,6 +36,11 @@ class RepoNotFoundError(NotFoundError):
     def __init__(self, repo: str, known: tuple[str, ...] = (), deleted: str = "", renamed: str = "") -> None:
         super().__init__(repo, known, deleted, renamed)
 
+    @property
+    def was_there(self) -> bool:
+        """Whether the store had a repo of this name, which was deleted or renamed."""
+        return bool(self.args[2] or self.args[3])
+
     def __str__(self) -> str:
         known: tuple[str, ...] = self.args[1]
         if self.args[2]:

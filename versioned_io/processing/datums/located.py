@@ -1,16 +1,18 @@
 """Finding the datum tree that describes the head of an output branch, also after resets and on new branches."""
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from versioned_io.catalog.commits import find_commit_with, find_head, get_commit
-from versioned_io.catalog.repo_rows import branch_heads, find_system_repo
-from versioned_io.errors import InvalidInputError
+from versioned_io.catalog.plain import AnyConnection
+from versioned_io.catalog.repo_rows import branch_heads, find_repo_id, find_system_repo
+from versioned_io.errors import ExistsError, InvalidInputError, RefNotFoundError, RepoNotFoundError
 from versioned_io.model.commits import Commit
 from versioned_io.model.places import PageRef
 from versioned_io.model.refs import BranchRef
 from versioned_io.model.repo_kinds import STATE_KEY, RepoKind
 from versioned_io.versioning.backend.backend import Backend
-from versioned_io.versioning.naming.naming import create_branch, ensure_system_branch, move_branch
+from versioned_io.versioning.naming.naming import create_branch, create_repo, ensure_system_branch, move_branch
 
 
 class OutputState(NamedTuple):
@@ -43,16 +45,16 @@ class OutputState(NamedTuple):
 
 
 def find_output(backend: Backend, branch: BranchRef) -> OutputState:
-    """Return the state of an output branch.
+    """Return the state of an output branch; one that does not exist yet is empty.
 
     Raises:
-        RepoNotFoundError, RefNotFoundError: The branch does not exist. Create it.
+        RepoNotFoundError: Its repo was deleted or renamed. Restore it, or name another output.
         InvalidInputError: Its head was not made by a pipeline. Reset it to one that was, or choose another branch.
 
     Cost: 2 SELECTs; after a reset and on a new branch also 1 that reads the commits of the datum tree.
     """
     with backend.catalog.look_up() as connection:
-        _, head = find_head(connection, branch)
+        head = _head_of(connection, branch)
         if head is None:
             return OutputState(branch, None, None)
         state_id = str(head.metadata.get(STATE_KEY, ""))
@@ -71,6 +73,47 @@ def find_output(backend: Backend, branch: BranchRef) -> OutputState:
             found = find_commit_with(connection, name, state_id)
             datums = None if found is None else get_commit(connection, found)
         return OutputState(branch, head, datums)
+
+
+def _head_of(connection: AnyConnection, branch: BranchRef) -> Commit | None:
+    try:
+        return find_head(connection, branch)[1]
+    except RefNotFoundError:
+        return None
+    except RepoNotFoundError as error:
+        if error.was_there:  # somebody would look for its history in a new repo
+            raise
+        return None
+
+
+def ensure_output(backend: Backend, branch: BranchRef) -> None:
+    """Create the repo and the empty branch of an output where they are missing.
+
+    Raises:
+        RepoNotFoundError: The repo was deleted or renamed. Restore it, or name another output.
+        ExistsError: A tag has the name of the branch. Choose another output.
+
+    Cost: 2 SELECTs; for each that is missing 1 SQL transaction and 1 PUT.
+    """
+    try:
+        with backend.catalog.look_up() as connection:
+            find_repo_id(connection, branch.repo)
+    except RepoNotFoundError as error:
+        if error.was_there:
+            raise
+        with suppress(ExistsError):  # another run was faster
+            create_repo(backend, branch.repo, "")
+    if not _has_branch(backend, branch):
+        try:
+            create_branch(backend, branch, None)
+        except ExistsError:
+            if not _has_branch(backend, branch):
+                raise
+
+
+def _has_branch(backend: Backend, branch: BranchRef) -> bool:
+    with backend.catalog.look_up() as connection:
+        return branch.branch in branch_heads(connection, branch.repo)
 
 
 def settle_datum_branch(backend: Backend, state: OutputState) -> BranchRef:

@@ -177,6 +177,8 @@ class Pipeline:
     ) -> PipelineRun:
         """Make the output that of the inputs, and return the result.
 
+        The repo and the branch of the output are created if they are missing.
+
         Afterwards the output is byte for byte what it would be if everything were computed from nothing. Only datums
         without a known result are evaluated. Results are durable batch by batch, so a repeated run reuses those of a
         killed one.

@@ -11,6 +11,7 @@ from versioned_io.model.commits import Commit, RunInfo
 from versioned_io.model.identifiers import CommitId, new_uuid7
 from versioned_io.model.repo_kinds import RepoKind
 from versioned_io.processing.datums.datum_plan import DatumPlan
+from versioned_io.processing.datums.located import ensure_output
 from versioned_io.processing.results.batches import BatchPlace
 from versioned_io.processing.running.claiming import renewed_claims
 from versioned_io.processing.running.committing import Lacking, ResultsLostError, RunCommit
@@ -69,6 +70,8 @@ class PipelineRunner:
         while True:
             self._rounds += 1
             plan = make_plan(self._store, self._definition)
+            if self._rounds == 1:
+                ensure_output(self._store.backend, self._definition.output)
             self._adopt(plan)
             if not self._evaluate(plan):
                 continue  # an input has a newer head, and what ran is kept
@@ -93,6 +96,8 @@ class PipelineRunner:
         while True:
             self._rounds += 1
             plan = make_plan(self._store, self._definition)
+            if self._rounds == 1:
+                ensure_output(self._store.backend, self._definition.output)
             if self._evaluate(plan if batch is None else part_of_plan(plan, batch)):
                 return self._report_batch()
 

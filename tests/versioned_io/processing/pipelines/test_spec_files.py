@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import versioned_io as vio
-from versioned_io.errors import InvalidInputError, RepoNotFoundError
+from versioned_io.errors import InvalidInputError
 from versioned_io.processing.pipelines.spec_values import read_documents
 from versioned_io.processing.running.mounting import can_mount
 
@@ -394,8 +394,7 @@ def test_a_file_may_declare_several_pipelines(filled, project):
         assert vio.read_pipeline(path, "other").name == "other"
         with pytest.raises(InvalidInputError, match="declares the pipelines 'edges', 'other'"):
             vio.read_pipeline(path)
-    with pytest.raises(RepoNotFoundError):
-        filled.load_pipeline(path, "other").plan()
+    assert filled.load_pipeline(path, "other").output == "other@main"
 
 
 def test_a_pinned_image_is_part_of_the_code_and_a_tag_is_not(filled, project):
