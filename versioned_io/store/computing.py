@@ -67,7 +67,8 @@ class Computing:
         output = None if path is None else parse_text(path, "path")
         place = function_place_of(chosen)
         if pipeline is None and place is None:
-            msg = f"a command made the commit {chosen.id}: pass the pipeline (pipeline=, --pipeline FILE.py:NAME)"
+            advice = "pass the pipeline (pipeline=, --pipeline SPEC.yaml or FILE.py:NAME)"
+            msg = f"a command made the commit {chosen.id}: {advice}"
             raise InvalidInputError(msg)
         declared = find_declared(place or "") if pipeline is None else pipeline
         return self.pipeline(declared).rerun(chosen, output, any_code=parse_flag(any_code, "any_code"))
@@ -248,8 +249,8 @@ class Computing:
         Args:
             path: Paths in the file are relative to its directory.
             name: The name of the pipeline, if the file declares several.
-            branch: The branch that a spec of Pachyderm means where it names none. By default that is ``master`` in
-                repos that have such a branch, and else ``main``.
+            branch: The branch that a spec of Pachyderm means where it names none, or ``master``. By default that is
+                ``master`` in repos that have such a branch, and else ``main``.
             code_version: As in `pipeline`.
             same_code_as: As in `command`.
 

@@ -9,7 +9,7 @@ import typer
 from versioned_io.errors import InvalidInputError
 from versioned_io.errors.root import counted
 from versioned_io.interfaces.cli.near_words import Commands
-from versioned_io.interfaces.cli.output import echo, print_json
+from versioned_io.interfaces.cli.output import echo, print_json, print_line
 from versioned_io.interfaces.cli.paging import pages
 from versioned_io.interfaces.cli.session import (
     CatalogOption,
@@ -39,6 +39,7 @@ datums_app = typer.Typer(
 )
 
 _FAILED = 1
+_PLANNED = {"runs": "to run", "reuses": "to reuse", "skips": "to skip", "deletes": "to delete"}
 _SPEC = re.compile(r"(?P<path>.+\.(json|yaml|yml))(:(?P<name>[^:/]+))?", re.DOTALL)
 
 
@@ -70,6 +71,8 @@ def run(
         for key, error in sorted({**done.failed, **done.recovered}.items()):
             echo(f"  {key}: {error}")
     if done.state == "failed":
+        if not as_json:
+            echo("nothing was committed; `versioned datums log` prints what a datum printed")
         raise typer.Exit(_FAILED)
 
 
@@ -83,10 +86,10 @@ def show(target: Target, store: StoreOption = None, catalog: CatalogOption = Non
     if as_json:
         print_json({"name": pipe.name, "output": pipe.output, "plan": plan.counts, "disagreements": disagreements})
         return
-    echo(f"{pipe.name} -> {pipe.output}")
-    echo(f"  next run: {_counts(plan.counts)}")
+    print_line(f"{pipe.name} -> {pipe.output}")
+    print_line(f"  next run: {_counts(plan.counts)}")
     if disagreements:
-        echo(f"  not deterministic: {disagreements} evaluations gave other bytes than the first one")
+        print_line(f"  not deterministic: {disagreements} evaluations gave other bytes than the first one")
 
 
 @pipeline_app.command("list", short_help="List the branches that pipelines made.")
@@ -100,7 +103,7 @@ def list_pipelines(store: StoreOption = None, catalog: CatalogOption = None, as_
         print_json({"pipelines": found})
         return
     for one in found:
-        echo(f"{one['output']}  {one['name']}" + ("" if one["complete"] else "  incomplete"))
+        print_line(f"{one['output']}  {one['name']}" + ("" if one["complete"] else "  incomplete"))
 
 
 @pipeline_app.command("create", short_help="Create the output of a pipeline, and show its first plan.")
@@ -138,7 +141,7 @@ def history(
         print_json({"versions": [_version_json(one) for one in versions]})
         return
     for one in versions:
-        echo(f"{one.number}  {one.created_at:%Y-%m-%d %H:%M}  {one.code[:12]}  {counted(one.runs, 'commit')}")
+        print_line(f"{one.number}  {one.created_at:%Y-%m-%d %H:%M}  {one.code[:12]}  {counted(one.runs, 'commit')}")
         _print_changes(one.changes)
 
 
@@ -164,7 +167,7 @@ def list_all(
         print_json({"datums": [_datum_json(one) for one in found]})
         return
     for one in found:
-        echo(f"{one.key}  ->  {', '.join(one.outputs) or 'no files'}")
+        print_line(f"{one.key}  ->  {', '.join(one.outputs) or 'no files'}")
 
 
 @datums_app.command("plan", short_help="Show which datums the next run evaluates, reuses or deletes.")
@@ -184,10 +187,10 @@ def plan_datums(
         warnings = plan.warnings
     for name, keys in lists.items():
         for key in keys:
-            echo(f"{name.removesuffix('s')}  {key}")
-    echo(_counts(plan.counts))
+            print_line(f"{name.removesuffix('s')}  {key}")
+    print_line(_counts(plan.counts))
     if plan.runs and expected["seconds"] is not None:
-        echo(f"expected: {expected['seconds']:.1f} s of evaluations, {expected['bytes']:,} bytes of outputs")
+        print_line(f"expected: {expected['seconds']:.1f} s of evaluations, {expected['bytes']:,} bytes of outputs")
     for warning in warnings:
         echo(f"warning: {warning}", err=True)
 
@@ -204,7 +207,7 @@ def explain(
     if as_json:
         print_json({"key": key, "explanation": sentence, "changes": [one._asdict() for one in changes]})
         return
-    echo(sentence)
+    print_line(sentence)
     _print_changes(changes)
 
 
@@ -255,14 +258,18 @@ def log(
     """Print the text that the last evaluation of a datum printed, with the traceback of one that failed."""
     with open_named_store(store, catalog) as opened:
         text = open_pipeline(opened, target).log(key)
-    print_json({"key": key, "log": text}) if as_json else echo(text.rstrip("\n"))
+    if as_json:
+        print_json({"key": key, "log": text})
+        return
+    for line in text.rstrip("\n").split("\n"):
+        print_line(line)
 
 
 def _print_changes(changes: "Iterable[CodeChange]") -> None:
     for change in changes:
-        echo(f"  {change.change} {change.name}")
+        print_line(f"  {change.change} {change.name}")
         for line in change.diff.splitlines()[2:]:
-            echo(f"    {line}")
+            print_line(f"    {line}")
 
 
 def _version_json(version: "PipelineVersion") -> dict[str, object]:
@@ -301,4 +308,6 @@ def open_pipeline(store: "Store", target: str) -> "Pipeline":
 
 
 def _counts(counts: object) -> str:
-    return ", ".join(f"{number} {name}" for name, number in dict(counts).items()) if isinstance(counts, dict) else ""
+    if not isinstance(counts, dict):
+        return ""
+    return ", ".join(f"{number} {_PLANNED.get(name, name)}" for name, number in counts.items())

@@ -21,7 +21,7 @@ def load_object(target: str, directory: Path) -> object:
     """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name or (place.startswith(".") and not place.endswith(".py")):
-        msg = f"{target!r} names no pipeline: write file.py:name or module:name"
+        msg = f"{target!r} names no pipeline: write file.py:name, module:name, or a spec's file such as edges.yaml"
         raise InvalidInputError(msg)
     found = getattr(_load_module(place, directory), name, None)
     if found is None:

@@ -114,7 +114,7 @@ class _Reading(NamedTuple):
     """A spec that is being read.
 
     Attributes:
-        branch_of: Returns the branch of a repo that a field without one means.
+        branch_of: Returns the branch of a repo that a field without one means, or one with ``master``.
         warnings: Sentences about fields that are not honoured.
     """
 
@@ -122,6 +122,10 @@ class _Reading(NamedTuple):
     directory: Path
     branch_of: Callable[[str], str]
     warnings: list[str]
+
+    def branch(self, repo: str, named: str) -> str:
+        """Return the branch that is meant: Pachyderm writes its first branch, ``master``, in every spec."""
+        return self.branch_of(repo) if named in {"", "master"} else named
 
     def warn(self, value: SpecValue, text: str) -> None:
         self.warnings.append(f"{value.file}, line {value.line}: {text}")
@@ -137,7 +141,7 @@ def pachyderm_pipeline(spec: SpecValue, directory: Path, branch_of: Callable[[st
 
     Args:
         directory: That of the file. Files that the command names are looked up in it.
-        branch_of: Returns the branch of a repo that is meant where the spec names none; in Pachyderm, ``master``.
+        branch_of: Returns the branch of a repo that is meant where the spec names none, or ``master``.
 
     Raises:
         InvalidInputError: A field can't be honoured, is unknown, missing or not valid; the message names the line.
@@ -148,7 +152,7 @@ def pachyderm_pipeline(spec: SpecValue, directory: Path, branch_of: Callable[[st
     transform = _needed(spec, fields, "transform")
     inside = _checked(reading, transform, _TRANSFORM)
     inputs = _read_input(reading, name, _needed(spec, fields, "input"))
-    output = fields["output_branch"].text("output_branch") if "output_branch" in fields else branch_of(name)
+    output = reading.branch(name, fields["output_branch"].text("output_branch") if "output_branch" in fields else "")
     facts = _Facts(name, inputs, f"{name}@{output}", *_read_options(reading, fields))
     try:
         made = _declare(reading, transform, inside, facts)
@@ -309,7 +313,7 @@ def _read_pfs(reading: _Reading, value: SpecValue) -> InputSpec:
     }
     repo = _needed(value, fields, "repo").text("repo")
     pattern = _needed(value, fields, "glob").text("glob")
-    ref = found.get("commit") or f"{repo}@{found.get('branch') or reading.branch_of(repo)}"
+    ref = found.get("commit") or f"{repo}@{reading.branch(repo, found.get('branch') or '')}"
     return glob(
         ref,
         pattern,

@@ -262,6 +262,15 @@ def test_pachyderms_first_example_runs_as_it_is(filled, project):
     assert str(found.output) == "montage@master"
 
 
+def test_master_in_a_pachyderm_spec_is_main_where_no_master_exists(filled, project):
+    named = {**EDGES, "output_branch": "master", "input": {"pfs": {**EDGES["input"]["pfs"], "branch": "master"}}}
+    path = saved(project, named)
+    assert filled.load_pipeline(path).input_refs == ("images@main",)
+    assert filled.load_pipeline(path).output == "edges@main"
+    filled.create_branch("images@master", at="images@main")
+    assert filled.load_pipeline(path).input_refs == ("images@master",)
+
+
 def test_a_branch_that_a_pachyderm_spec_leaves_open_is_master_where_it_exists(filled, project):
     spec = {**EDGES, "transform": {"cmd": ["true"]}}
     path = saved(project, spec)
