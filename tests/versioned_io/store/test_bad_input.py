@@ -193,7 +193,7 @@ GOOD = {
     "run": {"job": "job"},
     "backup": {"dest": "memory://no-backup"},
 }
-NO_ARGUMENTS = {"close", "maintenance_status", "repos", "run_triggers", "status", "triggers"}
+NO_ARGUMENTS = {"close", "maintenance_status", "pipelines", "repos", "run_triggers", "status", "triggers"}
 # What is a name or a ref in some calls, although not in most.
 LEGAL = {
     ("create_branch", "branch", "w@nope"),

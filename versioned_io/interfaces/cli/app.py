@@ -126,6 +126,7 @@ def run() -> NoReturn:
     logging.getLogger("versioned_io").setLevel(logging.INFO)
     try:
         code = command_of(app)(standalone_mode=False)
+        sys.stdout.flush()  # Python's own flush at the end would tell a reader that has stopped as an ignored exception
     except UsageError as error:
         if "--json" in sys.argv:
             print_error_json("usage", error.format_message())

@@ -527,6 +527,15 @@ FAILURES = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _little_garbage():
+    """Leave what other tests have made out of the many collections of garbage here."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     path = str(tmp_path_factory.mktemp("store") / "s")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import versioned_io as vio
-from tests.versioned_io.processing.pipelines.histories import INPUTS, History
+from tests.versioned_io.processing.pipelines.histories import INPUTS, Clock, History
 from versioned_io.catalog.collection import forget_commits
 from versioned_io.catalog.tables import datum_states, datum_uses
 
@@ -231,7 +231,9 @@ def test_so_they_are_in_long_ones(seed):
 
 
 def play(place, seed, spec, steps):
-    history = History(vio.create_store(place), seed, spec, random.Random(seed).choice(["keep", "drop"]))
+    clock = Clock()
+    store = vio.create_store(place, clock=clock)
+    history = History(store, clock, seed, spec, random.Random(seed).choice(["keep", "drop"]))
     for _ in range(steps):
         history.change()
         history.check()
