@@ -209,7 +209,7 @@ def test_a_peer_that_writes_to_the_files_that_it_is_to_store_is_found_out(tmp_pa
         peer.store(tmp_path / "repo", source, "first")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_costs_of_a_few_sizes_stand_in_columns_and_say_how_they_grow(tmp_path):
     report_path = tmp_path / "report.json"
     arguments = ["growth", "--quick", "--scale", "0.0001", "--peers=", f"--work={tmp_path}", f"--json={report_path}"]
