@@ -10,12 +10,13 @@ from blake3 import blake3
 
 from versioned_io.errors import InvalidInputError
 from versioned_io.model.arguments import check_mapping, parse_items, parse_name
+from versioned_io.model.withholding import is_secret_name, withhold_in_text
 from versioned_io.processing.fingerprints.code_manifest import CodeManifest, CodePart
 from versioned_io.processing.fingerprints.project_modules import content_part, is_project_file, read_code
 
 _SYSTEM: Final = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64")))
 """Files below these are of the machine, and not of the project."""
-_SHOWN_BYTES: Final = 1 << 20
+_HIDDEN_CONTEXT: Final = "versioned-io 2026 secret variable of a command v1"
 
 
 class CodeFile(NamedTuple):
@@ -74,8 +75,13 @@ def parse_command(
     check_mapping(env, "env")
     lines, pairs = parse_items(stdin, str, "stdin"), tuple(sorted((env or {}).items()))
     for text in (*arguments, *(part for pair in pairs for part in pair)):
-        if not isinstance(text, str) or "\0" in text:
-            msg = f"{text!r} can't be an argument or a variable of a command: use text without null characters"
+        # A name of a file that is not UTF-8 has surrogates that stand for its bytes.
+        if not isinstance(text, str) or "\0" in text or not _is_encodable(text, "surrogateescape"):
+            msg = f"{text!r} can't be an argument or a variable of a command: use text without NUL and lone surrogates"
+            raise InvalidInputError(msg)
+    for line in lines:
+        if not _is_encodable(line, "strict"):
+            msg = f"{line!r} can't be a line of a command's input: use text without lone surrogates"
             raise InvalidInputError(msg)
     for name, _ in pairs:
         if not name or "=" in name:
@@ -90,7 +96,7 @@ def files_of_command(
     """Return the files that a command names, with their content.
 
     These are arguments that are files in *directory* or below it, later arguments that are files elsewhere and not of
-    the machine, and *code_paths*.
+    the machine, and *code_paths*. The text of files elsewhere is not kept, since it may be a password.
 
     Args:
         directory: The directory against which paths are read.
@@ -107,12 +113,12 @@ def files_of_command(
             continue
         if not Path(argument).is_absolute() and _is_below(path, base):
             name = Path(os.path.normpath(argument)).as_posix()
-            found[name] = _captured(path, name, is_argument=True)
-        elif number and not any(path.is_relative_to(place) for place in _SYSTEM):
-            found[argument] = CodeFile(argument, None, False, _elsewhere(path, argument), True)  # noqa: FBT003
+            found[name] = _captured(path, base, name, is_argument=True)
+        elif (number or _leads_into(path, base)) and not any(path.is_relative_to(place) for place in _SYSTEM):
+            found[argument] = CodeFile(argument, None, False, _hidden_part(path, argument), True)  # noqa: FBT003
     for place in code_paths:
         for path, name in _listed(base, place):
-            found[name] = _captured(path, name, is_argument=False)
+            found[name] = _captured(path, base, name, is_argument=False)
     return tuple(found.values())
 
 
@@ -128,16 +134,36 @@ def code_of_command(
     """
     extra = [one.part for one in files if not one.is_argument]
     if code_version is not None:
-        named = CodePart("function", called)
-        return CodeManifest((CodePart("code_version", parse_name(code_version, "code_version")), named, *extra))
-    parts = [CodePart("argv", "\n".join(map(repr, text.argv)))]
-    if text.stdin:
-        parts.append(CodePart("stdin", "\n".join(text.stdin)))
-    parts += [CodePart(f"env {name}", value) for name, value in text.env]
+        version = CodePart("code_version", parse_name(code_version, "code_version"), _uses(extra))
+        return CodeManifest((version, CodePart("function", called), *extra))
+    parts = [CodePart("stdin", "\n".join(text.stdin))] if text.stdin else []
+    parts += [CodePart(f"env {name}", _told(name, value)) for name, value in text.env]
     parts += [CodePart("image", text.image)] if text.image is not None else []
     parts += [CodePart("facts", "\n".join(text.facts))] if text.facts else []
     parts += [one.part for one in files if one.is_argument]
-    return CodeManifest((*parts, *extra))
+    others = (*parts, *extra)
+    return CodeManifest((CodePart("argv", "\n".join(map(repr, text.argv)), _uses(others)), *others))
+
+
+def _uses(parts: Sequence[CodePart]) -> tuple[tuple[str, int], ...]:
+    """Return the names of parts: a digest has those that a part uses, and the texts of all."""
+    return tuple((one.name, number) for number, one in enumerate(parts, 1))
+
+
+def _told(name: str, value: str) -> str:
+    """Return the value of a variable as it is kept; of one that looks like a secret, a digest."""
+    if not is_secret_name(name) and withhold_in_text(value) == value:
+        return value
+    digest = blake3(f"{name}={value}".encode("utf-8", "surrogateescape"), derive_key_context=_HIDDEN_CONTEXT)
+    return f"blake3 {digest.hexdigest()}"
+
+
+def _is_encodable(text: str, errors: str) -> bool:
+    try:
+        text.encode("utf-8", errors)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _listed(base: Path, place: str | Path) -> Iterator[tuple[Path, str]]:
@@ -150,20 +176,43 @@ def _listed(base: Path, place: str | Path) -> Iterator[tuple[Path, str]]:
     for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
         name = path.relative_to(base)
         if path.is_file() and "__pycache__" not in name.parts:
+            if not _leads_into(path, base):
+                msg = f"{name.as_posix()!r} of code_paths leads out of the directory {str(base)!r}: copy the file there"
+                raise InvalidInputError(msg)
             yield path, name.as_posix()
     if not top.exists():
         read_code(top)
 
 
-def _captured(path: Path, name: str, *, is_argument: bool) -> CodeFile:
+def _captured(path: Path, base: Path, name: str, *, is_argument: bool) -> CodeFile:
     data = read_code(path)
-    return CodeFile(name, data, os.access(path, os.X_OK), content_part(data, name), is_argument)
+    part = _part_of_program(data, name) if _leads_into(path, base) else _hidden_part(path, name)
+    return CodeFile(name, data, os.access(path, os.X_OK), part, is_argument)
 
 
-def _elsewhere(path: Path, name: str) -> CodePart:
-    if path.stat().st_size <= _SHOWN_BYTES:
-        return content_part(read_code(path), name)
-    return CodePart(f"file {name}", f"blake3 {blake3().update_mmap(path).hexdigest()}")
+def _part_of_program(data: bytes, name: str) -> CodePart:
+    """Return a file as a part of code. Of Python source the line that names the interpreter counts, too."""
+    part = content_part(data, name)
+    first = data.partition(b"\n")[0].decode("utf-8", "backslashreplace")
+    if b"__doc__" in data:  # a docstring that is read at run time, such as a description of the arguments
+        return part._replace(text=data.decode("utf-8", "backslashreplace"))
+    if first.startswith("#!") and not part.text.startswith("#!"):
+        return part._replace(text=f"{first}\n{part.text}")
+    return part
+
+
+def _hidden_part(path: Path, name: str) -> CodePart:
+    """Return a file elsewhere as a part of code, without its text."""
+    try:
+        digest = blake3().update_mmap(path).hexdigest()
+    except OSError:  # an empty file, or one that can't be mapped
+        digest = blake3(read_code(path)).hexdigest()
+    return CodePart(f"file {name}", f"blake3 {digest}")
+
+
+def _leads_into(path: Path, base: Path) -> bool:
+    """Return whether a path is in a directory after all links are followed."""
+    return path.resolve().is_relative_to(base.resolve())
 
 
 def _is_below(path: Path, base: Path) -> bool:

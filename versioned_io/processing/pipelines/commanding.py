@@ -78,18 +78,19 @@ def command(
         InvalidInputError: An argument is not valid. Fix it.
     """
     codes = _parse_codes(accepted)
-    is_kept = parse_flag(keep_alive, "keep_alive")
+    is_kept, is_mounted = parse_flag(keep_alive, "keep_alive"), parse_flag(pfs, "pfs")
     if is_kept and stdin:
         msg = "stdin= and keep_alive=True exclude each other: a program that stays alive reads its datums from there"
         raise InvalidInputError(msg)
-    facts = [*(["keep_alive"] if is_kept else []), *(f"accepted {code}" for code in codes if codes != (0,))]
+    facts = [*(["keep_alive"] if is_kept else []), *(["pfs"] if is_mounted else [])]
+    facts += [f"accepted {code}" for code in codes if codes != (0,)]
     text = parse_command(argv, stdin=stdin, env=env, image=image, facts=facts)
     place = parse_local_path(directory, "directory")
     views = views_of(inputs) if isinstance(inputs, INPUT_KINDS) else ()
     more = [parse_local_path(one, "code_paths") for one in parse_iterable(code_paths, "code_paths")]
     files = files_of_command(text.argv, place, more)
     called = f"command {name}" if same_code_as is None else parse_name(same_code_as, "same_code_as")
-    program = CommandProgram(text, files, views, codes, is_kept, parse_flag(pfs, "pfs"), called)
+    program = CommandProgram(text, files, views, codes, is_kept, is_mounted, called)
     handler = None
     if error_command is not None:
         failing = parse_command(error_command, stdin=error_stdin, env=env)
