@@ -219,6 +219,8 @@ def _checked(reading: _Reading, value: SpecValue, kind: _FieldGroup) -> dict[str
         name = _CAMEL.sub(r"_\1", written).lower()
         if inner.value is None or (name not in honoured and inner.value in (False, "", 0)):
             continue  # not set
+        if name in found:
+            inner.refuse(f"the field {name!r} is there twice")
         if name in kind.elsewhere:
             inner.refuse(f"{name} is not offered: {kind.elsewhere[name]}")
         if name in kind.how_only:
@@ -271,7 +273,7 @@ def _read_options(reading: _Reading, fields: Mapping[str, SpecValue]) -> _Option
 
 def _count(value: SpecValue, name: str) -> int:
     """Return a whole number; the JSON of protocol buffers has long ones as text."""
-    is_text = isinstance(value.value, str) and value.value.isdecimal()
+    is_text = isinstance(value.value, str) and re.fullmatch(r"[0-9]{1,18}", value.value)
     return int(value.value) if is_text else value.count(name)
 
 

@@ -1,6 +1,5 @@
 """Values of a spec file with the lines where they stand, of YAML and of JSON, so that each refusal names its line."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from versioned_io.errors import InvalidInputError
+from versioned_io.errors.root import quoted
 
 _MOST_VALUES: Final = 100_000
 _MOST_LEVELS: Final = 100
@@ -119,6 +119,7 @@ class _JsonReader:
         self._text = text
         self._file = file
         self._at = 0
+        self._lines, self._counted = 1, 0
         self._decoder = JSONDecoder()
 
     def documents(self) -> Iterator[SpecValue]:
@@ -129,7 +130,7 @@ class _JsonReader:
 
     def _value(self, level: int) -> SpecValue:
         self._skip()
-        here = SpecValue(None, self._text.count("\n", 0, self._at) + 1, self._file)
+        here = SpecValue(None, self._line(), self._file)
         if level > _MOST_LEVELS:
             here.refuse("the values are nested too deeply")
         mark = self._text[self._at : self._at + 1]
@@ -139,7 +140,7 @@ class _JsonReader:
             return SpecValue(self._items(level), here.line, self._file)
         try:
             value, self._at = self._decoder.raw_decode(self._text, self._at)
-        except (json.JSONDecodeError, RecursionError):
+        except ValueError:  # also of a number with very many digits
             here.refuse("this is not valid JSON: a value is expected")
         return SpecValue(value, here.line, self._file)
 
@@ -176,9 +177,14 @@ class _JsonReader:
     def _take(self, mark: str) -> None:
         self._skip()
         if self._text[self._at : self._at + 1] != mark:
-            line = self._text.count("\n", 0, self._at) + 1
-            SpecValue(None, line, self._file).refuse(f"this is not valid JSON: {mark!r} is expected")
+            SpecValue(None, self._line(), self._file).refuse(f"this is not valid JSON: {mark!r} is expected")
         self._at += 1
+
+    def _line(self) -> int:
+        """Return the line of this place. Each line is counted once, since the place only moves on."""
+        self._lines += self._text.count("\n", self._counted, self._at)
+        self._counted = self._at
+        return self._lines
 
     def _skip(self) -> None:
         found = _SPACE.match(self._text, self._at)
@@ -191,36 +197,69 @@ def _yaml_documents(text: str, file: str) -> Iterator[SpecValue]:
     except ImportError as error:
         msg = f"{file!r} is YAML, and PyYAML is not installed: install versioned-io[yaml], or write the spec as JSON"
         raise InvalidInputError(msg) from error
-    loader = yaml.SafeLoader(text)
     count = 0
 
-    def build(node: Any, level: int) -> SpecValue:  # noqa: ANN401 (a node of PyYAML)
+    def build(loader: Any, node: Any, level: int) -> SpecValue:  # noqa: ANN401 (a loader and a node of PyYAML)
         nonlocal count
         count += 1
         here = SpecValue(None, node.start_mark.line + 1, file)
         if level > _MOST_LEVELS or count > _MOST_VALUES:
             here.refuse("the values are too many, or nested too deeply")
         if isinstance(node, yaml.SequenceNode):
-            return SpecValue([build(one, level + 1) for one in node.value], here.line, file)
-        if isinstance(node, yaml.MappingNode):
-            fields: dict[str, SpecValue] = {}
-            for name, value in node.value:
-                if name.value in fields:
-                    SpecValue(None, name.start_mark.line + 1, file).refuse(f"the field {name.value!r} is there twice")
-                fields[name.value] = build(value, level + 1)
-            return SpecValue(fields, here.line, file)
-        is_time = node.tag == "tag:yaml.org,2002:timestamp"
-        return SpecValue(node.value if is_time else loader.construct_object(node), here.line, file)
+            return SpecValue([build(loader, one, level + 1) for one in node.value], here.line, file)
+        if not isinstance(node, yaml.MappingNode):
+            return SpecValue(_scalar(loader, node, here), here.line, file)
+        fields: dict[str, SpecValue] = {}
+        for name, value in node.value:
+            named = SpecValue(name.value, name.start_mark.line + 1, file)
+            if not isinstance(name.value, str):
+                named.refuse("the name of a field must be text")
+            if name.value in fields:
+                named.refuse(f"the field {name.value!r} is there twice")
+            fields[name.value] = build(loader, value, level + 1)
+        return SpecValue(fields, here.line, file)
 
+    for loader, node in _yaml_nodes(text, file):
+        if not (isinstance(node, yaml.ScalarNode) and node.value == ""):
+            yield build(loader, node, 0)
+
+
+def _yaml_nodes(text: str, file: str) -> Iterator[tuple[Any, Any]]:
+    """Yield a loader of PyYAML, and the node of each document."""
+    import yaml
+
+    loader, line = None, 1
     try:
+        loader = yaml.SafeLoader(text)
+        nodes = []
         while loader.check_node():
-            node = loader.get_node()
-            if not (isinstance(node, yaml.ScalarNode) and node.value == ""):
-                yield build(node, 0)
+            nodes.append(loader.get_node())
+    except yaml.reader.ReaderError as error:
+        line, why = text.count("\n", 0, error.position) + 1, f"this is not valid YAML: {error.reason}"
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        SpecValue(None, 1 if mark is None else mark.line + 1, file).refuse(f"this is not valid YAML: {error.problem}")
-    except yaml.YAMLError as error:
-        SpecValue(None, 1, file).refuse(f"this is not valid YAML: {str(error).splitlines()[0]}")
-    finally:
-        loader.dispose()
+        line, why = 1 if mark is None else mark.line + 1, f"this is not valid YAML: {error.problem}"
+    except RecursionError:
+        line, why = 1 if loader is None else loader.line + 1, "the values are nested too deeply"
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # of an escape with too large a number
+        line, why = 1 if loader is None else loader.line + 1, f"this is not valid YAML: {str(error).splitlines()[0]}"
+    else:
+        yield from ((loader, node) for node in nodes)
+        return
+    SpecValue(None, line, file).refuse(why)
+
+
+def _scalar(loader: Any, node: Any, here: SpecValue) -> Any:  # noqa: ANN401 (of PyYAML, and any value of JSON)
+    """Return the value of a node; of a time its text."""
+    import yaml
+
+    if node.tag == "tag:yaml.org,2002:timestamp":
+        return node.value
+    try:
+        return loader.construct_object(node)
+    except yaml.MarkedYAMLError as error:
+        here.refuse(f"this is not valid YAML: {error.problem}")
+    except (ValueError, KeyError):
+        here.refuse(
+            f"{quoted(node.value)} is not valid for its tag {node.tag.rpartition(':')[2]!r}: write it in quotes"
+        )

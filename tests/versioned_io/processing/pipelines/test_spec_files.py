@@ -167,6 +167,23 @@ def test_a_field_that_is_wrong_is_refused_with_its_line(project, changed, words)
         ("a: &x [*x]", 1),
         ("name: !!python/object:os.system {}", 1),
         ('{"name": ' + "[" * 200 + "]" * 200 + "}", 1),
+        ("name: a\nenv: " + "[" * 600 + "]" * 600, 2),
+        ("name: a\n? [b, c]\n: d\n", 2),
+        ("name: a\n? {b: c}\n: d\n", 2),
+        ("name: a\ntries: !!int b\n", 2),
+        ("name: a\nshare: !!bool b\n", 2),
+        ("name: a\ntries: 0x_\n", 2),
+        ("name: a\ntries: " + "1" * 5000, 2),
+        ("name: a\nenv: {}\n# \x01", 3),
+        ('name: a\noutput: "\\Uffffffff"', 2),
+        ('{"name": "a",\n"tries": ' + "1" * 5000 + "}", 2),
+        ("pipeline: {name: a}\ninput: {}\ndatumTries: 1\ndatum_tries: 2", 4),
+        (
+            "pipeline: {name: a}\ninput: {pfs: {repo: r, glob: /}}\ntransform: {cmd: [a]}\ndatumTries: '"
+            + "1" * 5000
+            + "'",
+            4,
+        ),
     ],
 )
 def test_a_file_that_can_not_be_parsed_is_refused_with_the_line(project, text, line):
@@ -199,6 +216,22 @@ def test_json_is_read_as_the_standard_library_reads_it(project):
     assert [one.plain() for one in read_documents(saved(project, "{}\n{}"))] == [{}, {}]
     (found,) = read_documents(saved(project, '{\n"a": 1,\n"b":\n [1,\n2]}'))
     assert [one.line for one in found.value["b"].value] == [4, 5]
+
+
+def test_each_line_of_a_long_json_file_is_counted_once(project, monkeypatch):
+    counted = []
+
+    class Text(str):
+        __slots__ = ()
+
+        def count(self, *args):
+            counted.append(args[2] - args[1])
+            return super().count(*args)
+
+    monkeypatch.setattr(Path, "read_text", lambda *_: Text("{" + ",\n".join(f'"a{n}": 1' for n in range(999)) + "}"))
+    (found,) = read_documents(project / "p.json")
+    assert found.value["a998"].line == 999
+    assert sum(counted) < 20_000
 
 
 # Specs as Pachyderm's users have them.
