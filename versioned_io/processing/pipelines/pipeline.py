@@ -1,8 +1,8 @@
 """A pipeline of one store: it plans, runs and explains itself."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -42,6 +42,7 @@ from versioned_io.processing.running.evaluated_batch import EvaluatedBatch, Pend
 from versioned_io.processing.running.evaluating import Evaluation, ExpectedCode
 from versioned_io.processing.running.kept_programs import end_kept_programs
 from versioned_io.processing.running.planning import make_plan, with_staged
+from versioned_io.processing.running.process_groups import threads_of_commands
 from versioned_io.processing.running.progress_of_run import PipelineRun, RunProgress
 from versioned_io.processing.running.runner import PipelineRunner
 from versioned_io.versioning.naming.naming import ensure_system_branch
@@ -302,8 +303,7 @@ class Pipeline:
             msg = f"executor={executor!r} is not an executor: pass one of concurrent.futures, or max_workers"
             raise InvalidInputError(msg)
         with ExitStack() as stack:
-            if executor is None and workers is None:
-                workers = self._function.workers
+            workers = self._function.workers if executor is None and workers is None else workers
             if executor is None and workers is not None and workers > 1:
                 executor = stack.enter_context(self._pool(workers))
             stack.callback(end_kept_programs)
@@ -318,10 +318,10 @@ class Pipeline:
                 owner=name,
             )
 
-    def _pool(self, workers: int) -> Executor:
+    def _pool(self, workers: int) -> AbstractContextManager[Executor]:
         """Return threads for commands, which have processes of their own, or else processes."""
-        is_command = isinstance(self._function.function, CommandProgram)
-        return ThreadPoolExecutor(workers) if is_command else ProcessPoolExecutor(workers)
+        is_command = self._function.place is None
+        return threads_of_commands(workers) if is_command else ProcessPoolExecutor(workers)
 
     def explain(self, key: str) -> str:
         """Return one sentence: what the next run does with a datum, and why.

@@ -23,7 +23,8 @@ _OUT: Final = "out"
 _MOST_LINKS: Final = 40
 _CHANGED_AT: Final = (315619200, 315619200)
 """Every input was changed on the second day of 1980, so that archives of equal inputs are equal."""
-_MOST_LOG_BYTES: Final = 4 << 20
+MOST_LOG_BYTES: Final = 4 << 20
+"""The end of a datum's log is kept, at most this much."""
 
 
 class DatumDirectory:
@@ -48,7 +49,12 @@ class DatumDirectory:
         _delete(self.root)
 
     def clear(self) -> None:
-        """Delete inputs and outputs. The directory itself stays, since it may be mounted."""
+        """Delete inputs and outputs. The directory itself stays, since it may be mounted.
+
+        Raises:
+            InvalidInputError: It was replaced by a link, below which nothing may be deleted.
+        """
+        self._refuse_link()
         for path in self.inputs.iterdir():
             _delete(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
@@ -83,9 +89,8 @@ class DatumDirectory:
         """Return the text that the command printed; the end of it if it is very long."""
         size = self.log.stat().st_size
         with self.log.open("rb") as file:
-            file.seek(max(0, size - _MOST_LOG_BYTES))
-            text = file.read().decode("utf-8", "backslashreplace")
-        return text if size <= _MOST_LOG_BYTES else f"[{size - _MOST_LOG_BYTES} bytes before this are not kept]\n{text}"
+            file.seek(max(0, size - MOST_LOG_BYTES))
+            return text_of_log(file.read(), size)
 
     def collect(self, out: DatumOutput, names_only: frozenset[str]) -> None:
         """Write the files below ``out`` as outputs.
@@ -99,12 +104,18 @@ class DatumDirectory:
             InvalidInputError: Something is not a regular file, or is a link that leads out of the datum.
             IllegalPathError: A name breaks the path rules.
         """
+        self._refuse_link()
         top = self.inputs / _OUT
         if top.is_symlink() or not top.is_dir():
             msg = "the directory 'out' was replaced by something else: write files below it"
             raise InvalidInputError(msg)
         for name, path in _walk(top, ""):
             out.write(name, self._read_output(name, path, names_only))
+
+    def _refuse_link(self) -> None:
+        if self.inputs.is_symlink():
+            msg = "the directory of the datum was replaced by a link: write files below its directory 'out'"
+            raise InvalidInputError(msg)
 
     def _read_output(self, name: str, path: Path, names_only: frozenset[str]) -> bytes:
         if path.is_symlink():
@@ -140,6 +151,13 @@ class DatumDirectory:
             msg = f"the output {name!r} is a link into an input with empty_files: declare it without empty_files"
             raise InvalidInputError(msg)
         return found
+
+
+def text_of_log(end: bytes, size: int) -> str:
+    """Return the text of a log of *size* bytes, of which at most the last `MOST_LOG_BYTES` are in *end*."""
+    text = end.decode("utf-8", "backslashreplace")
+    lost = size - len(end)
+    return f"[{lost} bytes before this are not kept]\n{text}" if lost else text
 
 
 def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, Path]]:

@@ -8,17 +8,29 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing.util import Finalize
 from typing import IO, Final, NamedTuple
 
 from versioned_io.processing.fingerprints.of_command import CodeFile, CommandText
 from versioned_io.processing.inputs.datum_set import DatumFile
-from versioned_io.processing.running.datum_directory import DatumDirectory
-from versioned_io.processing.running.process_groups import CommandFailedError, ends_within, kill_group, start
+from versioned_io.processing.running.datum_directory import MOST_LOG_BYTES, DatumDirectory, text_of_log
+from versioned_io.processing.running.process_groups import (
+    CommandFailedError,
+    ends_within,
+    has_ended,
+    kill_group,
+    signal_group,
+    start,
+)
 from versioned_io.processing.running.time_limit import late
 
 _PATIENCE_S: Final = 2.0
 """How long a program may take to end by itself when its input ends."""
+_LOOKED_EVERY_S: Final = 0.5
+"""A program may end while a process that it started keeps its streams open."""
 _LONGEST_LINE: Final = 1 << 24
+_MOST_READS: Final = 64
+"""This many reads empty the pipes of a program that has stopped writing."""
 
 Files = Mapping[str, Sequence[DatumFile]]
 
@@ -120,12 +132,13 @@ class _Streams:
         self._input, self._output, self._errors = (
             _present(stream) for stream in (process.stdin, process.stdout, process.stderr)
         )
+        self._process = process
         self._selector = selectors.DefaultSelector()
         for stream in (self._output, self._errors):
             os.set_blocking(stream.fileno(), False)
             self._selector.register(stream, selectors.EVENT_READ)
         self._half = b""
-        self._log: list[bytes] = []
+        self._log = _Log()
 
     def ask(self, request: bytes, number: int, until: float | None) -> Mapping[str, object] | None:
         """Return the answer to a request; None if the program ended or the time is over."""
@@ -136,22 +149,25 @@ class _Streams:
             self._drain()
             return None
         while until is None or time.monotonic() < until:
-            is_open, lines = self._read(None if until is None else max(0.0, until - time.monotonic()))
-            for at, line in enumerate(lines):
+            is_over = has_ended(self._process.pid)
+            if is_over:
+                signal_group(self._process)  # else a process that it left might write permanently
+            found = self._read(0 if is_over else _patience(until))
+            for at, line in enumerate(found.lines):
                 answer = _answer(line, number)
                 if answer is not None:
-                    self._log += lines[at + 1 :]
+                    self._log.add(b"".join(found.lines[at + 1 :]))
                     self._drain()
                     return answer
-                self._log.append(line)
-            if not is_open:
+                self._log.add(line)
+            if not found.is_open or (is_over and not found.was_ready):
                 return None
         return None
 
     def take_log(self) -> str:
-        """Return the text since the last call."""
-        found, self._log = b"".join(self._log), []
-        return found.decode("utf-8", "backslashreplace")
+        """Return the text since the last call; the end of it if it is very long."""
+        found, self._log = self._log, _Log()
+        return found.text()
 
     def close(self) -> None:
         """Close all streams."""
@@ -162,20 +178,21 @@ class _Streams:
 
     def _drain(self) -> None:
         """Take over the text that the program printed before it answered, which is in the pipes."""
-        while self._selector.get_map() and self._selector.select(0):
-            is_open, lines = self._read(0)
-            self._log += lines
-            if not is_open:
+        for _ in range(_MOST_READS):
+            found = self._read(0)
+            self._log.add(b"".join(found.lines))
+            if not (found.was_ready and found.is_open):
                 return
 
-    def _read(self, timeout_s: float | None) -> tuple[bool, list[bytes]]:
-        """Return whether the program still writes, and whole lines of its output."""
+    def _read(self, timeout_s: float) -> "_ProgramText":
+        """Return the text that the program has written."""
         is_open, lines = True, []
-        for key, _ in self._selector.select(timeout_s):
+        ready = self._selector.select(timeout_s)
+        for key, _ in ready:
             stream = key.fileobj
             data = os.read(key.fd, 1 << 16)
             if stream is self._errors:
-                self._log.append(data)
+                self._log.add(data)
                 if not data:
                     self._selector.unregister(stream)
                 continue
@@ -185,7 +202,43 @@ class _Streams:
             if len(self._half) > _LONGEST_LINE:
                 lines.append(self._half)
                 self._half = b""
-        return is_open, lines
+        return _ProgramText(is_open, bool(ready), lines)
+
+
+class _ProgramText(NamedTuple):
+    """The text that a program has written.
+
+    Attributes:
+        is_open: Whether it may still write answers.
+        was_ready: Whether there was something to read.
+        lines: Whole lines of its output.
+    """
+
+    is_open: bool
+    was_ready: bool
+    lines: list[bytes]
+
+
+class _Log:
+    """The end of a text that may be very long."""
+
+    def __init__(self) -> None:
+        self._end = bytearray()
+        self._size = 0
+
+    def add(self, data: bytes) -> None:
+        self._end += data
+        self._size += len(data)
+        if len(self._end) > 2 * MOST_LOG_BYTES:
+            del self._end[:-MOST_LOG_BYTES]
+
+    def text(self) -> str:
+        return text_of_log(bytes(self._end[-MOST_LOG_BYTES:]), self._size)
+
+
+def _patience(until: float | None) -> float:
+    """Return how long to wait for an answer before the program is looked at."""
+    return _LOOKED_EVERY_S if until is None else min(_LOOKED_EVERY_S, max(0.0, until - time.monotonic()))
 
 
 def _present(stream: IO[bytes] | None) -> IO[bytes]:
@@ -206,7 +259,7 @@ def _answer(line: bytes, number: int) -> Mapping[str, object] | None:
 
 _idle: list[KeptProgram] = []
 _lock: Final = threading.Lock()
-_home = os.getpid()
+_home = 0
 
 
 @contextmanager
@@ -235,6 +288,8 @@ def _take(command: KeptCommand) -> KeptProgram | None:
     with _lock:
         if _home != os.getpid():
             _home, _idle[:] = os.getpid(), []
+            # The processes of a pool end without the exit handlers of Python, but with these.
+            Finalize(None, end_kept_programs, exitpriority=0)
         found = next((one for one in _idle if one.key == command.key), None)
         if found is not None:
             _idle.remove(found)

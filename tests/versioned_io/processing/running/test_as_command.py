@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import tempfile
 import textwrap
 import time
 import uuid
@@ -186,6 +187,81 @@ def test_a_kept_program_that_ends_or_takes_too_long_fails_only_its_datum(filled,
     assert "ended with exit code 3 while it evaluated a datum" in run.failed["c"]
     assert "longer than 0.4 s" in run.failed["d"]
     assert list(contents(filled)) == ["a", "b", "e"]
+
+
+ONE = vio.glob("r@main", "/a")
+ANSWER = "print(json.dumps({'id': datum['id']}), flush=True)"
+
+
+def worker(store, *lines, **options):
+    """Return a pipeline of a kept program that does these lines for a datum."""
+    script = "import json, os, shutil, subprocess, sys\nfor line in sys.stdin:\n datum = json.loads(line)\n"
+    argv = ["python3", "-c", script + "".join(f" {line}\n" for line in lines)]
+    return store.pipeline(name="p", command=argv, inputs=ONE, output="out@main", keep_alive=True, **options)
+
+
+def test_a_kept_program_that_ends_is_noticed_while_a_process_that_it_left_holds_its_streams(filled, tmp_path):
+    began = time.monotonic()
+    run = worker(
+        filled,
+        "child = subprocess.Popen(['sleep', '60'])",
+        f"open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid))",
+        "sys.exit(4)",
+    ).run()
+    assert "ended with exit code 4" in run.failed["a"]
+    assert time.monotonic() - began < 30
+    assert not is_alive(tmp_path / "child")
+
+
+def test_of_a_kept_program_the_end_of_a_long_log_is_kept(filled):
+    pipe = worker(filled, "sys.stderr.write('x' * 9_000_000 + 'last')", "sys.stderr.flush()", ANSWER)
+    assert pipe.run().state == "succeeded"
+    log = pipe.log("a")
+    assert log.startswith("[")
+    assert log.endswith("xlast")
+    assert len(log) < 5_000_000
+
+
+def test_nothing_is_deleted_below_a_link_in_place_of_the_directory(filled, tmp_path):
+    (tmp_path / "other" / "out").mkdir(parents=True)
+    (tmp_path / "other" / "precious").touch()
+    replace = ["shutil.rmtree(datum['dir'])", f"os.symlink({str(tmp_path / 'other')!r}, datum['dir'])"]
+    for answer in (ANSWER, ANSWER.replace("['id']}", "['id'], 'error': 'no'}")):
+        assert "replaced by a link" in worker(filled, *replace, answer).run().failed["a"]
+    assert (tmp_path / "other" / "precious").exists()
+
+
+def test_a_time_limit_of_months_is_one(filled):
+    assert shell(filled, "true", timeout_s=3e6).run().state == "succeeded"
+    assert worker(filled, ANSWER, timeout_s=3e6).run().state == "succeeded"
+
+
+def test_an_interrupt_ends_commands_that_run_in_threads(filled, tmp_path):
+    put(filled, {"b": b"slow"})
+    script = f'[ "$(cat "$r")" = one ] && exit 0; echo $$ > {tmp_path}/child; sleep 60'
+    began = time.monotonic()
+
+    def interrupt(_progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shell(filled, script, tries=3).run(max_workers=2, on_progress=interrupt)
+    assert time.monotonic() - began < 30
+    assert not is_alive(tmp_path / "child")
+
+
+def leave_idle(place):
+    tempfile.tempdir = str(place)
+    program = vio.command("p", ["cat"], inputs=ONE, output="out@main", keep_alive=True).function
+    with kept_programs.kept_program(program._kept()):
+        assert list(place.iterdir())
+
+
+def test_a_process_of_a_pool_that_ends_leaves_no_directory(tmp_path):
+    process = get_context("fork").Process(target=leave_idle, args=(tmp_path,))
+    process.start()
+    process.join(30)
+    assert (process.exitcode, list(tmp_path.iterdir())) == (0, [])
 
 
 class Pickling(Executor):
