@@ -66,17 +66,20 @@ def begin_planning(store: PipelineStore, definition: PipelineDefinition) -> Plan
 
 
 def with_staged(store: PipelineStore, tx: Transaction) -> PipelineStore:
-    """Return *store* as it would be after the commit of *tx*.
+    """Return *store* as it would be after the commit of *tx* on the heads as they are now.
 
     Raises:
         TransactionClosedError: The transaction has ended.
     """
-    staged = staged_snapshots(tx)
+    staged = staged_snapshots(tx, lambda branch: commit_of(store.snapshot(str(branch))))
 
     def snapshot(text: str) -> Snapshot:
         ref = None if is_id(text) else parse_commit_ref(text)
-        found = None if ref is None or ref.ancestor or ref.at else staged.get(BranchRef(ref.repo, ref.name))
-        return store.snapshot(text) if found is None else found
+        found = None if ref is None or ref.at else staged.get(BranchRef(ref.repo, ref.name))
+        if ref is None or found is None or (ref.ancestor and not found.changed_paths()):
+            return store.snapshot(text)
+        # The commit will be the head, and the present head the one before it.
+        return found if not ref.ancestor else store.snapshot(f"{ref.repo}@{ref.name}~{ref.ancestor - 1}")
 
     return replace(store, snapshot=snapshot)
 

@@ -1,12 +1,13 @@
 """The files of a branch as a transaction would leave them, to be asked about before the commit."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from versioned_io.model.columns import fixed_column, number_column, text_column
+from versioned_io.model.commits import Commit
 from versioned_io.model.refs import BranchRef
 from versioned_io.storage.chunks.chunk_columns import DIGEST_TYPE, TakenFile
 from versioned_io.versioning.backend.backend import Backend
@@ -19,16 +20,16 @@ _LISTED: Final = pa.schema([("path", pa.string()), ("size", pa.int64()), ("diges
 
 
 class StagedSnapshot(Snapshot):
-    """Reads a branch together with its staged changes. Its commit is the one that the transaction began at.
+    """Reads a branch together with its staged changes. Its commit is that of the branch.
 
     It answers `batches`, `read` and `is_empty`, which a plan asks. Nothing counts as read.
     """
 
-    def __init__(self, backend: Backend, draft: BranchDraft) -> None:
-        base = draft.snapshot
-        super().__init__(backend, base.repo, draft.target.ref.branch, draft.base, is_noted=False)
+    def __init__(self, backend: Backend, draft: BranchDraft, head: Commit | None) -> None:
+        ref = draft.target.ref
+        super().__init__(backend, ref.repo, ref.branch, head, is_noted=False)
         self._backend = backend
-        self._base = base
+        self._base = Snapshot(backend, ref.repo, ref.branch, head, is_noted=False)
         self._draft = draft
         self._staged = dict(draft.staging.below(""))
 
@@ -94,15 +95,23 @@ class StagedSnapshot(Snapshot):
         return pc.invert(goes)
 
 
-def staged_snapshots(tx: Transaction) -> Mapping[BranchRef, StagedSnapshot]:
+def staged_snapshots(
+    tx: Transaction, head_of: Callable[[BranchRef], Commit | None]
+) -> Mapping[BranchRef, StagedSnapshot]:
     """Return the branches of a transaction as it would leave them.
+
+    Args:
+        head_of: Returns the head of a branch as it is now, which may be newer than where the transaction began.
 
     Raises:
         TransactionClosedError: The transaction has ended.
     """
     draft_of(tx).check_open("plan")
     drafts = map(draft_of, tx._branches.values())  # noqa: SLF001 (users ask a pipeline)
-    return {draft.target.ref: StagedSnapshot(tx._backend, draft) for draft in drafts}  # noqa: SLF001
+    return {
+        draft.target.ref: StagedSnapshot(tx._backend, draft, head_of(draft.target.ref))  # noqa: SLF001
+        for draft in drafts
+    }
 
 
 def _as_table(files: Mapping[str, StagedFile]) -> pa.Table:

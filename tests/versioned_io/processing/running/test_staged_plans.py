@@ -80,6 +80,30 @@ def test_planning_writes_nothing_and_leaves_the_transaction_as_it_was(store):
     assert due.plan().runs == ["7/x", "9/x"]
 
 
+def test_the_plan_knows_commits_since_the_transaction_began(store):
+    due = pipe(store, vio.glob("r@main", "/(*)/*"))
+    due.run()
+    with store.transaction("r@main") as tx:
+        tx.write("7/x", b"new")
+        write(store, "r", {"9/x": b"meanwhile"})
+        before = due.plan(staged=tx).runs
+    assert before == due.plan().runs == ["7/x", "9/x"]
+
+
+@pytest.mark.parametrize("ref", ["r@main~1", "r@main~2"])
+def test_the_plan_knows_that_the_present_head_will_be_the_one_before(store, ref):
+    for data in (b"1", b"2", b"3"):
+        write(store, "r", {"7/x": data})
+    due = pipe(store, vio.glob(ref, "/(*)/*"))
+    due.run()
+    with store.transaction("r@main") as tx:
+        unchanged = due.plan(staged=tx).runs
+        tx.write("8/x", b"new")
+        before = due.plan(staged=tx).runs
+    assert (unchanged, before) == ([], ["7/x"])
+    assert before == due.plan().runs
+
+
 def test_an_ended_transaction_and_something_else_are_refused(store):
     due = pipe(store, vio.glob("r@main", "/(*)/*"))
     with store.transaction("r@main") as tx:
