@@ -9,7 +9,7 @@ import dagster as dg
 
 import versioned_io as vio
 from dagster_versioned import compat, tags
-from dagster_versioned.datum_runs import DeclaredPipeline, declared_by, ensure_output
+from dagster_versioned.datum_runs import DeclaredPipeline, declared_by
 from dagster_versioned.lazy_store import LazyStore
 from dagster_versioned.sorted_out import add_requests_for
 from dagster_versioned.store_fields import StoreLike, settings_of
@@ -32,7 +32,7 @@ def build_datum_sensor(
     newer inputs. A run whose datums failed is not requested again before something changes. For an asset with a
     partition for each datum it adds the pending partitions, and requests them as one backfill.
 
-    The run has the lineage ID of the newest input commit as a tag. A missing repo of the output is created.
+    The run has the lineage ID of the newest input commit as a tag. The run creates a missing output.
 
     Args:
         assets: Made by `datum_asset`.
@@ -121,7 +121,6 @@ def _wanted_of(
         return f"{declared.name} waits for {under_way}"
     try:
         store = opened.get()
-        ensure_output(store, declared)
         plan = declared.of_store(store).plan()
     except (StoreNotFoundError, RepoNotFoundError, RefNotFoundError) as error:
         return f"{declared.name} waits: {error}"
@@ -134,7 +133,10 @@ def _wanted_of(
     context.log.info("%s: %s", declared.name, plan.counts)
     labels = _tags_of(declared, plan)
     if isinstance(asset.partitions_def, dg.DynamicPartitionsDefinition):
-        keys = plan.runs or plan.reuses[:1] or plan.deletes[:1]  # a run of any one commits what needs no evaluation
+        # A run of any one commits what needs no evaluation.
+        keys = plan.runs or plan.reuses[:1] or plan.deletes[:1] or plan.skips[:1]
+        if not keys:
+            return f"{declared.name}: no datum is left"
         with compat.partitions_loaded_from(context.instance):
             added = add_requests_for(keys, asset.partitions_def, context.instance)
             request = compat.backfill_request({asset.key: asset.partitions_def}, keys, labels)

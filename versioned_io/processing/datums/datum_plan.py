@@ -74,8 +74,8 @@ class DatumPlan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the output is that of the inputs already."""
-        return not (self.runs or self.reuses or self.gone)
+        """Whether the output is that of the inputs already, and says so."""
+        return not (self.runs or self.reuses or self.gone or self.unsettled)
 
     @property
     def changed(self) -> tuple[PlannedDatum, ...]:

@@ -137,3 +137,17 @@ def test_what_was_evaluated_before_an_interrupt_is_kept(store):
     run = store.pipeline(stopped).run()
     assert run.counts["reused"] == counts["reuses"]
     assert store.pipeline(stopped).plan().is_empty
+
+
+@pytest.mark.parametrize("on_failure", ["drop", "keep"])
+def test_a_plan_is_not_empty_while_the_output_names_a_failed_datum_that_is_gone(store, on_failure):
+    due = pipe(store, INPUTS["glob"], on_failure=on_failure)
+    write(store, "r", {"new/x": b"fail"})
+    assert due.run().state == "partial"
+    with store.transaction("r@main") as tx:
+        tx.delete("new/x")
+    plan = due.plan()
+    assert (plan.is_empty, plan.runs, plan.reuses, plan.deletes) == (False, [], [], [])
+    due.run()
+    assert "failed" not in store.commit("out@main").metadata
+    assert due.plan().is_empty
