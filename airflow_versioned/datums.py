@@ -17,8 +17,7 @@ from airflow_versioned.naming import escape_word
 from airflow_versioned.notes import describe_outlets
 from airflow_versioned.runs import name_task
 from airflow_versioned.uris import DEFAULT_CONNECTION
-from versioned_io.errors import ExistsError
-from versioned_io.model.refs import parse_branch_ref
+from versioned_io.errors import NotFoundError
 
 if TYPE_CHECKING:
     from versioned_io import Commit, Pipeline, PipelineFunction, PipelineRun, RunProgress, Store
@@ -71,11 +70,9 @@ class PipelineTask(BaseOperator):
 
     @contextmanager
     def opened(self, context: Context) -> "Iterator[tuple[Store, Pipeline]]":
-        """Open the store and the pipeline in the task's run; the output's repo and branch are made if missing."""
+        """Open the store and the pipeline in the task's run."""
         with VersionedHook(self.versioned_conn_id, store=self.store).run(context) as store:
-            function = self.pipeline.function
-            _make_output(store, str(function.output))
-            yield store, store.pipeline(function)
+            yield store, store.pipeline(self.pipeline.function)
 
     def finish(self, context: Context, store: "Store", run: "PipelineRun", before: "Commit | None") -> dict[str, Any]:
         """Return the event of the committed head, and add it to the events of the task's outlets.
@@ -318,15 +315,8 @@ def refuse_failed(name: str, failed: Mapping[str, str]) -> None:
 
 
 def head_of(store: "Store", branch: str) -> "Commit | None":
-    """Return the newest commit of a branch; None if it has none."""
-    return next(iter(store.log(branch, limit=1)), None)
-
-
-def _make_output(store: "Store", ref: str) -> None:
-    make_missing_repo(store, ref)
-    branch = parse_branch_ref(ref)
-    if branch.branch not in {one.name for one in store.repo(branch.repo).branches}:
-        try:
-            store.create_branch(ref, at=f"{branch.repo}@main")
-        except ExistsError:
-            return  # another task made it meanwhile
+    """Return the newest commit of a branch; None if it has none, or does not exist yet."""
+    try:
+        return next(iter(store.log(branch, limit=1)), None)
+    except NotFoundError:
+        return None

@@ -12,7 +12,6 @@ import dagster as dg
 
 import versioned_io as vio
 from dagster_versioned import compat, tags
-from dagster_versioned.branches import ensure_branch
 from dagster_versioned.naming import asset_of_repo
 from dagster_versioned.resource import VersionedStoreResource
 from dagster_versioned.step_runs import run_of_step, settle_lineage
@@ -79,7 +78,6 @@ class StepPipeline:
         self._log = context.log
         self.declared = declared
         self.store = resource.get_store()
-        ensure_output(self.store, declared)
         self.pipe = declared.of_store(self.store)
 
     def run(self, max_workers: int) -> "vio.PipelineRun":
@@ -112,12 +110,6 @@ class StepPipeline:
         lineage_id = settle_lineage(self._step, run)
         self._step.instance.add_run_tags(self._step.run_id, {tags.PIPELINE: self.declared.name})
         return vio.Run(run.info, lineage_id=lineage_id)
-
-
-def ensure_output(store: "vio.Store", declared: DeclaredPipeline) -> None:
-    """Make the repo and the branch of the output if they are missing."""
-    branch = parse_branch_ref(declared.output)
-    ensure_branch(store, branch.repo, branch.branch, "main")
 
 
 def input_heads(store: "vio.Store", refs: Sequence[str]) -> "list[vio.Commit]":

@@ -1,5 +1,6 @@
 """Pipelines as tasks: what they evaluate and commit, what a retry repeats, and what the tasks of a group exchange."""
 
+import dataclasses
 import json
 
 import pytest
@@ -80,6 +81,16 @@ def test_a_task_evaluates_the_changed_datum_alone_and_its_commit_is_the_event(st
     assert (head.run.orchestrator, head.run.job, head.run.run_id) == ("airflow", "check", "two")
     assert head.provenance == (caused.id,)
     assert context["outlet_events"][checked].extra["commit"] == head.id
+
+
+def test_two_pipelines_write_to_branches_of_one_repo(store, orders, build_context):
+    orders.commit(a="1")
+    orders.operator().execute(build_context())
+    other = dataclasses.replace(orders.pipeline("checked@initials"), name="initials")
+    with DAG("initials", schedule=None):
+        operator = VersionedDatumOperator(task_id="task", pipeline=other, store=store.url)
+    assert operator.execute(build_context(run_id="two"))["counts"]["reused"] == 1
+    assert store.snapshot("checked@initials").read("a") == b"1"
 
 
 def test_a_task_that_changes_nothing_is_skipped_and_a_retry_after_its_commit_succeeds(orders, build_context):

@@ -63,6 +63,15 @@ def counts_of(materialization):
     return {name.removeprefix("versioned/datums_"): count for name, count in counts.items() if count}
 
 
+def test_two_pipelines_write_to_branches_of_one_repo(images):
+    images.commit(a="apple")
+    assert images.materialize().success
+    inputs = vio.glob("images@main", "/(*).txt")
+    other = vio.pipeline("initials", inputs=inputs, output="edges@initials", code_version="1")(images.edges)
+    assert images.materialize(datum_asset(other)).success
+    assert images.store.snapshot("edges@initials").read("a") == b"a"
+
+
 @pytest.mark.parametrize("batch_size", [None, 2])
 def test_a_run_evaluates_the_changed_datum_alone(images, batch_size):
     images.commit(a="apple", b="bean", c="corn")
