@@ -11,6 +11,7 @@ from typing import Any, Final
 from blake3 import blake3
 
 from versioned_io.errors import IntegrityError
+from versioned_io.model.commits import Commit
 from versioned_io.model.places import PageRef
 from versioned_io.processing.datums.datum_tree import (
     DATUMS,
@@ -28,6 +29,7 @@ from versioned_io.versioning.snapshots.file_info import decode_attributes
 BASIS_PLACE: Final = "s/basis"
 _UNSETTLED: Final = "u/"
 _CONTEXT: Final = "versioned-io 2026 inputs of a plan v1"
+_TREES_CONTEXT: Final = "versioned-io 2026 trees of a plan v1"
 _FORMAT: Final = 1
 """To be raised when the same inputs give other datums, or the same datums other fingerprints."""
 
@@ -40,17 +42,24 @@ class Basis:
         spec: The digest of the input, as it is declared.
         computation: The digest of all that is equal in the fingerprints of its datums.
         commits: The commit of each ref of the input; None for a branch without one.
+        trees: The digest of the trees of these commits, which a purge changes; empty if it was not recorded.
     """
 
     spec: str
     computation: str
     commits: Mapping[str, str | None]
+    trees: str
 
     @classmethod
-    def of(cls, spec: InputSpec, computation: bytes, commits: Mapping[str, str | None]) -> "Basis":
+    def of(cls, spec: InputSpec, computation: bytes, commits: Mapping[str, Commit | None]) -> "Basis":
         """Return the basis of an input at these commits."""
         text = f"{_FORMAT} {spec!r}"
-        return cls(blake3(text.encode(), derive_key_context=_CONTEXT).hexdigest(), computation.hex(), dict(commits))
+        return cls(
+            blake3(text.encode(), derive_key_context=_CONTEXT).hexdigest(),
+            computation.hex(),
+            {ref: None if one is None else str(one.id) for ref, one in commits.items()},
+            digest_of_trees(commits.values()),
+        )
 
     def is_comparable(self, other: "Basis") -> bool:
         """Return whether datums of both differ only where files do."""
@@ -65,8 +74,19 @@ class Basis:
         return EncodedDatum(
             BASIS_PLACE,
             b"",
-            {"spec": self.spec, "computation": self.computation, "commits": json.dumps(self.commits, sort_keys=True)},
+            {
+                "spec": self.spec,
+                "computation": self.computation,
+                "commits": json.dumps(self.commits, sort_keys=True),
+                "trees": self.trees,
+            },
         )
+
+
+def digest_of_trees(commits: Iterable[Commit | None]) -> str:
+    """Return a digest of the files in some commits."""
+    trees = {str(one.id): str(one.tree_digest) for one in commits if one is not None}
+    return blake3(json.dumps(trees, sort_keys=True).encode(), derive_key_context=_TREES_CONTEXT).hexdigest()
 
 
 def read_basis(backend: Backend, root: PageRef | None) -> Basis | None:
@@ -77,7 +97,7 @@ def read_basis(backend: Backend, root: PageRef | None) -> Basis | None:
     attributes = decode_attributes(row.attributes)
     try:
         commits: dict[str, Any] = json.loads(attributes["commits"])
-        return Basis(attributes["spec"], attributes["computation"], commits)
+        return Basis(attributes["spec"], attributes["computation"], commits, attributes.get("trees", ""))
     except (KeyError, ValueError) as error:
         msg = f"the basis of a datum tree is malformed ({error}); run fsck"
         raise IntegrityError(msg) from error

@@ -9,7 +9,7 @@ from versioned_io.errors import BoundBranchError, CommitForgottenError, PackLost
 from versioned_io.model.commits import Commit, CommitState
 from versioned_io.model.identifiers import CommitId, is_id
 from versioned_io.model.refs import BranchRef, parse_commit_ref
-from versioned_io.processing.datums.basis import Basis, read_basis
+from versioned_io.processing.datums.basis import Basis, digest_of_trees, read_basis
 from versioned_io.processing.datums.datum_plan import DatumPlan, Planning
 from versioned_io.processing.datums.located import OutputState, find_output
 from versioned_io.processing.inputs.specs import refs_of
@@ -86,8 +86,7 @@ def with_staged(store: PipelineStore, tx: Transaction) -> PipelineStore:
 
 def _basis_of(definition: PipelineDefinition, snapshots: Mapping[str, Snapshot]) -> Basis:
     (computation,) = definition.fingerprints([_NO_FILES])
-    commits = {ref: None if (commit := commit_of(one)) is None else str(commit.id) for ref, one in snapshots.items()}
-    return Basis.of(definition.inputs, computation, commits)
+    return Basis.of(definition.inputs, computation, {ref: commit_of(one) for ref, one in snapshots.items()})
 
 
 def _snapshots_before(backend: Backend, planning: Planning) -> dict[str, Snapshot] | None:
@@ -100,6 +99,8 @@ def _snapshots_before(backend: Backend, planning: Planning) -> dict[str, Snapsho
         commits = get_commits(connection, wanted)
     if any(one not in commits or commits[one].state is not CommitState.LIVE for one in wanted):
         return None
+    if digest_of_trees(commits.values()) != basis.trees:
+        return None  # files were purged, and their datums are in the datum tree
     found = {}
     for ref, now in planning.snapshots.items():
         commit_id = basis.commits[ref]

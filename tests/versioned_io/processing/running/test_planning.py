@@ -151,3 +151,17 @@ def test_a_plan_is_not_empty_while_the_output_names_a_failed_datum_that_is_gone(
     due.run()
     assert "failed" not in store.commit("out@main").metadata
     assert due.plan().is_empty
+
+
+@pytest.mark.parametrize("kind", ["glob", "directories", "cross", "join", "group"])
+def test_after_a_purge_of_inputs_their_outputs_go(store, kind):
+    due = pipe(store, INPUTS[kind])
+    due.run()
+    count = len(due.datums())
+    store.purge("r", "7/x")
+    assert not plan_in_both_ways(pipe(store, INPUTS[kind]))
+    assert due.run().counts["deleted"] == 1
+    assert len(due.datums()) == count - 1
+    write(store, "r", {"8/x": b"new"})
+    plan = make_plan(due._store, due._definition)
+    assert (plan.is_partial, len(plan.runs)) == (True, 1)
