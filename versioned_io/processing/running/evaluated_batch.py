@@ -1,5 +1,6 @@
 """A part of a plan that another process evaluates, and its report: both small enough for an orchestrator's messages."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Self
@@ -9,6 +10,7 @@ from versioned_io.errors.root import quoted
 from versioned_io.model.identifiers import CommitId
 from versioned_io.processing.datums.datum_plan import DatumPlan
 
+_FINGERPRINT: Final = re.compile("[0-9a-f]{64}")
 _MOST_TEXT: Final = 500
 """Characters of an error in a report; the whole text is in the datum's log."""
 
@@ -47,7 +49,8 @@ class PendingBatch:
         Raises:
             InvalidInputError: It was not made by `to_json`.
         """
-        first, last, count = (found.get(name) for name in ("first", "last", "count"))
+        facts = found if isinstance(found, Mapping) else {}
+        first, last, count = (facts.get(name) for name in ("first", "last", "count"))
         if not (isinstance(first, str) and isinstance(last, str) and isinstance(count, int)):
             msg = f"{quoted(found)} is not a batch of datums: pass what PendingBatch.to_json() returned"
             raise InvalidInputError(msg)
@@ -105,12 +108,13 @@ class EvaluatedBatch:
         Raises:
             InvalidInputError: It was not made by `to_json`.
         """
-        commits, counts = found.get("commits"), found.get("counts")
+        facts = found if isinstance(found, Mapping) else {}
+        commits, counts = facts.get("commits"), facts.get("counts")
         if not (isinstance(commits, list) and isinstance(counts, Mapping)):
             msg = f"{quoted(found)} is not a report of a batch: pass what EvaluatedBatch.to_json() returned"
             raise InvalidInputError(msg)
         made_of = tuple(CommitId(str(one)) for one in commits)
-        return cls(made_of, dict(counts), _lacking(found.get("failed")), _lacking(found.get("recovered")))
+        return cls(made_of, dict(counts), _lacking(facts.get("failed")), _lacking(facts.get("recovered")))
 
 
 def part_of_plan(plan: DatumPlan, batch: PendingBatch) -> DatumPlan:
@@ -129,8 +133,9 @@ def name_lacking(keys: Mapping[bytes, str], errors: Mapping[bytes, str]) -> tupl
 
 
 def _lacking(found: object) -> tuple[LackingDatum, ...]:
-    rows: Sequence[object] = found if isinstance(found, list) else ()
+    rows: Sequence[object] = found if isinstance(found, list) else [] if found is None else [found]
     read = [LackingDatum(*map(str, row)) for row in rows if isinstance(row, list | tuple) and len(row) == 3]
+    read = [one for one in read if _FINGERPRINT.fullmatch(one.fingerprint)]
     if len(read) != len(rows):
         msg = f"{quoted(found)} is not a list of failed datums: pass what EvaluatedBatch.to_json() returned"
         raise InvalidInputError(msg)

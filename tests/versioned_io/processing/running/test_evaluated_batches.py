@@ -170,13 +170,25 @@ def test_what_is_not_a_batch_is_refused(images, value):
         Declared(images).pipe.evaluate(value)
 
 
-@pytest.mark.parametrize("found", [{}, {"first": "a", "last": None, "count": 1}, {"first": 1, "last": 2, "count": 3}])
+@pytest.mark.parametrize(
+    "found", [None, {}, {"first": "a", "last": None, "count": 1}, {"first": 1, "last": 2, "count": 3}]
+)
 def test_what_is_not_the_json_of_a_batch_is_refused(found):
     with pytest.raises(InvalidInputError, match="is not a batch of datums"):
         vio.PendingBatch.from_json(found)
 
 
-@pytest.mark.parametrize("found", [{}, {"commits": 1, "counts": {}}, {"commits": [], "counts": {}, "failed": [["a"]]}])
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        {},
+        {"commits": 1, "counts": {}},
+        {"commits": [], "counts": {}, "failed": [["a"]]},
+        {"commits": [], "counts": {}, "failed": "a"},
+        {"commits": [], "counts": {}, "failed": [["a", "not hexadecimal", "b"]]},
+    ],
+)
 def test_what_is_not_the_json_of_a_report_is_refused(found):
     with pytest.raises(InvalidInputError, match=r"is not a (report|list)"):
         vio.EvaluatedBatch.from_json(found)
