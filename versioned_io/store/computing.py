@@ -118,12 +118,13 @@ class Computing:
 
         repo, _, below = parse_text(path, "path").partition(":")
         name, doomed, again = parse_repo_name(repo), parse_doomed_path(below), parse_flag(recompute, "recompute")
+        parse_flag(dry_run, "dry_run")
         listed = parse_items(pipelines, object, "pipelines")
         given = [one if isinstance(one, Pipeline) else self.pipeline(cast("PipelineFunction", one)) for one in listed]
         said, by = parse_text(reason, "reason"), parse_text(author, "author")
         check_callable(progress, "progress")
         affected: list[Pipeline] = []
-        if again and not parse_flag(dry_run, "dry_run"):
+        if again and not dry_run:
             affected = self._owners_of(forget_files(self._backend, name, doomed, dry_run=True).datums, given)
         report = forget_files(self._backend, name, doomed, reason=said, author=by, dry_run=dry_run, progress=progress)
         return with_recomputed(report, _run_until_done(affected))

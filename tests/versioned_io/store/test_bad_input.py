@@ -43,6 +43,7 @@ STORE_CALLS = [
     ("load_pipeline", "path", [None, *NO_TEXT, "nope.yaml"]),
     ("evict_results", "unused_for", [None, 1, "1", timedelta(-1)]),
     ("forget", "path", [None, *NO_TEXT, "w", "w:", ":c"]),
+    ("forget", "dry_run", NO_FLAG),
     *((call, argument, [None, *NO_TEXT, *NO_NAME]) for call, argument in [
         ("delete_repo", "name"), ("restore_repo", "name"), ("rename_repo", "old"), ("rename_repo", "new"),
         ("repo", "name"), ("branches", "repo"), ("tags", "repo"), ("create_repo", "name"), ("create_branch", "branch"),
