@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from versioned_io.catalog.commits import get_commits
 from versioned_io.catalog.datum_uses import list_states
 from versioned_io.catalog.evaluated import forget_results_at
+from versioned_io.catalog.plain import AnyConnection
 from versioned_io.catalog.repo_rows import branch_heads, repos_of_kind
 from versioned_io.model.commits import Commit, CommitState
 from versioned_io.model.identifiers import CommitId
@@ -66,14 +67,23 @@ def evict_results(backend: Backend, unused_for: timedelta, *, dry_run: bool = Fa
 def _used_since(backend: Backend, since: datetime) -> set[bytes]:
     """Return the fingerprints in the datum trees of heads, and of all commits that were heads since a time."""
     with backend.catalog.ask() as connection:
-        repos = repos_of_kind(connection, RepoKind.DATUMS)
-        heads = {head for repo in repos for head in branch_heads(connection, repo).values() if head is not None}
-        commits = get_commits(connection, sorted({*heads, *(one.datums for one in list_states(connection))}))
+        states = list_states(connection)
+        newest = {one.output: one.datums for one in states}
+        # An output may have been reset, or be on a new branch, and no run has moved a branch of datums since.
+        heads = {newest[one] for one in _heads(connection, RepoKind.USER) if one in newest}
+        heads |= _heads(connection, RepoKind.DATUMS)
+        commits = get_commits(connection, sorted({*heads, *(one.datums for one in states)}))
     chosen = {one.id for one in commits.values() if one.id in heads or one.created_at >= since}
     # The parent of a commit of that time was the head until then.
     chosen |= {one.parent for one in commits.values() if one.created_at >= since and one.parent in commits}
     live = [commits[one] for one in sorted(chosen) if commits[one].state is CommitState.LIVE]
     return {found for one in live for found in read_fingerprints(backend, one.root).values()}
+
+
+def _heads(connection: AnyConnection, kind: RepoKind) -> set[CommitId]:
+    """Return the heads of all branches of the repos of a kind."""
+    repos = repos_of_kind(connection, kind)
+    return {head for repo in repos for head in branch_heads(connection, repo).values() if head is not None}
 
 
 def _runs(backend: Backend) -> Iterator[tuple[BranchRef, list[Commit]]]:

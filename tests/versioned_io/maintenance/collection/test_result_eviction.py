@@ -59,3 +59,23 @@ def test_a_run_that_invalidated_results_stays_so_that_a_rebuild_does_not_bring_t
     pipe(repos).run()
     pipe(repos).invalidate(["cat"])
     assert repos.evict_results(NOW).kept_runs == 1
+
+
+def test_results_of_an_output_that_was_reset_stay(repos, write):
+    images = write(repos, "images@main", {"cat": b"cat"})
+    old = pipe(repos).run().commit
+    write(repos, "images@main", {"cat": b"cow"})
+    pipe(repos).run()
+    repos.reset("images@main", images.id)
+    repos.reset("edges@main", old.id)
+    assert repos.evict_results(NOW).kept_runs == 2
+    assert pipe(repos).verify(1).checked == ("cat",)
+
+
+def test_results_of_a_new_branch_stay(repos, write):
+    write(repos, "images@main", {"cat": b"cat"})
+    pipe(repos).run()
+    repos.create_branch("edges@old", at="edges@main")
+    write(repos, "images@main", {"cat": b"cow"})
+    pipe(repos).run()
+    assert repos.evict_results(NOW).kept_runs == 2
