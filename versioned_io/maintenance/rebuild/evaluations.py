@@ -32,6 +32,7 @@ def index_results(connection: Connection, objects: ObjectStore) -> None:
     Cost: 1 SELECT; for each commit of a repo of results the pages of its manifests, and at most 4 statements.
     """
     pages = PageSource(objects)
+    before: set[CommitId] = set()
     for commit_id, text, is_indexed in commits_of_results(connection):
         root = parse_root(text)
         try:
@@ -40,14 +41,16 @@ def index_results(connection: Connection, objects: ObjectStore) -> None:
             continue  # fsck names its damage
         known = find_results(connection, found.succeeded) if is_indexed else {}
         enter_evaluated(connection, commit_id, found if is_indexed else replace(found, succeeded=()))
-        _enter_disagreements(connection, pages, commit_id, known)
+        # A first result that is later than this commit followed an invalidation, and may differ.
+        first = {one: commit for one, commit in known.items() if commit in before}
+        _enter_disagreements(connection, pages, commit_id, first)
+        before.add(commit_id)
 
 
 def _enter_disagreements(
-    connection: Connection, pages: PageSource, commit_id: CommitId, known: Mapping[bytes, CommitId]
+    connection: Connection, pages: PageSource, commit_id: CommitId, first: Mapping[bytes, CommitId]
 ) -> None:
     """Enter the fingerprints of which a commit holds other bytes than their first results."""
-    first = {one: commit for one, commit in known.items() if commit != commit_id}
     if not first:
         return
     commits = get_commits(connection, sorted({commit_id, *first.values()}))

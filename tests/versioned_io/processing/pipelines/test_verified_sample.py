@@ -75,3 +75,16 @@ def test_a_datum_that_fails_now_is_named(filled):
     pipe.run()
     fails.append(1)
     assert pipe.verify(1).failed == {"cat": "ValueError: cat", "dog": "ValueError: dog"}
+
+
+def test_a_result_after_an_invalidation_is_no_disagreement_after_a_recovery(filled, tmp_path):
+    told = [b"old"]
+    pipe = filled.pipeline(declare(lambda _: told[0]))
+    pipe.run()
+    pipe.invalidate(["cat"])
+    told[0] = b"new"
+    pipe.run()
+    filled.close()
+    vio.recover_store(tmp_path / "s")
+    with vio.open_store(tmp_path / "s") as again:
+        assert again.pipeline(declare(lambda _: b"")).disagreements == 0
