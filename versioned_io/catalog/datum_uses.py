@@ -172,24 +172,30 @@ def forget_uses(connection: Connection, commit_id: CommitId, names: Collection[s
 def states_without_rows(connection: Connection) -> list[DescribedBy]:
     """Return the live commits of datums that have no rows yet, with the outputs that they describe, oldest first.
 
+    The data of an output may have expired.
+
     Cost: 3 SELECTs, which read the commits of the repos of datums and of outputs.
     """
     known = set(connection.execute(select(datum_states.c.commit_id)).scalars())
     every = (
         select(commits.c.id, commits.c.metadata)
         .join(repos, repos.c.id == commits.c.repo_id)
-        .where(commits.c.state == CommitState.LIVE.value)
         .order_by(commits.c.order, commits.c.id)
     )
+    is_live = commits.c.state == CommitState.LIVE.value
     of_datums = [
         (CommitId(one), json.loads(metadata).get(STATE_KEY))
-        for one, metadata in connection.execute(every.where(repos.c.kind == RepoKind.DATUMS.value))
+        for one, metadata in connection.execute(every.where(repos.c.kind == RepoKind.DATUMS.value, is_live))
         if one not in known
     ]
     if not of_datums:
         return []
     likely = every.where(repos.c.kind == RepoKind.USER.value, commits.c.metadata.like(f'%"{STATE_KEY}"%'))
-    outputs = {json.loads(metadata).get(STATE_KEY): CommitId(one) for one, metadata in connection.execute(likely)}
+    outputs: dict[str, CommitId] = {}
+    for one, metadata in connection.execute(likely):
+        state = json.loads(metadata).get(STATE_KEY)
+        if isinstance(state, str):  # another value under that key is its writer's
+            outputs.setdefault(state, CommitId(one))
     return [DescribedBy(outputs[state], one) for one, state in of_datums if state in outputs]
 
 

@@ -3,6 +3,7 @@
 import io
 import random
 import uuid
+from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -242,3 +243,42 @@ def play(place, seed, spec, steps):
             for path in facts.outputs:
                 assert {read for read, _ in told[path]} == {file.path for file in facts.files()}
     return history
+
+
+@pytest.fixture
+def place(tmp_path):
+    with vio.create_store(tmp_path / "s") as store:
+        for name in ("images", "edges"):
+            store.create_repo(name)
+    return tmp_path / "s"
+
+
+def rebuild(place):
+    (place / "catalog.db").unlink()
+    vio.rebuild_store(place)
+    return vio.open_store(place)
+
+
+def test_a_rebuild_knows_the_files_of_outputs_that_have_expired(place, write):
+    with vio.open_store(place) as store:
+        write(store, "images@main", {"cat": b"cat", "dog": b"dog"})
+        store.pipeline(upper()).run()
+        write(store, "images@main", {"dog": b"fog"})
+        store.pipeline(upper()).run()
+        store.set_retention("edges@main", keep_last=1)
+        store.gc(grace=timedelta(0), expire=timedelta(0))
+        told = rows_of(store), store.upstream("edges@main:cat.edge"), store.downstream("images@main:cat")
+    with rebuild(place) as store:
+        assert (rows_of(store), store.upstream("edges@main:cat.edge"), store.downstream("images@main:cat")) == told
+
+
+def test_a_rebuild_leaves_the_metadata_of_others_alone(place, write):
+    with vio.open_store(place) as store:
+        with store.transaction("images@main", metadata={"datums": ["others"]}) as tx:
+            tx.write("cat", b"cat")
+        run = store.pipeline(upper()).run()
+        with store.transaction("images@main", metadata=dict(run.commit.metadata)) as tx:
+            tx.write("dog", b"dog")
+        told = rows_of(store)
+    with rebuild(place) as store:
+        assert rows_of(store) == told
