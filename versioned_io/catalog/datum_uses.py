@@ -106,6 +106,13 @@ def list_states(connection: AnyConnection) -> list[DescribedBy]:
     return [DescribedBy(CommitId(output), CommitId(datums)) for output, datums in found]
 
 
+def first_kept_trees(connection: AnyConnection, commit_id: CommitId) -> list[PageRef | None]:
+    """Return the trees of the first commits in the repo of this one whose data has not expired. Cost: 1 SELECT."""
+    query = """SELECT c.root FROM commits c JOIN commits p ON p.id = c.parent_id WHERE c.state = 'live'
+        AND p.state <> 'live' AND c.repo_id = (SELECT repo_id FROM commits WHERE id = :one)"""
+    return [parse_root(root) for (root,) in rows(connection, query, one=commit_id)]
+
+
 def find_datums_with(connection: AnyConnection, digests: Collection[bytes]) -> set[DatumPlace]:
     """Return the datums that may have been made from contents with these digests.
 

@@ -12,11 +12,20 @@ import pyarrow.compute as pc
 
 from versioned_io.catalog.commit_edges import Edge
 from versioned_io.catalog.confirming import with_confirmations
-from versioned_io.catalog.datum_uses import TreeRow, confirmed_by, find_datums_with, find_states, find_trees, has_states
+from versioned_io.catalog.datum_uses import (
+    TreeRow,
+    confirmed_by,
+    find_datums_with,
+    find_states,
+    find_trees,
+    first_kept_trees,
+    has_states,
+)
 from versioned_io.catalog.lineage import Places, Use
 from versioned_io.model.columns import text_scalar
 from versioned_io.model.commits import InputFile
 from versioned_io.model.identifiers import CommitId, Digest
+from versioned_io.model.paths import parent_directories
 from versioned_io.model.places import PageRef
 from versioned_io.processing.datums.datum_tree import (
     DatumFacts,
@@ -97,7 +106,7 @@ class DatumEdges:
 
         def is_asked(file: InputFile) -> bool:
             paths = made.get(file.made_by, ())
-            return paths is None or file.path in paths
+            return paths is None or not {file.path, *parent_directories(file.path)}.isdisjoint(paths)
 
         return self._found(self._digests(made), is_asked)
 
@@ -174,10 +183,31 @@ class DatumEdges:
         for commit_id, paths in made.items():
             tree = commits[commit_id]
             before = _root_of(parents, tree.parent)
-            wanted = [*confirmed[commit_id], *self._changed(before, tree.root)] if paths is None else list(paths)
-            rows = lookup_many(tree.root, wanted, source=self.backend.pages)
-            found.update(rows.column("digest").to_pylist())
+            if not tree.is_live:
+                found |= self._digests_after(commit_id, paths, confirmed.get(commit_id, ()))
+                continue
+            wanted = [*confirmed[commit_id], *self._changed(before, tree.root)] if paths is None else paths
+            found |= self._contents(tree.root, wanted)
         return found
+
+    def _digests_after(
+        self, commit_id: CommitId, paths: Collection[str] | None, confirmed: Collection[str]
+    ) -> set[bytes]:
+        """Return the digests of files of a commit whose data has expired, as the next kept commits have them."""
+        with self.backend.catalog.ask() as connection:
+            roots = first_kept_trees(connection, commit_id)
+        found = {one for root in roots for one in self._contents(root, confirmed if paths is None else paths)}
+        for rows in (rows for root in roots if paths is None for rows in scan(root, source=self.backend.pages)):
+            digests = zip(rows.column("digest").to_pylist(), rows.column("commit").to_pylist(), strict=True)
+            found.update(digest for digest, author in digests if author.hex() == commit_id)
+        return found
+
+    def _contents(self, root: PageRef | None, paths: Collection[str]) -> set[bytes]:
+        """Return the digests of files, and of the files in directories."""
+        rows = lookup_many(root, list(paths), source=self.backend.pages)
+        there = set(rows.column("path").to_pylist())
+        below = [row.digest for path in paths if path not in there for row in _rows_below(self.backend, root, path)]
+        return {*rows.column("digest").to_pylist(), *below}
 
     def _changed(self, before: PageRef | None, root: PageRef | None) -> list[str]:
         rows = diff(before, root, source=self.backend.pages)
@@ -198,7 +228,8 @@ class _Versions:
             wanted.setdefault(file.commit, {})[file.path] = file.digest
         with backend.catalog.ask() as connection:
             commits = find_trees(connection, sorted(wanted))
-        found = [one for commit, paths in wanted.items() for one in _versions(backend, commit, commits[commit], paths)]
+        known = {commit: paths for commit, paths in wanted.items() if commit in commits}
+        found = [one for commit, paths in known.items() for one in _versions(backend, commit, commits[commit], paths)]
         with backend.catalog.read() as connection:
             confirmed = with_confirmations(connection, [version for _, version in found])
         versions: dict[tuple[CommitId, str], list[InputFile]] = {}
@@ -207,8 +238,11 @@ class _Versions:
         return cls(versions)
 
     def find(self, file: FileOfDatum) -> Sequence[InputFile]:
-        """Return the versions that a datum read: one, but of a table in several files all of them."""
-        return self.files[file.commit, file.path]
+        """Return the versions that a datum read: one, but of a table in several files all of them.
+
+        A commit that was lost with its pack has none.
+        """
+        return self.files.get((file.commit, file.path), ())
 
 
 def _versions(

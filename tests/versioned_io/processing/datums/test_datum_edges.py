@@ -12,6 +12,7 @@ import pytest
 import versioned_io as vio
 from tests.versioned_io.processing.pipelines.histories import INPUTS, Clock, History
 from versioned_io.catalog.collection import forget_commits
+from versioned_io.catalog.moving import packs_of
 from versioned_io.catalog.tables import datum_states, datum_uses
 
 
@@ -245,6 +246,34 @@ def play(place, seed, spec, steps):
     return history
 
 
+def test_a_file_whose_writer_has_expired_still_leads_to_its_outputs(repos, write):
+    write(repos, "images@main", {"cat": b"cat"})
+    first = repos.commit("images@main")
+    write(repos, "images@main", {"dog": b"dog"})
+    repos.pipeline(upper()).run()
+    told = repos.downstream("images@main:cat"), repos.downstream(f"images@{first.id}")
+    assert read(told[0]) == {("images", "cat", first.id, "cat.edge")}
+    with repos._backend.catalog.write() as connection:
+        forget_commits(connection, [first.id])
+    assert read(repos.downstream("images@main:cat")) == read(told[0])
+
+
+def test_a_directory_that_was_made_leads_to_outputs_of_its_files(repos, write):
+    write(repos, "labels@main", {"all": b"cats"})
+    with repos.run("train") as run, repos.transaction("images@main") as tx:
+        with run.making("model"):
+            repos.snapshot("labels@main").read("all")
+        tx.write("model/bin", b"bin")
+    spec = vio.glob("images@main", "/model/(*)")
+    repos.pipeline(declare("edges", spec, "edges@main", lambda datum: {"o": datum["images"].read()})).run()
+    up, down = read(repos.upstream("edges@main:o")), read(repos.downstream("labels@main:all"))
+    assert (
+        up
+        == down
+        == {("labels", "all", repos.commit("labels@main").id, "model")} | {("images", "model/bin", tx.commit.id, "o")}
+    )
+
+
 @pytest.fixture
 def place(tmp_path):
     with vio.create_store(tmp_path / "s") as store:
@@ -282,3 +311,16 @@ def test_a_rebuild_leaves_the_metadata_of_others_alone(place, write):
         told = rows_of(store)
     with rebuild(place) as store:
         assert rows_of(store) == told
+
+
+def test_datums_of_an_input_that_was_lost_with_its_pack_have_no_edges(place, write):
+    with vio.open_store(place) as store:
+        images = write(store, "images@main", {"cat": b"cat"})
+        store.pipeline(upper()).run()
+        digest = store.snapshot("images@main").stat("cat").digest
+        with store._backend.catalog.read() as connection:
+            pack = packs_of(connection, [images.id])[images.id]
+    for file in place.rglob(f"*{pack}*"):
+        file.unlink()
+    with rebuild(place) as store:
+        assert store.downstream(digest=digest).files == ()
