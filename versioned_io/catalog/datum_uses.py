@@ -113,6 +113,14 @@ def first_kept_trees(connection: AnyConnection, commit_id: CommitId) -> list[Pag
     return [parse_root(root) for (root,) in rows(connection, query, one=commit_id)]
 
 
+def commits_beside(connection: AnyConnection, commit_ids: Collection[CommitId]) -> set[CommitId]:
+    """Return the live commits of the repos of these commits. Cost: 1 SELECT for each 500."""
+    query = """SELECT id FROM commits WHERE state = 'live'
+        AND repo_id IN (SELECT repo_id FROM commits WHERE id IN :ids)"""
+    batches = _batches(sorted(set(commit_ids)))
+    return {CommitId(one) for batch in batches for (one,) in rows(connection, query, ids=batch)}
+
+
 def find_datums_with(connection: AnyConnection, digests: Collection[bytes]) -> set[DatumPlace]:
     """Return the datums that may have been made from contents with these digests.
 

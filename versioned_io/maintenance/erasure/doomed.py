@@ -1,7 +1,8 @@
 """The target of a purge: one path with everything below it, or all files that match a pattern, also in results."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, TypeAlias
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 
 from versioned_io.errors import InvalidInputError
 from versioned_io.model.columns import text_column
+from versioned_io.model.identifiers import CommitId
 from versioned_io.model.paths import parse_directory
 from versioned_io.model.places import PageRef
 from versioned_io.model.repo_kinds import LOGS, MANIFESTS, OUTPUTS, fingerprint_in
@@ -116,6 +118,10 @@ class DoomedResults:
         named: list[str] = _in_output(paths.filter(self.mask(paths))).to_pylist()
         return named
 
+    def fingerprints(self, root: PageRef | None, source: PageSource) -> set[bytes]:
+        """Return the fingerprints of the results that have a matching output. Cost: that of `rows`."""
+        return {bytes.fromhex(one) for one in self._results(root, source)}
+
     def _results(self, root: PageRef | None, source: PageSource) -> list[str]:
         """Return the fingerprints of the results that have a matching output, sorted."""
         found: set[str] = set()
@@ -127,30 +133,27 @@ class DoomedResults:
 
 @dataclass(frozen=True, slots=True)
 class DoomedRows:
-    """Exact rows of trees.
+    """Exact rows of a tree.
 
     Attributes:
-        paths: The paths of the rows, by the root of the tree.
         unnamed: Paths that say nothing, so dead pages may name them.
     """
 
-    paths: Mapping[PageRef, Sequence[str]]
+    paths: frozenset[str]
     unnamed: frozenset[str] = frozenset()
 
     def rows(self, root: PageRef | None, source: PageSource) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows of a tree. Cost: reads the pages of the paths."""
-        wanted = () if root is None else self.paths.get(root, ())
-        own = lookup_many(root, wanted, source=source)
+        own = lookup_many(root, sorted(self.paths), source=source)
         yield from (batch for batch in own.to_batches() if batch.num_rows)
 
     def mask(self, paths: pa.Array) -> pa.Array:
-        """Return which of *paths* match in any tree, as booleans."""
-        named = {path for some in self.paths.values() for path in some} - self.unnamed
-        return pc.is_in(paths, value_set=text_column(sorted(named)))
+        """Return which of *paths* match, as booleans."""
+        return pc.is_in(paths, value_set=text_column(sorted(self.paths - self.unnamed)))
 
-    def deletes(self, root: PageRef, _source: PageSource) -> Sequence[str]:
+    def deletes(self, _root: PageRef, _source: PageSource) -> Sequence[str]:
         """Return the *deletes* of `edit_tree` for a tree."""
-        return self.paths.get(root, ())
+        return sorted(self.paths)
 
     def named(self, paths: pa.Array) -> list[str]:
         """Return the matching paths."""
@@ -164,26 +167,36 @@ DoomedInRepo: TypeAlias = DoomedPath | DoomedGlob | DoomedResults | DoomedRows
 """The target in the trees of one repo."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PurgeTarget:
     """The target of a purge in each repo that has it: the files in their own, and results where it has some.
 
     Attributes:
         repos: The target in the trees of each repo, by its name.
+        commits: The target in the trees of single commits. A tree may move to other packs meanwhile.
     """
 
     files: Doomed
-    repos: Mapping[str, "DoomedInRepo"]
+    repos: Mapping[str, "DoomedInRepo"] = field(default_factory=dict)
+    commits: Mapping[CommitId, DoomedRows] = field(default_factory=dict)
+
+    @cached_property
+    def _everywhere(self) -> "Sequence[DoomedInRepo]":
+        """The targets in any tree."""
+        every = self.commits.values()
+        paths, unnamed = (one.paths for one in every), (one.unnamed for one in every)
+        rows = DoomedRows(frozenset[str]().union(*paths), frozenset[str]().union(*unnamed))
+        return [*self.repos.values(), rows]
 
     def named(self, paths: Sequence[str]) -> list[str]:
         """Return those of *paths* that match in any of the repos, as the repo of the files has them."""
         column = text_column(paths)
-        return [path for one in self.repos.values() for path in one.named(column)]
+        return [path for one in self._everywhere for path in one.named(column)]
 
     def chosen(self, paths: Sequence[str]) -> list[int]:
         """Return the numbers of the *paths* that match in any of the repos, ascending."""
         column = text_column(paths)
-        found = {row for one in self.repos.values() for row in pc.indices_nonzero(one.mask(column)).to_pylist()}
+        found = {row for one in self._everywhere for row in pc.indices_nonzero(one.mask(column)).to_pylist()}
         return sorted(found)
 
 

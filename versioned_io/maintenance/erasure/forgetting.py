@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -19,6 +20,8 @@ from versioned_io.processing.datums.datum_edges import DatumEdges
 from versioned_io.processing.datums.datum_tree import DATUMS
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.lineage.tracing import find_uses_of_content
+
+_NOWHERE: Final = "no commit that is kept has it; `versioned gc` frees what an interrupted forget has left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,12 @@ def forget_files(
     Cost: that of `purge_files`, that of `DerivedSearch.run`, and the pages of the files in every commit of the repo.
     """
     own, digests = _versions(backend, repo, doomed)
-    if not own:
-        raise PathNotFoundError(doomed.path, f"the history of {repo}", "no commit that is kept has it")
     search = DerivedSearch(backend, repo, doomed, digests)
     derived = search.run()
     everything = _joined(own, derived.outputs, derived.datums, derived.results)
-    target = PurgeTarget(doomed, search.roots(everything))
+    if not any(everything.values()):
+        raise PathNotFoundError(doomed.path, f"the history of {repo}", _NOWHERE)
+    target = PurgeTarget(doomed, commits=search.targets(everything))
     reasons = {"path": doomed.path, "reason": reason}
     entries = [JournalEntry(repo, "", Action.PURGE, details=reasons, author=author)]
 

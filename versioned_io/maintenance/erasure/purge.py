@@ -270,6 +270,7 @@ def _find(backend: Backend, doomed: PurgeTarget, source: PageSource) -> _FoundFi
     with backend.catalog.read() as connection:
         ids = [(find_repo_id(connection, repo), target) for repo, target in doomed.repos.items()]
         own = {commit: target for repo_id, target in ids for commit in commits_of_repo(connection, repo_id)}
+        own |= doomed.commits
         roots = {commit: root for commit, root in live_trees(connection) if root is not None and commit in own}
     found = _FoundFiles({}, set(), set())
     for commit, root in roots.items():

@@ -2,6 +2,7 @@
 
 import io
 import uuid
+from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,8 +10,13 @@ import pytest
 
 import versioned_io as vio
 from tests.versioned_io.maintenance.erasure.test_purge import everything_stored
+from versioned_io.catalog.datum_uses import find_trees, list_states
 from versioned_io.catalog.tables import datum_uses, failures, results
 from versioned_io.errors import InvalidInputError, PathNotFoundError
+from versioned_io.maintenance.erasure import forgetting, purge
+from versioned_io.maintenance.erasure.purge import purge_target
+from versioned_io.processing.datums.basis import read_unsettled
+from versioned_io.processing.datums.datum_tree import list_facts
 
 SECRET = b"a secret of Carol"
 
@@ -164,3 +170,118 @@ def test_nothing_happens_if_the_path_or_a_pipeline_is_unknown(new_stores, write)
     with pytest.raises(InvalidInputError, match="is not a pipeline here"):
         store.forget("images:carol", recompute=True)
     assert SECRET in contents(store, "montage")["c"]
+
+
+def test_trees_that_a_compaction_moves_meanwhile_lose_the_file_too(new_stores, write, monkeypatch):
+    store = new_stores()
+    write(store, "images@main", {"carol": SECRET, "dog": b"dog"})
+    run_all(store)
+
+    def purge_later(*args, **options):
+        store.compact()
+        return purge_target(*args, **options)
+
+    monkeypatch.setattr(forgetting, "purge_target", purge_later)
+    assert store.forget("images:carol").gone
+    assert (contents(store, "images"), contents(store, "edges")) == ({"dog": b"dog"}, {"dog.edge": b"edge of dog"})
+    assert SECRET not in everything_stored(store)
+
+
+def test_what_an_interrupted_call_has_left_is_freed_by_gc(new_stores, write, monkeypatch):
+    store = new_stores()
+    write(store, "images@main", {"carol": SECRET})
+    run_all(store)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(purge, "remove_packs", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.forget("images:carol")
+    assert SECRET in everything_stored(store)
+    with pytest.raises(PathNotFoundError, match="`versioned gc` frees what an interrupted forget has left"):
+        store.forget("images:carol")
+    store.gc(grace=timedelta(0), expire=timedelta(0))
+    assert SECRET not in everything_stored(store)
+
+
+def test_an_output_in_a_deleted_repo_lacks_the_file_when_it_is_restored(new_stores, write):
+    store = new_stores()
+    write(store, "images@main", {"carol": SECRET, "dog": b"dog"})
+    run_all(store, edges())
+    store.delete_repo("edges")
+    assert store.forget("images:carol").gone
+    store.restore_repo("edges")
+    assert contents(store, "edges") == {"dog.edge": b"edge of dog"}
+
+
+def test_a_datum_that_never_had_a_result_leaves_no_row(new_stores, write):
+    store = new_stores()
+    write(store, "images@main", {"carol": b"fail", "dog": b"dog"})
+    pipe = edges(on_failure="keep")
+    assert store.pipeline(pipe).run().state == "partial"
+    report = store.forget("images:carol")
+    assert (report.outputs, report.datums) == ({}, {"edges": ("carol",)})
+    with store._backend.catalog.ask() as connection:
+        ((_, datums),) = list_states(connection)
+        root = find_trees(connection, [datums])[datums].root
+    assert read_unsettled(store._backend, root) == {}
+    store.pipeline(pipe).run()
+    assert [one.is_complete for one in store.pipelines()] == [True]
+
+
+def test_an_output_that_was_merged_is_forgotten_with_what_was_made_of_it(new_stores, write):
+    store = new_stores()
+    write(store, "images@main", {"carol": SECRET, "dog": b"dog"})
+
+    def compute(datum):
+        return {f"{datum['images'].path}.edge": datum["images"].read()}
+
+    on_dev = declare("edges", vio.glob("images@main", "/(*)"), "edges@dev", compute)
+    run_all(store, on_dev)
+    write(store, "edges@main", {"notes": b"of others"})
+    store.merge("edges@dev", "edges@main")
+    run_all(store, montage())
+    assert store.forget("images:carol").gone
+    assert contents(store, "edges") == {"dog.edge": b"dog", "notes": b"of others"}
+    assert contents(store, "montage") == {"d": b"dog"}
+    assert SECRET not in everything_stored(store)
+    assert store.fsck().is_clean
+
+
+def test_an_output_is_forgotten_with_its_result(new_stores, write):
+    store = new_stores()
+    write(store, "images@main", {"cat": b"cat", "dog": b"dog"})
+    run_all(store)
+    report = store.forget("edges:cat.edge")
+    assert (report.results, report.outputs, report.gone) == (2, {"montage": ("c",)}, True)
+    assert b"edge of cat" not in everything_stored(store)
+    assert contents(store, "images") == {"cat": b"cat", "dog": b"dog"}
+
+
+def test_datums_of_outputs_that_have_expired_are_forgotten_too(new_stores, write):
+    store = new_stores()
+    write(store, "images@main", {"carol": SECRET, "dog": b"dog"})
+    run_all(store, edges())
+    write(store, "images@main", {"carol": None})
+    run_all(store, edges())
+    store.set_retention("edges@main", keep_last=1)
+    store.gc(grace=timedelta(0), expire=timedelta(0))
+    assert store.forget("images:carol").datums == {"edges": ("carol",)}
+    with store._backend.catalog.ask() as connection:
+        trees = find_trees(connection, [one.datums for one in list_states(connection)])
+    for tree in trees.values():
+        assert [facts.key for facts in list_facts(store._backend, tree.root)] == ["dog"]
+
+
+def test_a_file_that_became_a_directory_is_another_one(new_stores, write):
+    store = new_stores()
+    first = write(store, "images@main", {"carol": b"a file"})
+    run_all(store, edges())
+    write(store, "images@main", {"carol": None})
+    write(store, "images@main", {"carol/a": SECRET})
+    run_all(store, edges())
+    store.forget("images:carol/a")
+    assert store.snapshot("edges@main~1").read("carol.edge") == b"edge of a file"
+    assert store.snapshot(f"images@{first.id}").read("carol") == b"a file"
