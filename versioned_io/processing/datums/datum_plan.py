@@ -56,6 +56,7 @@ class DatumPlan:
         basis: The inputs that the datum tree describes after a run of this plan.
         unsettled: The datums without a result that the datum tree names, by path.
         is_partial: Whether *datums* has only those that changed files touch.
+        generations: How often the tree of each commit of the input had been rewritten before it was read.
     """
 
     output: OutputState
@@ -71,6 +72,7 @@ class DatumPlan:
     basis: Basis
     unsettled: Mapping[str, DatumFacts]
     is_partial: bool = False
+    generations: Mapping[CommitId, int] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -118,6 +120,7 @@ class Planning:
     Attributes:
         fingerprints: Returns the fingerprints of datums, of the bytes that their code can see.
         uses_index: Whether results of other runs are reused.
+        generations: That of each commit of the input, before it is read.
     """
 
     backend: Backend
@@ -127,6 +130,7 @@ class Planning:
     basis: Basis
     fingerprints: Callable[[Sequence[bytes]], list[bytes]]
     uses_index: bool = True
+    generations: Mapping[CommitId, int] = field(default_factory=dict)
 
     def whole(self) -> DatumPlan:
         """Return the plan, made from all datums.
@@ -199,6 +203,7 @@ class Planning:
             self.basis,
             of.unsettled,
             is_partial,
+            self.generations,
         )
 
 

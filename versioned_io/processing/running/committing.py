@@ -6,6 +6,7 @@ from typing import NamedTuple, NoReturn
 
 from sqlalchemy import Connection
 
+from versioned_io.catalog.commits import get_commits
 from versioned_io.catalog.datum_uses import NewDatums, enter_datums
 from versioned_io.catalog.evaluated import forget_results
 from versioned_io.errors import ConflictError, InvalidInputError, PathCollisionError
@@ -189,6 +190,7 @@ class RunCommit:
         }
 
         def enter(connection: Connection, made: Mapping[BranchRef, Commit]) -> None:
+            _refuse_rewritten(connection, plan)
             described = made.get(output.branch) or output.head
             if datums in made and described is not None:
                 enter_datums(connection, made[datums].id, described.id, described.order, change.lineage)
@@ -274,6 +276,13 @@ def _stay(base: Commit | None, planned: Commit | None, branch: BranchRef) -> Non
     """Raise unless the transaction begins at the head of the plan."""
     if (None if base is None else base.id) != (None if planned is None else planned.id):
         raise ConflictError(str(branch), (), "" if base is None else base.id)
+
+
+def _refuse_rewritten(connection: Connection, plan: DatumPlan) -> None:
+    """Raise if the tree of an input was rewritten since it was read: a file may have been purged from it."""
+    for commit in get_commits(connection, sorted(plan.generations)).values():
+        if commit.generation != plan.generations[commit.id]:
+            raise ConflictError(str(plan.output.branch), (), "")
 
 
 def _refuse(_ref: str) -> NoReturn:

@@ -54,6 +54,7 @@ def begin_planning(store: PipelineStore, definition: PipelineDefinition) -> Plan
     output = find_output(store.backend, definition.output)
     _refuse_output_of_another(output, definition)
     snapshots = store.snapshots(tuple(refs_of(definition.inputs)))
+    read = [commit for one in snapshots.values() if (commit := commit_of(one)) is not None]
     return Planning(
         store.backend,
         output,
@@ -62,6 +63,7 @@ def begin_planning(store: PipelineStore, definition: PipelineDefinition) -> Plan
         _basis_of(definition, snapshots),
         definition.fingerprints,
         definition.uses_index,
+        {commit.id: commit.generation for commit in read},
     )
 
 

@@ -187,6 +187,24 @@ def test_trees_that_a_compaction_moves_meanwhile_lose_the_file_too(new_stores, w
     assert SECRET not in everything_stored(store)
 
 
+def test_a_run_that_has_read_the_file_does_not_publish_what_it_made_of_it(new_stores, write):
+    store, forgotten = new_stores(), []
+    write(store, "images@main", {"carol": SECRET, "dog": b"dog"})
+
+    def compute(datum):
+        image = datum["images"]
+        data = image.read()
+        if image.path == "carol":
+            forgotten.append(store.forget("images:carol"))
+        return {image.path: data}
+
+    pipe = store.pipeline(declare("edges", vio.glob("images@main", "/(*)"), "edges@main", compute))
+    assert (pipe.run().state, contents(store, "edges"), pipe.plan().is_empty) == ("succeeded", {"dog": b"dog"}, True)
+    again = store.forget("images:carol")  # the result was stored after the first call
+    assert (again.results, again.gone) == (1, True)
+    assert SECRET not in everything_stored(store)
+
+
 def test_what_an_interrupted_call_has_left_is_freed_by_gc(new_stores, write, monkeypatch):
     store = new_stores()
     write(store, "images@main", {"carol": SECRET})
