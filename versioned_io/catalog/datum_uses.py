@@ -62,7 +62,9 @@ def has_states(connection: AnyConnection) -> bool:
 
 
 def find_states(connection: AnyConnection, outputs: Collection[CommitId]) -> dict[CommitId, list[CommitId]]:
-    """Return the live commits of datums of each of these commits of outputs, oldest first. The last one counts.
+    """Return the live commits of datums of each of these commits of outputs, oldest first.
+
+    The last one of each branch counts.
 
     Cost: 1 SELECT for each 500.
     """
@@ -86,17 +88,18 @@ class TreeRow(NamedTuple):
     root: PageRef | None
     is_live: bool
     parent: CommitId | None
+    branch: str
 
 
 def find_trees(connection: AnyConnection, commit_ids: Collection[CommitId]) -> dict[CommitId, TreeRow]:
     """Return the trees of commits. Cost: 1 SELECT for each 500."""
-    query = """SELECT c.id, r.name, c.root, c.state, c.parent_id FROM commits c JOIN repos r ON r.id = c.repo_id
-        WHERE c.id IN :ids"""
+    query = """SELECT c.id, r.name, c.root, c.state, c.parent_id, c.branch FROM commits c
+        JOIN repos r ON r.id = c.repo_id WHERE c.id IN :ids"""
     found: dict[CommitId, TreeRow] = {}
     for batch in _batches(sorted(set(commit_ids))):
-        for one, repo, root, state, parent in rows(connection, query, ids=batch):
+        for one, repo, root, state, parent, branch in rows(connection, query, ids=batch):
             is_live = state == CommitState.LIVE.value
-            found[CommitId(one)] = TreeRow(repo, parse_root(root) if is_live else None, is_live, parent)
+            found[CommitId(one)] = TreeRow(repo, parse_root(root) if is_live else None, is_live, parent, branch)
     return found
 
 

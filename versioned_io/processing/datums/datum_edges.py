@@ -154,9 +154,12 @@ class DatumEdges:
             wholes = [some for output, some in states.items() if outputs[output] is None]
             firsts = (datums[some[0]].parent for some in wholes)
             before = find_trees(connection, sorted({one for one in firsts if one is not None}))
+        # On another branch the same output may have come from other inputs.
+        newest = {output: {datums[one].branch: one for one in some} for output, some in states.items()}
         return [
-            _Described(output, datums[some[-1]].root, _root_of(before, datums[some[0]].parent))
-            for output, some in sorted(states.items())
+            _Described(output, datums[one].root, _root_of(before, datums[states[output][0]].parent))
+            for output, of_branches in sorted(newest.items())
+            for one in of_branches.values()
         ]
 
     def _made(self, state: _Described, paths: Collection[str] | None) -> Iterator[_Made]:

@@ -1,11 +1,11 @@
 """Executing a commit of a pipeline again, with exactly its inputs, and comparing the bytes. Nothing is published."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from versioned_io.catalog.commits import get_commits
-from versioned_io.catalog.datum_uses import find_states
+from versioned_io.catalog.datum_uses import find_states, find_trees
 from versioned_io.errors import InvalidInputError, PathNotFoundError
 from versioned_io.errors.root import quoted
 from versioned_io.model.commits import Commit
@@ -92,7 +92,7 @@ def rerun_commit(
         PathNotFoundError: No datum wrote *path*.
         CommitForgottenError: The data of an input has expired.
     """
-    root = _datums_of(backend, commit)
+    root = _datums_of(backend, commit, set(refs_of(definition.inputs)))
     chosen = list_facts(backend, root) if path is None else [_owner(backend, commit, root, path)]
     _refuse_other_code(backend, root, definition, chosen, any_code=any_code)
     snapshots = _inputs_of(backend, root, definition)
@@ -130,14 +130,19 @@ class _Exact(NamedTuple):
         return DatumTask(self.definition.evaluation, facts.fingerprint, facts.key, files)
 
 
-def _datums_of(backend: Backend, commit: Commit) -> PageRef | None:
+def _datums_of(backend: Backend, commit: Commit, refs: Collection[str]) -> PageRef | None:
+    """Return the newest datum tree of a commit, of the branches with one that was made from these refs."""
     with backend.catalog.ask() as connection:
         states = find_states(connection, [commit.id]).get(commit.id, [])
-        found = get_commits(connection, states[-1:])
+        trees = find_trees(connection, states)
     if not states:
         msg = f"the datums of {commit.id} are not known any more, so its exact inputs are not: run the pipeline instead"
         raise InvalidInputError(msg)
-    return found[states[-1]].readable_root
+    newest = {trees[one].branch: one for one in states}
+    roots = [trees[one].root for one in states if one in newest.values()]
+    bases = [read_basis(backend, root) for root in roots]
+    read = [root for root, basis in zip(roots, bases, strict=True) if basis and basis.commits.keys() >= set(refs)]
+    return read[-1] if read else roots[-1]
 
 
 def _owner(backend: Backend, commit: Commit, root: PageRef | None, path: str) -> DatumFacts:

@@ -246,6 +246,25 @@ def play(place, seed, spec, steps):
     return history
 
 
+def test_an_output_that_two_branches_share_comes_from_the_inputs_of_both(repos, write):
+    def on(branch):
+        spec = vio.glob(f"images@{branch}", "/(*)")
+        return declare("edges", spec, f"edges@{branch}", lambda datum: {"o": datum["images"].read()[:3]})
+
+    main = write(repos, "images@main", {"cat": b"cat1"})
+    repos.pipeline(on("main")).run()
+    repos.create_branch("images@dev", at="images@main")
+    dev = write(repos, "images@dev", {"cat": b"cat2"})
+    repos.create_branch("edges@dev", at="edges@main")
+    repos.pipeline(on("dev")).run()
+    assert repos.commit("edges@dev") == repos.commit("edges@main")  # the same bytes
+    made = {("images", "cat", main.id, "o"), ("images", "cat", dev.id, "o")}
+    assert read(repos.upstream("edges@main:o")) == made
+    assert {one for branch in ("main", "dev") for one in read(repos.downstream(f"images@{branch}:cat"))} == made
+    for branch in ("main", "dev"):
+        assert repos.rerun("edges@main", pipeline=on(branch)).is_equal
+
+
 def test_a_file_whose_writer_has_expired_still_leads_to_its_outputs(repos, write):
     write(repos, "images@main", {"cat": b"cat"})
     first = repos.commit("images@main")
