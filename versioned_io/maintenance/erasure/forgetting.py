@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from versioned_io.catalog.datum_uses import forget_uses
+from versioned_io.catalog.datum_uses import forget_uses, last_of_pipelines
 from versioned_io.catalog.evaluated import forget_fingerprints
 from versioned_io.catalog.moving import commits_of_repo, live_trees
 from versioned_io.catalog.repo_rows import find_repo_id
@@ -21,6 +21,8 @@ from versioned_io.processing.datums.datum_tree import DATUMS
 from versioned_io.versioning.backend.backend import Backend
 from versioned_io.versioning.lineage.tracing import find_uses_of_content
 
+_MOST_ROUNDS: Final = 8
+"""The most searches. Beside runs that store results without a pause, the report then says that not all is gone."""
 _NOWHERE: Final = "no commit that is kept has it; `versioned gc` frees what an interrupted forget has left"
 
 
@@ -76,6 +78,33 @@ def forget_files(
 
     Cost: that of `purge_files`, that of `DerivedSearch.run`, and the pages of the files in every commit of the repo.
     """
+    reasons = {"path": doomed.path, "reason": reason}
+    entry = JournalEntry(repo, "", Action.PURGE, details=reasons, author=author)
+    rounds = 0
+    while True:
+        rounds += 1
+        try:
+            return _forget_once(backend, doomed, entry, progress, is_dry=dry_run, is_last=rounds == _MOST_ROUNDS)
+        except _PipelinesRanError:
+            continue
+
+
+class _PipelinesRanError(Exception):
+    """Runs have committed or stored results since the search, perhaps of the files. Search again."""
+
+
+def _forget_once(
+    backend: Backend,
+    doomed: DoomedPath,
+    entry: JournalEntry,
+    progress: Callable[[str, int], None] | None,
+    *,
+    is_dry: bool,
+    is_last: bool,
+) -> ForgetReport:
+    repo = entry.repo
+    with backend.catalog.ask() as connection:
+        seen = last_of_pipelines(connection)
     own, digests = _versions(backend, repo, doomed)
     search = DerivedSearch(backend, repo, doomed, digests)
     derived = search.run()
@@ -83,17 +112,21 @@ def forget_files(
     if not any(everything.values()):
         raise PathNotFoundError(doomed.path, f"the history of {repo}", _NOWHERE)
     target = PurgeTarget(doomed, commits=search.targets(everything))
-    reasons = {"path": doomed.path, "reason": reason}
-    entries = [JournalEntry(repo, "", Action.PURGE, details=reasons, author=author)]
+    is_late = False
 
     def forget(connection: Connection) -> None:
+        nonlocal is_late
+        is_late = last_of_pipelines(connection) != seen
+        if is_late and not is_last:
+            raise _PipelinesRanError
         forget_fingerprints(connection, derived.fingerprints)
         for commit, places in derived.datums.items():
             names = {place.removeprefix(DATUMS) for place in places if place.startswith(DATUMS)}
             forget_uses(connection, commit, names)
 
     others = _others(backend, digests)
-    purged = purge_target(backend, target, entries, dry_run=dry_run, progress=progress, alongside=forget)
+    purged = purge_target(backend, target, [entry], dry_run=is_dry, progress=progress, alongside=forget)
+    purged = replace(purged, gone=purged.gone and not is_late)
     paths = tuple(sorted({path for paths in own.values() for path in paths}))
     return _report(paths, derived, search, purged, others)
 

@@ -151,15 +151,15 @@ def purge_target(
 
     Args:
         entries: The entries of the journal; the first one names the repo of the files.
-        alongside: Called in the SQL transaction in which the trees move.
+        alongside: Called in the SQL transaction in which the trees move. If it raises, nothing was changed.
     """
     report = progress or (lambda _stage, _done: None)
 
     def enter(connection: Connection) -> None:
-        for entry in entries:
-            append_entry(connection, backend.objects, entry, backend.clock())
         if alongside is not None:
             alongside(connection)
+        for entry in entries:
+            append_entry(connection, backend.objects, entry, backend.clock())
 
     if not dry_run:
         rewrite_healed_trees(backend, progress=progress)

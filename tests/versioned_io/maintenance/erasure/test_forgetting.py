@@ -1,6 +1,7 @@
 """What is forgotten leaves nothing: the store is as if the file had never been there."""
 
 import io
+import itertools
 import uuid
 from datetime import timedelta
 
@@ -203,6 +204,24 @@ def test_a_run_that_has_read_the_file_does_not_publish_what_it_made_of_it(new_st
     again = store.forget("images:carol")  # the result was stored after the first call
     assert (again.results, again.gone) == (1, True)
     assert SECRET not in everything_stored(store)
+
+
+@pytest.mark.parametrize("runs", [1, 99])
+def test_a_run_that_commits_between_the_search_and_the_purge_is_searched_too(new_stores, write, monkeypatch, runs):
+    store = new_stores()
+    write(store, "images@main", {"carol": SECRET})
+    names = map(str, range(runs))
+
+    def purge_later(*args, **options):
+        for name in itertools.islice(names, 1):
+            write(store, "images@main", {name: b"new"})
+            run_all(store, edges())
+        return purge_target(*args, **options)
+
+    monkeypatch.setattr(forgetting, "purge_target", purge_later)
+    monkeypatch.setattr(forgetting, "_MOST_ROUNDS", 3)
+    assert store.forget("images:carol").gone is (runs == 1)
+    assert (SECRET in everything_stored(store)) is (runs != 1)
 
 
 def test_what_an_interrupted_call_has_left_is_freed_by_gc(new_stores, write, monkeypatch):
