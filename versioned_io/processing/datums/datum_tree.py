@@ -259,7 +259,7 @@ def _decode(trees: TreeSource, row: FileRow) -> DatumFacts:
     try:
         text = attributes.get("told") or trees.chunks.read_file(row.chunks).decode()
         fields: dict[str, Any] = json.loads(text)
-        return DatumFacts(
+        facts = DatumFacts(
             fields["key"],
             bytes.fromhex(attributes["fingerprint"]),
             tuple(fields["outputs"]),
@@ -268,6 +268,9 @@ def _decode(trees: TreeSource, row: FileRow) -> DatumFacts:
             fields["run"],
             tuple(fields.get("at", ())),
         )
+        for file in facts.files():
+            bytes.fromhex(file.digest)
     except (KeyError, TypeError, ValueError) as error:
         msg = f"the datum {row.path!r} is malformed ({error}); run fsck"
         raise IntegrityError(msg) from error
+    return facts

@@ -1,6 +1,7 @@
 """Outputs of pipelines come from exactly the input files of their datum, and lead back to them."""
 
 import io
+import json
 import random
 import uuid
 from datetime import timedelta
@@ -14,6 +15,9 @@ from tests.versioned_io.processing.pipelines.histories import INPUTS, Clock, His
 from versioned_io.catalog.collection import forget_commits
 from versioned_io.catalog.moving import packs_of
 from versioned_io.catalog.tables import datum_states, datum_uses
+from versioned_io.errors import IntegrityError
+from versioned_io.processing.datums import datum_changes
+from versioned_io.processing.datums.datum_tree import encode_datum
 
 
 @pytest.fixture
@@ -330,6 +334,23 @@ def test_a_rebuild_leaves_the_metadata_of_others_alone(place, write):
         told = rows_of(store)
     with rebuild(place) as store:
         assert rows_of(store) == told
+
+
+@pytest.mark.parametrize("forged", [{"at": ["x", "y"]}, {"inputs": [["images", [["cat", "no digest"]]]]}])
+def test_a_malformed_datum_does_not_stop_a_rebuild(place, write, monkeypatch, forged):
+    def forge(facts):
+        row = encode_datum(facts)
+        told = json.loads(row.attributes["told"]) | forged
+        return row._replace(attributes=row.attributes | {"told": json.dumps(told)})
+
+    monkeypatch.setattr(datum_changes, "encode_datum", forge)
+    with vio.open_store(place) as store:
+        write(store, "images@main", {"cat": b"cat"})
+        store.pipeline(upper()).run()
+        with pytest.raises(IntegrityError, match="the datum 'd/cat' is malformed"):
+            store.upstream("edges@main:cat.edge")
+    with rebuild(place) as store:
+        assert rows_of(store) == (set(), set(), set())
 
 
 def test_datums_of_an_input_that_was_lost_with_its_pack_have_no_edges(place, write):
