@@ -13,6 +13,7 @@ edges_by_command = vio.command(
     inputs=vio.glob("photographs@main", "/(*).{png,jpg}"),
     output="edges_by_command@main",
     directory=HERE,
+    pfs=True,  # as a spec of Pachyderm has it, so both share results; it needs user namespaces of Linux
 )
 
 
